@@ -1,0 +1,48 @@
+"""What can go wrong in the daemon, and who acts.
+
+EchoEdgeError
+ +-- ConfigError     a person must edit a file        exit 78, systemd does not retry
+ +-- ArtifactError   a person must fix the model      exit 78
+ +-- EngineError     the inference engine is suspect  exit 70, systemd restarts us
+ +-- BaselineError   one point's normal states cannot be used: only that point is not monitored
+ +-- EnrollError     an enrollment was refused: the active baseline is untouched
+ +-- RecordingError  a recording cannot be used: it is named
+"""
+
+from __future__ import annotations
+
+
+class EchoEdgeError(Exception):
+    """Base of every error of ours outside the drivers."""
+
+
+class ConfigError(EchoEdgeError):
+    """The configuration cannot be used; ``problems`` has one line each: file, line, key, what is wrong and the mend."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ArtifactError(EchoEdgeError):
+    """A model package is missing, damaged or does not reproduce its own test vectors."""
+
+
+class EngineError(EchoEdgeError):
+    """Inference failed or returned numbers that are not finite."""
+
+
+class BaselineError(EchoEdgeError):
+    """A stored baseline is damaged or was made with another model, rate or channel count."""
+
+
+class EnrollError(EchoEdgeError):
+    """The collected windows cannot teach a normal state; ``exit_code`` follows the enrollment specification."""
+
+    def __init__(self, message: str, exit_code: int = 4) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class RecordingError(EchoEdgeError):
+    """A recording is empty, too short, not audio or holds samples that are not numbers."""

@@ -1,0 +1,107 @@
+"""The values that flow: Window -> Embedding -> Score -> Event.
+
+Shape suffixes: C = channels of the point, S = samples, N = bands, D = embedding width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A gap-free stretch of one point: all its channels over the same samples."""
+
+    point: str
+    """``machine/point``."""
+
+    samples: NDArray[np.float32]
+    """Shape (C, S), in the sensor's unit."""
+
+    rate_hz: int
+    time_ns: int
+    """Capture time of the first sample, nanoseconds since 1970 UTC."""
+
+    @property
+    def length_s(self) -> float:
+        return self.samples.shape[1] / self.rate_hz
+
+    @property
+    def end_ns(self) -> int:
+        return self.time_ns + round(self.length_s * 1e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What the encoder says of one window, band by band."""
+
+    point: str
+    bands: NDArray[np.float32]
+    """Shape (C, N, D): one vector per channel and band."""
+
+    rate_hz: int
+    time_ns: int
+    """Capture time of the window's first sample."""
+
+    end_ns: int
+    """Capture time just past the window's last sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandShare:
+    """How much of a score one frequency band carries."""
+
+    low_hz: float
+    high_hz: float
+    share: float
+    """0..1; the shares of one score add up to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How strange one window is to the normal states of its point."""
+
+    point: str
+    time_ns: int
+    end_ns: int
+    value: float
+    """Distance to the nearest normal in units of the usual distance between normals: about 1 is normal."""
+
+    threshold: float
+    """The value above which a window counts towards an alert."""
+
+    state: str
+    """The normal state that is nearest."""
+
+    channel: int
+    """The strangest channel (index within the point)."""
+
+    bands: tuple[BandShare, ...]
+    """Bands of the strangest channel, low to high."""
+
+    baseline: str
+    provisional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step in the life of an alert; one id from open to clear, ``rev`` rising."""
+
+    point: str
+    alert_id: str
+    rev: int
+    type: str
+    """``open``, ``update`` or ``clear``."""
+
+    severity: str
+    """``warning`` or ``alarm``."""
+
+    time_ns: int
+    opened_ns: int
+    peak_value: float
+    peak_ns: int
+    score: Score
+    """The score that made the event."""

@@ -1,0 +1,1 @@
+"""Pretraining, export and benchmarks of the ECHO encoder."""
