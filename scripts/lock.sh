@@ -1,0 +1,41 @@
+#!/bin/sh
+# Writes requirements/*.lock: every version and hash, for Python 3.10 and newer, x86-64 and aarch64.
+#
+#   make lock               add what pyproject.toml newly asks for, keep every other version as it is
+#   make lock UPGRADE=1     move everything to the newest that resolves
+#
+# bootstrap.lock  pip itself
+# daemon.lock     what a gateway installs, and the build backend
+# demo.lock       daemon.lock and the demo's fallback broker
+# dev.lock        demo.lock, the linters, the tests, and the trainer without torch (see torch-deps.in)
+# Each is the next one's constraint, so that one version of a package serves all of them.
+set -eu
+cd "$(dirname "$0")/.."
+
+UV='uv==0.13.9'
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+echo "lock: fetching $UV"
+"${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --target "$scratch" "$UV"
+echo torch > "$scratch/excluded"
+
+compile() {  # LOCK INPUT...
+    lock=requirements/$1
+    shift
+    echo "lock: $lock"
+    # --no-config and no --emit-index-*: neither an index nor a path of this machine may reach a lock.
+    UV_CUSTOM_COMPILE_COMMAND='make lock' "$scratch/bin/uv" pip compile "$@" --output-file "$lock" --quiet --no-config \
+        --universal --python-version 3.10 --generate-hashes --only-binary :all: ${UPGRADE:+--upgrade}
+}
+
+compile bootstrap.lock requirements/bootstrap.in
+compile daemon.lock pyproject.toml requirements/build.in
+compile demo.lock   pyproject.toml requirements/build.in --extra demo --constraints requirements/daemon.lock
+compile dev.lock    pyproject.toml requirements/build.in requirements/torch-deps.in --extra demo --extra dev \
+        --extra trainer --excludes "$scratch/excluded" --constraints requirements/demo.lock
+
+if grep -nE '://|^-|file:|torch==|^nvidia|^triton' requirements/*.lock; then
+    echo "lock: the lines above do not belong in a lock; the mend is in scripts/lock.sh or requirements/*.in" >&2
+    exit 1
+fi
