@@ -1,0 +1,221 @@
+"""The messages keep the promises of their schemas, and the schemas bite."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import jsonschema
+import pytest
+
+from echo_edge.envelope import Envelope, Payload, Topics, timestamp
+from echo_edge.payload import (
+    SCHEMAS,
+    FalseAlarms,
+    Info,
+    OperatingState,
+    PointState,
+    Quality,
+    WindowCount,
+    alert_active_payload,
+    alert_payload,
+    encode,
+    info_payload,
+    load_schema,
+    point_state_payload,
+    quality_payload,
+    status_payload,
+    will_payload,
+)
+from echo_edge.records import BandShare, Event, Score
+from echo_edge.sentence import dominant_bands
+
+OPENED_NS = 1_777_885_512_412_999_999  # 2026-05-04 09:05:12.412 UTC
+BANDS = (BandShare(0, 1280, 0.12), BandShare(1280, 2560, 0.55), BandShare(2560, 3840, 0.2), BandShare(3840, 5120, 0.13))
+SCORE = Score("pump-12/de", OPENED_NS - 5_000_000_000, OPENED_NS, 2.31, 1.4, "run-50hz", 1, BANDS, "bl_0007", False)
+EVENT = Event("pump-12/de", "a1", 1, "open", "alarm", OPENED_NS, OPENED_NS, 2.31, OPENED_NS, SCORE)
+STATE = PointState(
+    point="pump-12/de",
+    time_ns=OPENED_NS,
+    level="alarm",
+    model="echo-tiny-untrained",
+    score=SCORE,
+    false_alarms=FalseAlarms(target=1, estimated=0.5, demonstrated_upper_95=13),
+    windows=WindowCount(k=6, n_of=10, k_needed=6),
+    operating_state=OperatingState("run-50hz", "auto"),
+    quality="ok",
+    lag_ms=640.2,
+)
+QUALITY = Quality("pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, gaps_1h=2, lost_samples_1h=512)
+INFO = Info("0.1.0", "echo-tiny", "ab" * 32, "onnx", "5", ("pump-12/de", "pump-12/nde"), {"pump-12": "Feed pump 12"})
+
+
+def envelope() -> Envelope:
+    return Envelope("gw-hall3", boot="b7c1b7c1")
+
+
+MESSAGES: dict[str, Callable[[], Payload]] = {
+    "status": lambda: status_payload(envelope(), "degraded", OPENED_NS, "mic1 lost"),
+    "info": lambda: info_payload(envelope(), INFO, OPENED_NS),
+    "point-state": lambda: point_state_payload(envelope(), STATE),
+    "quality": lambda: quality_payload(envelope(), QUALITY),
+    "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny-untrained", "Feed pump 12"),
+    "alert-active": lambda: alert_active_payload(
+        envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny-untrained")
+    ),
+}
+
+
+def valid(name: str, payload: Payload) -> bool:
+    return bool(jsonschema.Draft202012Validator(load_schema(name)).is_valid(json.loads(encode(payload))))
+
+
+def test_there_is_a_message_here_for_every_schema() -> None:
+    assert sorted(MESSAGES) == sorted(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_message_satisfies_its_schema_and_the_schema_is_one(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(load_schema(name))
+    jsonschema.Draft202012Validator(load_schema(name)).validate(json.loads(encode(MESSAGES[name]())))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_no_required_field_can_be_left_out(name: str) -> None:
+    for field in load_schema(name)["required"]:
+        payload = MESSAGES[name]()
+        del payload[field]
+        assert not valid(name, payload), field
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_no_field_can_be_added_at_any_depth(name: str) -> None:
+    def objects(value: object) -> list[Payload]:
+        if isinstance(value, list):
+            return [found for item in value for found in objects(item)]
+        if isinstance(value, dict):
+            return [value, *(found for item in value.values() for found in objects(item))]
+        return []
+
+    for index in range(len(objects(MESSAGES[name]()))):
+        payload = copy.deepcopy(MESSAGES[name]())
+        objects(payload)[index]["surprise"] = 1
+        assert not valid(name, payload), (index, payload)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_never_published(bad: float) -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        point_state_payload(envelope(), replace(STATE, score=replace(SCORE, value=bad)))
+    with pytest.raises(ValueError, match="not a number"):
+        alert_payload(envelope(), replace(EVENT, peak_value=bad), "echo-tiny")
+    with pytest.raises(ValueError, match="not a number"):
+        quality_payload(envelope(), replace(QUALITY, rate_ppm=bad))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        encode({"anything": bad})
+
+
+def test_a_refused_record_uses_up_no_sequence_number() -> None:
+    stamps = envelope()
+    with pytest.raises(ValueError, match="not a number"):
+        quality_payload(stamps, replace(QUALITY, rate_ppm=math.nan))
+    assert quality_payload(stamps, QUALITY)["seq"] == 1
+
+
+def test_what_is_unknown_is_absent() -> None:
+    bare = point_state_payload(envelope(), PointState("pump-12/de", OPENED_NS, "not_monitored", reason="device lost"))
+    assert set(bare) == {"schema", "ts", "seq", "boot", "gw", "machine", "point", "level", "reason"}
+    assert valid("point-state", bare)
+    quality = quality_payload(envelope(), Quality("pump-12/de", OPENED_NS, "ok"))
+    assert set(quality) == {"schema", "ts", "seq", "boot", "gw", "machine", "point", "state", "reasons"}
+    assert valid("quality", quality)
+
+
+def test_a_verdict_without_a_score_and_a_silence_without_a_reason_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs a score and a model"):
+        point_state_payload(envelope(), PointState("pump-12/de", OPENED_NS, "normal", model="echo-tiny"))
+    with pytest.raises(ValueError, match="needs a reason"):
+        point_state_payload(envelope(), PointState("pump-12/de", OPENED_NS, "not_monitored"))
+    assert not valid("point-state", envelope().stamp("point-state", OPENED_NS, "p/q") | {"level": "normal"})
+    assert not valid("point-state", envelope().stamp("point-state", OPENED_NS, "p/q") | {"level": "not_monitored"})
+    assert not valid("quality", envelope().stamp("quality", OPENED_NS, "p/q") | {"state": "lost", "reasons": []})
+
+
+def test_the_score_says_how_far_from_the_threshold_it_is() -> None:
+    assert MESSAGES["point-state"]()["score"] == {
+        "raw": 2.31,
+        "threshold": 1.4,
+        "ratio": 1.65,
+        "false_alarms_per_month": {"target": 1, "estimated": 0.5, "demonstrated_upper_95": 13},
+    }
+
+
+def test_the_open_alert_is_the_alert_message_word_for_word() -> None:
+    alert = alert_payload(envelope(), EVENT, "echo-tiny")
+    assert alert_active_payload(envelope(), "pump-12/de", OPENED_NS, alert)["alert"] == alert
+    assert valid("alert-active", alert_active_payload(envelope(), "pump-12/de", OPENED_NS, None))
+    inner = load_schema("alert-active")["$defs"]["alert"]
+    assert inner == {key: value for key, value in load_schema("alert").items() if key not in ("$schema", "$id")}
+
+
+def test_the_will_is_a_status_without_a_number() -> None:
+    stamps = envelope()
+    assert valid("status", will_payload(stamps, OPENED_NS))
+    assert "seq" not in will_payload(stamps, OPENED_NS)
+    assert status_payload(stamps, "online", OPENED_NS)["seq"] == 1
+
+
+def test_numbers_count_per_schema_and_times_are_utc_milliseconds_rounded_down() -> None:
+    stamps = envelope()
+    assert [stamps.stamp(kind, 0)["seq"] for kind in ("alert", "alert", "quality", "alert")] == [1, 2, 1, 3]
+    assert timestamp(OPENED_NS) == "2026-05-04T09:05:12.412Z"
+    assert timestamp(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_info_says_that_an_old_protocol_cannot_notice_a_denied_message() -> None:
+    old = info_payload(envelope(), replace(INFO, protocol="3.1.1", model_sha256=None), OPENED_NS)
+    assert old["mqtt"] == {"protocol": "3.1.1", "denied_publish_is_noticed": False}
+    assert old["model"] == {"name": "echo-tiny"}
+    assert old["machines"] == [{"id": "pump-12", "title": "Feed pump 12", "points": ["de", "nde"]}]
+    assert valid("info", old)
+
+
+def test_an_alert_is_one_sentence() -> None:
+    def text(event: Event, title: str | None = "Feed pump 12") -> str:
+        return str(alert_payload(envelope(), event, "echo-tiny", title)["text"])
+
+    later = OPENED_NS + 86_400_000_000_000
+    assert text(EVENT) == "Feed pump 12 / de: unlike normal run-50hz since 09:05:12 UTC, mostly 1.3-2.6 kHz"
+    assert text(replace(EVENT, score=replace(SCORE, bands=())), None) == (
+        "pump-12 / de: unlike normal run-50hz since 09:05:12 UTC"
+    )
+    assert text(replace(EVENT, type="update", time_ns=later)) == (
+        "Feed pump 12 / de: unlike normal run-50hz since 2026-05-04 09:05:12 UTC, mostly 1.3-2.6 kHz"
+    )
+    assert text(replace(EVENT, type="clear", time_ns=OPENED_NS + 60_000_000_000)) == (
+        "Feed pump 12 / de: like normal run-50hz again at 09:06:12 UTC, had been unlike it since 09:05:12 UTC"
+    )
+
+
+def test_frequencies_are_named_only_when_they_carry_most_of_the_score() -> None:
+    def bands(*shares: float) -> list[BandShare]:
+        return [BandShare(i * 100, (i + 1) * 100, share) for i, share in enumerate(shares)]
+
+    assert dominant_bands(bands(0.1, 0.4, 0.3, 0.2)) == (100, 400)
+    assert dominant_bands(bands(0.4, 0.1, 0.3, 0.1, 0.1)) is None
+    assert dominant_bands([]) is None
+
+
+def test_topics_follow_the_tree_and_refuse_what_a_broker_would_misread() -> None:
+    topics = Topics("echo-edge/v1", "gw-hall3")
+    assert topics.status == "echo-edge/v1/gw-hall3/status"
+    assert topics.alert_active("pump-12/de") == "echo-edge/v1/gw-hall3/m/pump-12/p/de/alert/active"
+    for base, gateway in (("a/#", "gw"), ("/a", "gw"), ("", "gw"), ("a", "GW"), ("a", "g" * 49), ("a", "+")):
+        with pytest.raises(ValueError, match=r"topic base|id "):
+            Topics(base, gateway)
+    for point in ("pump-12", "pump-12/de/x", "pump-12/+", "/de", "pump-12/"):
+        with pytest.raises(ValueError, match="id "):
+            topics.state(point)
