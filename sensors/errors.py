@@ -1,9 +1,9 @@
 """What can go wrong with a sensor, and who acts.
 
 SensorError
- +-- SensorUnavailable   it cannot be opened now (absent, busy, no permission, not audio): the capture thread tries again later
- +-- SensorFault         it was open and failed (unplugged, stalled): the capture thread closes and reopens it
- +-- SensorEnded         a recording played to its end: nothing is reopened, the point is no longer monitored
+ +-- SensorUnavailable  it cannot be opened now (absent, busy, no permission, not audio): capture tries again later
+ +-- SensorFault        it was open and failed (unplugged, stalled): capture closes and reopens it
+ +-- SensorEnded        a recording played to its end: nothing is reopened, the point is no longer monitored
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class SensorError(Exception):
         self.message = message
 
 
-class SensorUnavailable(SensorError):
+class SensorUnavailable(SensorError):  # noqa: N818 - named for who acts
     """The device cannot be opened now; the message says why and what would mend it."""
 
 
-class SensorFault(SensorError):
+class SensorFault(SensorError):  # noqa: N818 - named for who acts
     """The device was open and stopped delivering sound samples."""
 
 
-class SensorEnded(SensorError):
+class SensorEnded(SensorError):  # noqa: N818 - named for who acts
     """A recording that is not looped has been played to its end."""
