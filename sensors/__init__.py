@@ -1,13 +1,49 @@
 """Drivers: from a device to blocks of samples in physical units. What is named here is what others may import."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from sensors.block import Block
 from sensors.errors import SensorEnded, SensorError, SensorFault, SensorUnavailable
+from sensors.recording import read_recording
 from sensors.registry import KINDS, create_source
 from sensors.source import Source, SourceInfo
 
+if TYPE_CHECKING:
+    from sensors.alsa_microphone import AlsaMicrophone
+    from sensors.discover import FoundDevice, list_microphones, list_serial_ports
+    from sensors.machine import FAULTS, Machine
+    from sensors.pty_accelerometer import PtyAccelerometer
+    from sensors.simulator import write_wav
+
+LATER = {  # these import a driver's library or scipy: loaded when first used
+    "FAULTS": "sensors.machine",
+    "AlsaMicrophone": "sensors.alsa_microphone",
+    "FoundDevice": "sensors.discover",
+    "Machine": "sensors.machine",
+    "PtyAccelerometer": "sensors.pty_accelerometer",
+    "list_microphones": "sensors.discover",
+    "list_serial_ports": "sensors.discover",
+    "write_wav": "sensors.simulator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(import_module(LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
+    "FAULTS",
     "KINDS",
+    "AlsaMicrophone",
     "Block",
+    "FoundDevice",
+    "Machine",
+    "PtyAccelerometer",
     "SensorEnded",
     "SensorError",
     "SensorFault",
@@ -15,4 +51,8 @@ __all__ = [
     "Source",
     "SourceInfo",
     "create_source",
+    "list_microphones",
+    "list_serial_ports",
+    "read_recording",
+    "write_wav",
 ]

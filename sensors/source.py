@@ -24,7 +24,10 @@ class SourceInfo:
     """Physical unit of the samples (``g``, ``Pa``), or ``full scale`` when no calibration is known."""
 
     identity: str
-    """Which physical device this is, stable over restarts and ports (USB ids and serial, sensor serial, file name)."""
+    """Which physical device this is, stable over restarts and ports (USB ids and serial, sensor serial).
+
+    Recordings go by the name the configuration gives them: what they play may change, the point they stand for does not.
+    """
 
 
 class Source(ABC):
