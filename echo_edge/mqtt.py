@@ -1,0 +1,233 @@
+"""One connection to a broker, from CONNECT to its loss; the only file that knows the client library.
+
+There is no thread and no lock here: whoever owns the connection calls ``poll`` and reads what happened as notices. The
+library's callbacks run inside ``poll`` and only append, so none of them can deadlock with a publish or kill a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import ssl
+from collections import deque
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from pydantic import SecretStr
+
+from echo_edge.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0  # for TCP and again for the TLS handshake
+BAD_CREDENTIALS = (0x86, 0x87)
+UNTOLD = (0x00, 0x80)  # success and unspecified error explain nothing
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """Which broker, and how to reach it.
+
+    Raises:
+        ConfigError: plaintext to another host without ``allow_plaintext``.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    protocol: Literal["5", "3.1.1"] = "5"
+    username: str | None = None
+    password: SecretStr | None = None
+    password_source: str = "the configuration"
+    """Where the password came from, for the log; never the password."""
+
+    tls: bool = False
+    """Encrypt and check the broker against the system's authorities; implied by the three files."""
+
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    allow_plaintext: bool = False
+    keepalive_s: int = 15
+    client_id: str | None = None
+    """Absent: ``echo-edge-`` and the gateway's id."""
+
+    base: str = field(default="echo-edge/v1")
+
+    def __post_init__(self) -> None:
+        if not self.secure and not self.allow_plaintext and not is_loopback(self.host):
+            raise ConfigError(
+                [f"mqtt: {self.host} is another host: set up tls, or allow_plaintext if you trust the network"]
+            )
+
+    @property
+    def secure(self) -> bool:
+        return self.tls or any((self.ca_file, self.client_cert, self.client_key))
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker let us in; it takes at most ``receive_maximum`` unacknowledged messages."""
+
+    receive_maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """There is no connection, or there is one no longer."""
+
+    problem: str
+    credentials: bool = False
+    """The broker does not accept who we are: trying again soon is useless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The broker's answer to one message; ``reason`` is always 0 with MQTT 3.1.1."""
+
+    mid: int
+    reason: int
+
+
+Notice = Connected | Lost | Ack
+
+
+class Connection:
+    """A client of its own per connection, so that the library never re-sends what the owner re-sends."""
+
+    def __init__(self, settings: MqttSettings, client_id: str, will_topic: str, will: bytes) -> None:
+        self._settings = settings
+        self._notices: deque[Notice] = deque()
+        five = settings.protocol == "5"
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=None if five else True,
+            protocol=MQTTv5 if five else MQTTv311,
+            reconnect_on_failure=False,
+        )
+        self._client.suppress_exceptions = True
+        self._client.connect_timeout = CONNECT_TIMEOUT_S
+        self._client.max_inflight_messages_set(0)  # the owner keeps the window
+        self._client.will_set(will_topic, will, qos=1, retain=True)
+        if settings.username is not None:
+            password = settings.password.get_secret_value() if settings.password else None
+            self._client.username_pw_set(settings.username, password)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
+        self._client.on_log = self._on_log
+
+    def open(self) -> None:
+        """Reach the broker and ask to be let in; the answer, or the failure, comes from ``poll``."""
+        try:
+            if self._settings.secure:
+                self._client.tls_set_context(self._tls_context())
+            self._client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
+        except (OSError, UnicodeError) as error:  # also TLS, certificates and name look-up
+            self._notices.append(Lost(_reason(error)))
+
+    def poll(self, timeout_s: float, wake: socket.socket) -> list[Notice]:
+        """Wait for the network, ``wake`` or the time-out; return what happened, oldest first."""
+        if not self._notices and (link := self._client.socket()) is not None:
+            with selectors.DefaultSelector() as selector:
+                writing = selectors.EVENT_WRITE if self._client.want_write() else 0
+                selector.register(link, selectors.EVENT_READ | writing)
+                selector.register(wake, selectors.EVENT_READ)
+                selector.select(0 if _buffered(link) else timeout_s)
+        _drain(wake)
+        self._client.loop_read()
+        while (link := self._client.socket()) is not None and _buffered(link):
+            self._client.loop_read()
+        self._client.loop_write()
+        self._client.loop_misc()
+        notices = list(self._notices)
+        self._notices.clear()
+        return notices
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
+        """Hand one QoS 1 message to the socket and return the id that its ``Ack`` will carry."""
+        return self._client.publish(topic, payload, qos=1, retain=retain).mid
+
+    def close(self, *, announced: bool) -> None:
+        """Leave. Unless ``announced``, without a DISCONNECT, so that the broker publishes the will."""
+        if announced:
+            self._client.disconnect()
+        if (link := self._client.socket()) is not None:
+            link.close()
+
+    def _tls_context(self) -> ssl.SSLContext:
+        settings = self._settings
+        for path in (settings.ca_file, settings.client_cert, settings.client_key):
+            if path is not None:
+                path.read_bytes()  # the error of the ssl module does not say which file
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.client_cert is not None:
+            context.load_cert_chain(settings.client_cert, settings.client_key)
+        return context
+
+    def _on_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._notices.append(Lost(f"refused: {_words(reason)}", reason.value in BAD_CREDENTIALS))
+        else:
+            self._notices.append(Connected(getattr(properties, "ReceiveMaximum", 65535)))
+
+    def _on_disconnect(
+        self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        who = "closed by the broker" if flags.is_disconnect_packet_from_server else "connection lost"
+        self._notices.append(Lost(who if reason.value in UNTOLD else f"{who}: {_words(reason)}"))
+
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._notices.append(Ack(mid, reason.value))
+
+    def _on_log(self, _client: Client, _data: Any, _level: int, text: str) -> None:
+        if text.startswith("Caught exception"):  # the library suppresses what a callback raises
+            log.error("%s", text)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _drain(wake: socket.socket) -> None:
+    try:
+        while wake.recv(4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _buffered(link: Any) -> bool:
+    """TLS may hold decrypted bytes that ``select`` cannot see."""
+    return isinstance(link, ssl.SSLSocket) and link.pending() > 0
+
+
+def _words(reason: ReasonCode) -> str:
+    return str(reason).lower().replace("authorized", "authorised")
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror.lower()
+    return str(error)

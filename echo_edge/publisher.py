@@ -1,0 +1,259 @@
+"""Keep the broker informed: one thread that connects, sends what is owed, and starts again when the connection is lost.
+
+Any thread may call ``set_state`` and ``send_event``; they neither wait nor fail, whatever the broker does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from echo_edge.backlog import Backlog, Counters
+from echo_edge.envelope import Envelope, Topics
+from echo_edge.mqtt import Ack, Connected, Connection, Lost, MqttSettings
+from echo_edge.payload import encode, status_payload, will_payload
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.5  # longest sleep of the loop: held messages and keepalive are looked at this often
+UNSAFE_3_1_1 = "MQTT 3.1.1: a message that the broker's access list refuses is acknowledged as if it had been delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient the publisher is."""
+
+    backoff_base_s: float = 1.0
+    backoff_cap_s: float = 60.0
+    stable_s: float = 30.0
+    """A connection that lasted this long starts the back-off afresh; else two clients with one id would race."""
+
+    answer_s: float = 20.0
+    """A message or a CONNECT without an answer for this long: the connection counts as lost."""
+
+    farewell_s: float = 2.0
+
+
+class Publisher:
+    """The gateway's one connection to its broker.
+
+    States are retained, only the newest of a topic is kept, and all of them are published again on every connect, the
+    gateway's status first. Events are kept in order until the broker acknowledges them; a broker that was lost between
+    taking and acknowledging gets them twice.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        topics: Topics,
+        envelope: Envelope,
+        *,
+        timing: Timing | None = None,
+        backlog: Backlog | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._settings, self._topics, self._envelope = settings, topics, envelope
+        self._timing = timing or Timing()
+        self._backlog = backlog or Backlog()
+        self._now_ns = now_ns
+        self._client_id = settings.client_id or f"echo-edge-{topics.gateway}"
+        self._status: tuple[str, str | None] = ("online", None)
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._stopping = threading.Event()
+        self._connected = False
+        self._problem: str | None = None
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect; the broker may be away."""
+        if self._settings.protocol != "5":
+            log.warning("%s; use a broker that speaks MQTT 5", UNSAFE_3_1_1)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say ``stopping`` and ``offline``, send what can be sent within ``farewell_s``, disconnect, end the thread."""
+        self._stopping.set()
+        self._wake()
+        if self._thread.ident is not None:
+            # TCP and TLS may each be waiting for their time-out, a name server for longer
+            self._thread.join(self._timing.farewell_s + 15.0)
+        if self._thread.is_alive():
+            log.error("the publisher is stuck in the operating system and is left behind")
+            return
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def set_state(self, topic: str, payload: bytes) -> None:
+        """Publish a retained state soon; an empty payload removes the topic from the broker."""
+        self._backlog.set_state(_checked(topic), payload)
+        self._wake()
+
+    def send_event(self, topic: str, payload: bytes, kind: str = "open") -> None:
+        """Publish an event in its turn; ``kind`` (open, update, clear) decides what gives way in a full queue."""
+        self._backlog.add_event(_checked(topic), payload, kind)
+        self._wake()
+
+    def set_status(self, state: str, reason: str | None = None) -> None:
+        """Change what ``status`` says while we are connected: ``online``, or ``degraded`` with a reason."""
+        if (state, reason) != self._status:
+            self._status = (state, reason)
+            if self._connected:  # else `_greet` will say it
+                self.set_state(self._topics.status, self._status_bytes())
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    @property
+    def alive(self) -> bool:
+        """The thread runs; False after ``start`` and before ``stop`` is a defect."""
+        return self._thread.is_alive()
+
+    @property
+    def counters(self) -> Counters:
+        return self._backlog.counters
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps messages from arriving, in words; empty when all is well."""
+        counters = self._backlog.counters
+        problems = [] if self._problem is None else [self._problem]
+        problems += [f"mqtt_denied: {topic}" for topic in counters.topics_denied]
+        if counters.no_subscriber:
+            problems.append("no_subscriber: nobody listens to alerts")
+        return tuple(problems)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                lost, lasted_s = self._serve()
+                if lost is not None and not self._stopping.is_set():
+                    self._stopping.wait(self._delay_s(lost, lasted_s))
+        except Exception:
+            log.critical("the publisher has ended by a defect of its own", exc_info=True)
+        finally:
+            self._connected = False
+
+    def _serve(self) -> tuple[Lost | None, float]:
+        """Live through one connection; return why it ended (None: we left) and how many seconds it was up."""
+        will = encode(will_payload(self._envelope, self._now_ns()))
+        connection = Connection(self._settings, self._client_id, self._topics.status, will)
+        connection.open()
+        opened_s = time.monotonic()
+        up_s: float | None = None
+        farewell = _Farewell(self._timing.farewell_s)
+        lost: Lost | None = None
+        while lost is None:
+            for notice in connection.poll(TURN_S if not self._stopping.is_set() else 0.05, self._wake_in):
+                if isinstance(notice, Ack):
+                    self._backlog.settle(notice.mid, notice.reason, time.monotonic())
+                elif isinstance(notice, Connected):
+                    up_s = time.monotonic()
+                    self._greet(notice)
+                elif lost is None:
+                    lost = notice
+            now_s = time.monotonic()
+            if lost is None and up_s is None:
+                if self._stopping.is_set():
+                    break
+                if now_s - opened_s > self._timing.answer_s:
+                    lost = Lost("no answer to CONNECT")
+            elif lost is None:
+                if self._stopping.is_set() and self._farewell_is_over(farewell, now_s):
+                    break
+                if self._backlog.oldest_in_flight_s(now_s) > self._timing.answer_s:
+                    lost = Lost("no answer to a message")
+                self._send(connection, now_s)
+        self._connected = False
+        # Unless `offline` has arrived, the will must speak for us: no DISCONNECT then.
+        connection.close(announced=lost is None and farewell.said and self._backlog.state_settled(self._topics.status))
+        if lost is not None:
+            self._note(lost)
+        return lost, 0.0 if up_s is None else time.monotonic() - up_s
+
+    def _greet(self, notice: Connected) -> None:
+        self._backlog.reconnected(notice.receive_maximum)
+        # Subscribers learn that we are back before they see what we have to say.
+        self._backlog.set_state(self._topics.status, self._status_bytes(), first=True)
+        self._connected, self._problem = True, None
+        log.info("connected to %s as %s", self._where(), self._client_id)
+
+    def _send(self, connection: Connection, now_s: float) -> None:
+        while (message := self._backlog.take(now_s)) is not None:
+            mid = connection.publish(message.topic, message.payload, retain=message.retain)
+            self._backlog.sent(mid, message, now_s)
+
+    def _farewell_is_over(self, farewell: _Farewell, now_s: float) -> bool:
+        """Say ``stopping``, let what is owed go out, say ``offline``; True when both are answered or time is up."""
+        if farewell.until_s is None:
+            farewell.until_s = now_s + farewell.allowed_s
+            self._say("stopping")
+        elif not farewell.said and (self._backlog.idle or now_s > farewell.until_s - farewell.allowed_s / 2):
+            farewell.said = True
+            self._say("offline")
+        elif farewell.said and self._backlog.state_settled(self._topics.status):
+            return True
+        return now_s > farewell.until_s
+
+    def _say(self, state: str) -> None:
+        self._status = (state, None)
+        self._backlog.set_state(self._topics.status, self._status_bytes())
+
+    def _note(self, lost: Lost) -> None:
+        if lost.problem == self._problem:
+            return  # one line per change
+        self._problem = lost.problem
+        if lost.credentials:
+            settings = self._settings
+            log.error(
+                "%s %s: user %s, password from %s; trying every %.0f s",
+                self._where(),
+                lost.problem,
+                settings.username or "(none)",
+                settings.password_source if settings.password else "nowhere",
+                self._timing.backoff_cap_s,
+            )
+        else:
+            log.warning("%s: %s; trying again", self._where(), lost.problem)
+
+    def _delay_s(self, lost: Lost, lasted_s: float) -> float:
+        """Full jitter: a hall of gateways must not come back to a restarted broker in step."""
+        timing = self._timing
+        if lost.credentials:
+            return timing.backoff_cap_s
+        self._failures = 0 if lasted_s >= timing.stable_s else self._failures + 1
+        ceiling_s = timing.backoff_base_s * 2.0 ** min(max(self._failures - 1, 0), 16)
+        return random.uniform(0, min(ceiling_s, timing.backoff_cap_s))
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # already awake, or already stopped
+            self._wake_out.send(b"\0")
+
+    def _where(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+    def _status_bytes(self) -> bytes:
+        state, reason = self._status
+        return encode(status_payload(self._envelope, state, self._now_ns(), reason))
+
+
+@dataclass(slots=True)
+class _Farewell:
+    allowed_s: float
+    until_s: float | None = None
+    said: bool = False
+
+
+def _checked(topic: str) -> str:
+    if not topic or "+" in topic or "#" in topic:
+        raise ValueError(f"{topic!r} is not a topic to publish on")
+    return topic
