@@ -1,0 +1,1 @@
+"""The networks: ``echo`` (the encoder that is published and exported)."""
