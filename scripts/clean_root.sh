@@ -4,7 +4,7 @@
 #   sudo scripts/clean_root.sh FOLDER TARGET...     scripts/clean_root.sh /tmp/clean demo ARGS=--help
 #
 #   SUITE=bookworm        the release, for debootstrap (Ubuntu's too, with MIRROR=)
-#   RUN_AS=root           nobody: an ordinary user, who may install no system packages
+#   RUN_AS=root           any other name: an ordinary user, who may install no system packages
 #   KEEP=1                go on in the root of the last run: a repeated run must start at once
 #
 # FOLDER/base-SUITE is kept and copied to FOLDER/root for each run. What pip is told on this machine (PIP_*, pip.conf), it
@@ -20,7 +20,9 @@ base=$folder/base-$suite root=$folder/root
 command -v debootstrap >/dev/null || { echo "clean_root: sudo apt-get install debootstrap" >&2; exit 1; }
 cd "$(dirname "$0")/.."
 
-in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LANG=C.UTF-8 CI="${CI:-}" "$@"; }
+in_root() {  # COMMAND...
+    chroot "$root" /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LANG=C.UTF-8 "$@"
+}
 
 make_base() {
     root=$base.new
@@ -57,20 +59,20 @@ if [ -z "${KEEP:-}" ] || [ ! -d "$root/src" ]; then
     rm -rf "$root"
     cp -a --reflink=auto "$base" "$root"
     git clone --quiet --no-hardlinks . "$root/src"
-    in_root useradd --create-home nobody 2>/dev/null || true
-    chown -R "${RUN_AS:-root}" "$root/src"
+    git rev-parse --short HEAD >"$root/commit"
+    [ "${RUN_AS:-root}" = root ] || in_root useradd --create-home "$RUN_AS"
+    in_root chown -R "${RUN_AS:-root}" /src
 fi
 cp -L /etc/resolv.conf "$root/etc/"
 
-environment=(HOME=/tmp)
+environment=()
 paths=()
 while read -r line; do
     case $line in "path "*) paths+=("${line#path }") ;; *) environment+=("$line") ;; esac
 done < <(pip_settings)
 
-echo "clean_root: $suite, commit $(git -C "$root/src" rev-parse --short HEAD), as ${RUN_AS:-root}: make ${targets[*]}"
+echo "clean_root: $suite, commit $(cat "$root/commit"), as ${RUN_AS:-root}: make ${targets[*]}"
 export root
-export -f in_root
 unshare --mount --pid --fork --kill-child bash -euo pipefail -c '
     bring() {  # a local path of the outside to the same path inside, read-only
         if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$(dirname "$root$1")"; touch "$root$1"; fi
