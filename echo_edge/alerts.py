@@ -1,0 +1,84 @@
+"""Alert policy: scores -> events. Pure; one object per point.
+
+An alert opens when k of the latest n windows are above the threshold, and clears when all n are well below it: the
+two limits lie apart, so that a machine on the edge does not chatter.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+
+from echo_edge.config import AlertConfig
+from echo_edge.records import Event, Score
+
+UPDATE_RATIO = 1.5  # a peak this many times the last one told is news
+UPDATE_EVERY_NS = 10_000_000_000
+
+
+class AlertPolicy:
+    """The life of one point's alerts: open, update, clear, with one id and rising revision."""
+
+    def __init__(self, config: AlertConfig) -> None:
+        self._config = config
+        self._recent: deque[float] = deque(maxlen=config.windows)
+        self._open: Event | None = None
+        self._cleared_ns: int | None = None
+
+    @property
+    def open(self) -> Event | None:
+        """The latest event of the alert that is open now."""
+        return self._open
+
+    @property
+    def strange_windows(self) -> int:
+        """How many of the latest windows are above the threshold."""
+        return sum(ratio > 1 for ratio in self._recent)
+
+    def forget(self) -> None:
+        """Start the count of windows anew: a new baseline judges them by another measure."""
+        self._recent.clear()
+
+    def update(self, score: Score) -> Event | None:
+        """Take in one score; return what is news."""
+        self._recent.append(score.value / score.threshold)
+        if self._open is None:
+            return self._opened(score)
+        if len(self._recent) == self._config.windows and max(self._recent) < self._config.clear_ratio:
+            self._cleared_ns = score.end_ns
+            return self._next("clear", score)
+        grown = score.value > UPDATE_RATIO * self._open.peak_value
+        if grown and score.end_ns - self._open.time_ns >= UPDATE_EVERY_NS:
+            return self._next("update", score)
+        return None
+
+    def _opened(self, score: Score) -> Event | None:
+        if score.value <= score.threshold or self.strange_windows < self._config.strange_windows:
+            return None
+        if self._cleared_ns is not None and score.end_ns - self._cleared_ns < self._config.hold_off_s * 1e9:
+            return None
+        severity = "warning" if score.provisional else "alarm"
+        self._open = Event(
+            score.point, uuid.uuid4().hex, 1, "open", severity, score.end_ns, score.end_ns, score.value, score.end_ns, score
+        )
+        return self._open
+
+    def _next(self, kind: str, score: Score) -> Event:
+        last = self._open
+        if last is None:
+            raise RuntimeError(f"{score.point}: no alert is open")
+        higher = score.value > last.peak_value
+        event = Event(
+            point=last.point,
+            alert_id=last.alert_id,
+            rev=last.rev + 1,
+            type=kind,
+            severity=last.severity,
+            time_ns=score.end_ns,
+            opened_ns=last.opened_ns,
+            peak_value=score.value if higher else last.peak_value,
+            peak_ns=score.end_ns if higher else last.peak_ns,
+            score=score,
+        )
+        self._open = None if kind == "clear" else event
+        return event

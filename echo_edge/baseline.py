@@ -1,0 +1,191 @@
+"""Baseline: one enrolled, versioned set of normal states of a point, and where it is kept (SQLite).
+
+Vectors are stored as an uncompressed ``.npz`` without pickle, under a SHA-256 of everything that a verdict depends on;
+the FAISS indexes are rebuilt in memory, because a damaged index file can load without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sqlite3
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echo_edge.errors import BaselineError
+from echo_edge.normal import NormalState
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a baseline was made with; a window of any other origin cannot be judged by it."""
+
+    model_name: str
+    model_sha256: str
+    rate_hz: int
+    channels: tuple[int, ...]
+    length_s: float
+
+    def difference(self, now: Origin) -> str | None:
+        """The first thing that differs, in words; None when nothing does."""
+        if self.model_sha256 != now.model_sha256:
+            return (
+                f"model {self.model_name} ({self.model_sha256[:12]}), "
+                f"the model now is {now.model_name} ({now.model_sha256[:12]})"
+            )
+        for name, unit in (("rate_hz", " Hz"), ("channels", ""), ("length_s", " s")):
+            then, today = getattr(self, name), getattr(now, name)
+            if then != today:
+                return f"{name} {then}{unit}, the point now has {today}{unit}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Normal states of one point; never changed, only followed by the next version."""
+
+    point: str
+    origin: Origin
+    unit: str
+    identity: str
+    """Which physical sensor (or which recordings) it was learned from."""
+
+    states: tuple[NormalState, ...]
+    excluded: dict[str, int] = field(default_factory=dict)
+    """Windows left out while learning the newest state, by reason."""
+
+    parent: str | None = None
+    id: str = ""
+    """``bl_0001``; given when it is stored."""
+
+    created_ns: int = 0
+
+    def check(self, now: Origin) -> None:
+        """Insist that windows of this origin can be judged.
+
+        Raises:
+            BaselineError: made with another model, sampling rate, channels or window length.
+        """
+        if difference := self.origin.difference(now):
+            raise BaselineError(f"{self.point}: baseline {self.id} was made with {difference}; enroll again")
+
+    def with_state(self, state: NormalState, identity: str, excluded: dict[str, int]) -> Baseline:
+        """The next version: this one with a state added or replaced."""
+        kept = tuple(s for s in self.states if s.name != state.name)
+        return replace(
+            self, states=(*kept, state), identity=identity, excluded=excluded, parent=self.id, id="", created_ns=0
+        )
+
+
+class BaselineStore:
+    """Every baseline ever made, in ``state.db``; the newest of a point is the active one.
+
+    Only one process writes at a time: the daemon, or the command line while none runs (``store.exclusive``).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._connect() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS baseline(id INTEGER PRIMARY KEY AUTOINCREMENT, point TEXT NOT NULL,"
+                " manifest TEXT NOT NULL, vectors BLOB NOT NULL, sha256 TEXT NOT NULL)"
+            )
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self._path)
+        try:
+            db.execute("PRAGMA synchronous=FULL")
+            with db:
+                yield db
+        finally:
+            db.close()
+
+    def add(self, baseline: Baseline) -> Baseline:
+        """Store a new version; it is the active one from here on. Returns it with its id and time."""
+        baseline = replace(baseline, created_ns=time.time_ns())
+        manifest = json.dumps(
+            {
+                "origin": asdict(baseline.origin),
+                "unit": baseline.unit,
+                "identity": baseline.identity,
+                "states": [s.name for s in baseline.states],
+                "excluded": baseline.excluded,
+                "parent": baseline.parent,
+                "created_ns": baseline.created_ns,
+            },
+            sort_keys=True,
+        )
+        vectors = _pack(baseline.states)
+        with self._connect() as db:
+            row = db.execute(
+                "INSERT INTO baseline(point, manifest, vectors, sha256) VALUES (?, ?, ?, ?)",
+                (baseline.point, manifest, vectors, _digest(baseline.point, manifest, vectors)),
+            )
+            return replace(baseline, id=f"bl_{row.lastrowid:04d}")
+
+    def active(self, point: str) -> Baseline | None:
+        """The newest baseline of a point; None when it was never enrolled.
+
+        Raises:
+            BaselineError: the stored row is damaged; it is left as it is, for a person to look at.
+        """
+        with self._connect() as db:
+            row = db.execute(
+                "SELECT id, manifest, vectors, sha256 FROM baseline WHERE point = ? ORDER BY id DESC LIMIT 1", (point,)
+            ).fetchone()
+        if row is None:
+            return None
+        number, manifest, vectors, sha256 = row
+        name = f"bl_{number:04d}"
+        if _digest(point, manifest, vectors) != sha256:
+            raise BaselineError(f"{point}: baseline {name} is damaged (its SHA-256 does not match); enroll again")
+        data = json.loads(manifest)
+        origin = Origin(**{**data["origin"], "channels": tuple(data["origin"]["channels"])})
+        return Baseline(
+            point,
+            origin,
+            data["unit"],
+            data["identity"],
+            _unpack(data["states"], vectors),
+            data["excluded"],
+            data["parent"],
+            name,
+            data["created_ns"],
+        )
+
+
+def _digest(point: str, manifest: str, vectors: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in (point.encode(), manifest.encode(), vectors):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def _pack(states: tuple[NormalState, ...]) -> bytes:
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for i, state in enumerate(states):
+        arrays |= {f"vectors_{i}": state.vectors, f"start_{i}": state.start_ns, f"end_{i}": state.end_ns}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy types the keywords as allow_pickle
+    return buffer.getvalue()
+
+
+def _unpack(names: list[str], data: bytes) -> tuple[NormalState, ...]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return tuple(
+                NormalState(name, arrays[f"vectors_{i}"], arrays[f"start_{i}"], arrays[f"end_{i}"])
+                for i, name in enumerate(names)
+            )
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BaselineError(f"the stored vectors cannot be read: {error}") from error

@@ -1,0 +1,136 @@
+"""Capture: one thread per device that reads, cuts windows and posts them, and reopens what fails. Waits for nobody."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from echo_edge.config import PointConfig
+from echo_edge.mailbox import Mailbox
+from echo_edge.windows import Windower
+from sensors import Block, SensorEnded, SensorError, Source, SourceInfo
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 1.0
+RETRY_LAST_S = 60.0
+REPORT_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SensorStatus:
+    """How a device is; the newest one counts."""
+
+    device: str
+    state: str
+    """``opening``, ``ok``, ``lost`` or ``ended``."""
+
+    since_ns: int
+    reason: str | None = None
+    info: SourceInfo | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class Capture(threading.Thread):
+    """Owns one device from open to close.
+
+    Args:
+        device: its name in the configuration.
+        make_source: makes the driver; called in this thread.
+        points: the points that listen to this device.
+        mailbox: where windows and status go.
+    """
+
+    def __init__(
+        self, device: str, make_source: Callable[[], Source], points: dict[str, PointConfig], mailbox: Mailbox[SensorStatus]
+    ) -> None:
+        super().__init__(name=f"capture:{device}", daemon=True)
+        self.failure: BaseException | None = None
+        self._device = device
+        self._make_source = make_source
+        self._points = points
+        self._mailbox = mailbox
+        self._stop_asked = threading.Event()
+        self._counters: dict[str, int] = {}  # of the sources before this one
+        self._status = SensorStatus(device, "opening", time.time_ns())
+
+    def stop(self) -> None:
+        """Ask the thread to end; it does within a fraction of a second, or when the driver's read returns."""
+        self._stop_asked.set()
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # the thread's outermost line: the supervisor ends the process
+            log.exception("%s: capture failed", self._device)
+            self.failure = error
+
+    def _run(self) -> None:
+        self._post(self._status)
+        delay_s = RETRY_FIRST_S
+        while not self._stop_asked.is_set():
+            source = self._make_source()
+            opened = False
+            try:
+                info = source.open()
+                windowers = self._windowers(info)
+                opened = True
+                delay_s = RETRY_FIRST_S
+                self._say("ok", None, info, source)
+                self._stream(source, windowers)
+            except SensorEnded as error:
+                self._say("ended", error.message, None, source)
+                return
+            except SensorError as error:
+                self._say("lost", error.message, None, source)
+            finally:
+                source.close()
+                self._counters = self._totals(source)
+            if not opened:
+                delay_s = min(2 * delay_s, RETRY_LAST_S)
+            self._stop_asked.wait(delay_s)
+
+    def _windowers(self, info: SourceInfo) -> list[Windower]:
+        windowers = []
+        for name, point in self._points.items():
+            channels = point.channel_numbers
+            if max(channels) >= info.channels:
+                raise SensorError(
+                    self._device, f"{name} asks for channel {max(channels)}, the device has 0..{info.channels - 1}"
+                )
+            try:
+                windowers.append(Windower(name, channels, info.rate_hz, point.window.length_s, point.window.hop_s))
+            except ValueError as error:
+                raise SensorError(self._device, f"{name}: window of {point.window.length_s:g} s: {error}") from error
+        return windowers
+
+    def _stream(self, source: Source, windowers: list[Windower]) -> None:
+        told = time.monotonic()
+        while not self._stop_asked.is_set():
+            block: Block | None = source.read()
+            if block is not None:
+                for windower in windowers:
+                    for window in windower.push(block):
+                        self._mailbox.put(window)
+            if time.monotonic() - told >= REPORT_EVERY_S:
+                told = time.monotonic()
+                if self._totals(source) != self._status.counters:
+                    self._say("ok", None, self._status.info, source)
+
+    def _totals(self, source: Source) -> dict[str, int]:
+        return {k: self._counters.get(k, 0) + source.counters[k] for k in {*self._counters, *source.counters}}
+
+    def _say(self, state: str, reason: str | None, info: SourceInfo | None, source: Source) -> None:
+        changed = (state, reason) != (self._status.state, self._status.reason)
+        if changed:
+            level = logging.INFO if state == "ok" else logging.WARNING
+            log.log(level, "%s: %s%s", self._device, state, f": {reason}" if reason else "")
+        since_ns = time.time_ns() if changed else self._status.since_ns
+        self._status = SensorStatus(self._device, state, since_ns, reason, info, self._totals(source))
+        self._post(self._status)
+
+    def _post(self, status: SensorStatus) -> None:
+        self._mailbox.report(status.device, status)

@@ -1,0 +1,256 @@
+"""Commands: parse, call one function, print, return an exit code. The only module of the daemon that prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from echo_edge import __version__
+from echo_edge.config import Config, load_config
+from echo_edge.errors import (
+    ArtifactError,
+    BaselineError,
+    ConfigError,
+    EchoEdgeError,
+    EngineError,
+    EnrollError,
+    RecordingError,
+)
+
+EXIT_FAILED, EXIT_USAGE, EXIT_NO_DATA, EXIT_SENSOR, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 4, 3, 70, 78
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Hears machines and says over MQTT when one stops sounding like itself.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 sensor bad, 4 not enough data, 5 rejected by the self-test, "
+    "6 conflict, 70 engine failed, 78 a file needs a person.",
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration file.", show_default=False)]
+PointName = Annotated[str, typer.Argument(metavar="POINT", help="Which point, as `machine/point`.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def main() -> None:
+    """Entry point: every error of ours becomes one clear message and its documented exit code."""
+    try:
+        app(standalone_mode=True)
+    except ConfigError as error:
+        for problem in error.problems:
+            err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_CONFIG)
+    except EnrollError as error:
+        _fail(error, error.exit_code)
+    except EchoEdgeError as error:
+        codes: dict[type[EchoEdgeError], int] = {
+            ArtifactError: EXIT_CONFIG,
+            EngineError: EXIT_ENGINE,
+            RecordingError: EXIT_NO_DATA,
+            BaselineError: EXIT_FAILED,
+        }
+        _fail(error, codes.get(type(error), EXIT_FAILED))
+
+
+def _fail(error: Exception | str, code: int) -> NoReturn:
+    err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(config: ConfigPath) -> None:
+    """Monitor: run the daemon until SIGTERM or Ctrl-C.
+
+    Baselines live in `$STATE_DIRECTORY`, else in `~/.local/state/echo-edge/GATEWAY`.
+    """
+    from echo_edge.daemon import run as run_daemon  # noqa: PLC0415  # seconds of imports that no other command needs
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(run_daemon(load_config(config), os.environ.get("CREDENTIALS_DIRECTORY")))
+
+
+@app.command()
+def check(config: ConfigPath, as_json: AsJson = False) -> None:
+    """Check a configuration: every problem with file, line and mend. Exit code 78 when there is one."""
+    from echo_edge.artifact import load_package  # noqa: PLC0415
+
+    problems: list[str] = []
+    try:
+        loaded = load_config(config)
+        load_package(loaded.model)
+    except ConfigError as error:
+        problems = error.problems
+    except ArtifactError as error:
+        problems = [f"{config}: model: {error}"]
+    if as_json:
+        print(json.dumps({"ok": not problems, "problems": problems}))
+    elif problems:
+        for problem in problems:
+            err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    else:
+        points = loaded.points()
+        out.print(f"{config}: fine. {len(loaded.devices)} devices, {len(points)} points: {', '.join(points)}")
+    if problems:
+        sys.exit(EXIT_CONFIG)
+
+
+@app.command()
+def devices(as_json: AsJson = False) -> None:
+    """List what is plugged in, by stable names, with the lines to paste into the configuration."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from sensors import find_devices  # noqa: PLC0415
+
+    found = find_devices()
+    if as_json:
+        print(json.dumps([asdict(device) for device in found], indent=2))
+        return
+    table = Table("kind", "id", "what", "rates [Hz]", "channels", "configuration or problem", title="Plugged in")
+    for d in found:
+        rates = ", ".join(str(r) for r in d.rates_hz)
+        table.add_row(d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem or d.config)
+    out.print(table if found else "nothing found: no microphone and no serial port")
+
+
+@app.command()
+def enroll(
+    config: ConfigPath,
+    point: PointName,
+    state: Annotated[str, typer.Option(help="Name of the normal state, for example `run-50hz`.")] = "run",
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to listen to the live sensor.")] = 10.0,
+    files: Annotated[
+        list[Path] | None, typer.Option("--from", help="Learn from recordings instead; repeat for several.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Physical units per stored unit of the recordings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Teach a normal state: from the live sensor, or from recordings.
+
+    Works through the running daemon, or alone when none runs. The active baseline changes only when all went well.
+    """
+    from echo_edge.enroll_command import enroll_point  # noqa: PLC0415
+
+    loaded = load_config(config)
+    _known_point(loaded, point)
+    with _bar(as_json) as bar:
+        task = bar.add_task("opening", total=None)
+
+        def show(progress: dict[str, Any]) -> None:
+            if as_json:
+                print(json.dumps({"progress": progress}), flush=True)
+            excluded = "".join(f", {n} excluded ({reason})" for reason, n in progress["excluded"].items())
+            bar.update(
+                task, total=progress["needed"], completed=progress["useful"], description=f"useful windows{excluded}"
+            )
+
+        result = enroll_point(loaded, point, state, minutes, [f.absolute() for f in files or []], scale, show)
+    if as_json:
+        print(json.dumps({"ok": True, "result": result}))
+        return
+    rate = result["false_alarms_per_month"]
+    out.print(
+        f"[bold]{result['baseline']}[/bold]: {point} knows {', '.join(result['states'])} "
+        f"({result['useful']} windows, {result['learned_s']:.0f} s, model {result['model']})."
+    )
+    out.print(
+        f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
+        f"demonstrated so far: fewer than {rate['demonstrated_upper_95']:.0f} (95 %)."
+    )
+    out.print("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
+
+
+@app.command()
+def replay(
+    config: ConfigPath,
+    point: PointName,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, played one after the other.")],
+    scale: Annotated[float | None, typer.Option(help="Physical units per stored unit.")] = None,
+) -> None:
+    """Judge recordings exactly as the daemon would: prints scores and events as JSON lines."""
+    from echo_edge.replay import replay as replay_files  # noqa: PLC0415
+
+    loaded = load_config(config)
+    _known_point(loaded, point)
+    for line in replay_files(loaded, point, files, scale):
+        print(json.dumps(line))
+
+
+@app.command()
+def evaluate(
+    normal: Annotated[list[Path], typer.Option("--normal", help="Normal recordings: a file or folder; repeatable.")],
+    test: Annotated[Path, typer.Option("--test", help="CSV `path,label[,group][,scale]`; labels normal, anomaly.")],
+    model: Annotated[str, typer.Option(help="Model package: name or path.")] = "echo-tiny-untrained",
+    window_s: Annotated[float, typer.Option(min=0.1, max=20, help="Seconds per window.")] = 1.0,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Measure on labelled recordings: ROC-AUC and partial AUC, a mean log spectrum beside ours."""
+    from echo_edge.artifact import load_package  # noqa: PLC0415
+    from echo_edge.embedder import Embedder  # noqa: PLC0415
+    from echo_edge.engine import create_engine  # noqa: PLC0415
+    from echo_edge.evaluate import evaluate as evaluate_files  # noqa: PLC0415
+
+    package = load_package(model)
+    embedder = Embedder(package, create_engine("auto", package, threads))
+    with _bar(hidden=False) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        result = evaluate_files(embedder, normal, test, window_s, show)
+    if as_json:
+        print(json.dumps(result))
+        return
+    table = Table("group", "normal", "anomaly", "ours: AUC", "pAUC", "mean log spectrum: AUC", "pAUC")
+    table.title = f"{result['model']}, windows of {window_s:g} s at {result['rate_hz']} Hz"
+    ours, trivial = result["ours"], result["mean_log_spectrum"]
+    rows = [("all", ours, trivial)] + [(g, ours["groups"][g], trivial["groups"][g]) for g in ours["groups"]]
+    for group, a, b in rows:
+        figures = [f"{d[k]:.3f}" if k in d else "-" for d in (a, b) for k in ("roc_auc", "pauc")]
+        table.add_row(group, str(a["normal"]), str(a["anomaly"]), *figures)
+    out.print(table)
+
+
+@app.command()
+def demo(
+    svg: Annotated[Path | None, typer.Option(help="Also save the final screen as an SVG picture.")] = None,
+) -> None:
+    """Show it: two invented pumps, a broker, the daemon, a fault, the alert and its end. No hardware, no network."""
+    from echo_edge.demo import run_demo  # noqa: PLC0415
+
+    sys.exit(run_demo(svg))
+
+
+def _known_point(config: Config, point: str) -> None:
+    if point not in config.points():
+        _fail(f"no point '{point}' in the configuration; known are {', '.join(config.points())}", EXIT_USAGE)
+
+
+def _bar(hidden: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True, disable=hidden or not err.is_terminal)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,488 @@
+"""Configuration: one YAML file, checked once, with every problem named by file and line.
+
+Each key has its unit in its name and its meaning below it; unknown keys are refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from echo_edge.errors import ConfigError
+from echo_edge.frontend import MAX_FRAMES
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+class Model(BaseModel):
+    """Base of every section: unknown keys are errors, numbers are finite, fields carry their docs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def _existing(path: Path, info: ValidationInfo) -> Path:
+    """Resolve a path against the configuration's folder and insist that it is there."""
+    full = (info.context or {}).get("folder", Path()) / path.expanduser()
+    if not full.exists():
+        raise ValueError(f"no such file: {full}; give an absolute path, or one relative to the configuration file")
+    return Path(full)
+
+
+class GatewayConfig(Model):
+    """Who we are on the network."""
+
+    id: Id
+    """Name of this gateway in every topic: lower-case letters, digits, ``-`` and ``_``."""
+
+
+class EngineConfig(Model):
+    """What computes the embeddings."""
+
+    kind: Literal["auto", "onnx"] = "auto"
+    """``onnx`` is ONNX Runtime on the CPU; ``auto`` takes the best engine this machine has."""
+
+    threads: int = Field(default=2, ge=1, le=64)
+    """CPU threads for inference."""
+
+
+class TlsConfig(Model):
+    """Encryption of the link to the broker (TLS 1.2 or newer)."""
+
+    ca_file: Path
+    """Certificate of the authority that signed the broker's certificate."""
+
+    client_cert_file: Path | None = None
+    """Our own certificate, where the broker asks for one."""
+
+    client_key_file: Path | None = None
+    """Its private key."""
+
+    @field_validator("ca_file", "client_cert_file", "client_key_file")
+    @classmethod
+    def _exists(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return None if value is None else _existing(value, info)
+
+
+class MqttConfig(Model):
+    """The broker that alerts go to."""
+
+    host: str = "127.0.0.1"
+    """Name or address of the broker."""
+
+    port: int = Field(default=1883, ge=1, le=65535)
+    """TCP port; 8883 is usual with TLS."""
+
+    protocol: Literal["5", "3.1.1"] = "5"
+    """MQTT version. With 3.1.1 a broker cannot say that it refused a message: choose it only for a broker without 5."""
+
+    base_topic: str = Field(default="echo-edge/v1", pattern=r"^[a-zA-Z0-9_-]+(/[a-zA-Z0-9_-]+)*$")
+    """What every topic starts with; the gateway's id follows."""
+
+    username: str | None = None
+    """User name at the broker."""
+
+    password_file: Path | None = None
+    """File whose first line is the password; readable by the service's user only."""
+
+    password_credential: str | None = None
+    """Name of a systemd credential that holds the password (``LoadCredential=``)."""
+
+    tls: TlsConfig | None = None
+    """Absent: no encryption, which is refused for any host but this one."""
+
+    allow_plaintext: bool = False
+    """Send passwords and alerts unencrypted to another host; only for a network that you trust."""
+
+    keepalive_s: int = Field(default=15, ge=5, le=600)
+    """A broker that is silent for twice as long counts as lost."""
+
+    state_interval_s: float = Field(default=10.0, ge=0.1, le=3600)
+    """A point's state is told at once when its level changes, else no more often than this."""
+
+    @field_validator("password_file")
+    @classmethod
+    def _exists(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return None if value is None else _existing(value, info)
+
+    @model_validator(mode="after")
+    def _plaintext_stays_at_home(self) -> MqttConfig:
+        if self.tls is None and not self.allow_plaintext and not is_loopback(self.host):
+            raise ValueError(f"'{self.host}' is another host and there is no 'tls' section; add one, "
+                             "or say 'allow_plaintext: true' for a network that you trust")
+        if self.password_file is not None and self.password_credential is not None:
+            raise ValueError("give 'password_file' or 'password_credential', not both")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """True for this machine's own addresses and ``localhost``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class MicrophoneConfig(Model):
+    """A microphone or a USB-audio accelerometer, through PortAudio."""
+
+    kind: Literal["microphone"]
+    device: str | None = None
+    """Stable name as ``echo-edge devices`` shows it; absent: the system's default input."""
+
+    rate_hz: int | None = Field(default=None, ge=2_000, le=384_000)
+    """Sampling rate; absent: the device's own."""
+
+    channels: int = Field(default=1, ge=1, le=64)
+    """How many channels to open."""
+
+    scale: float = Field(default=1.0, gt=0)
+    """Physical units per full scale."""
+
+    unit: str = "full scale"
+    """Unit of the scaled samples, for example ``Pa`` or ``g``."""
+
+
+class AccelerometerConfig(Model):
+    """An accelerometer on a serial port."""
+
+    kind: Literal["accelerometer"]
+    port: str
+    """Serial port, best by its stable name under ``/dev/serial/by-id``."""
+
+    protocol: Literal["ee1"] = "ee1"
+    """Wire format: ``ee1`` is our own COBS and CRC frame."""
+
+    baud: int = Field(default=115_200, ge=1_200, le=12_000_000)
+    """Line rate; without effect on USB serial devices."""
+
+
+class RecordingConfig(Model):
+    """An excerpt of a recording."""
+
+    path: Path
+    """WAV or FLAC file."""
+
+    start_s: float = Field(default=0.0, ge=0)
+    """Where the excerpt begins."""
+
+    end_s: float | None = Field(default=None, gt=0)
+    """Where it ends; absent: at the end of the file."""
+
+    play_s: float | None = Field(default=None, gt=0)
+    """Loop the excerpt until it has played for so long; absent: play it once."""
+
+    scale: float | None = Field(default=None, gt=0)
+    """Physical units per stored unit; absent: from a ``manifest.csv`` beside the file, else full scale."""
+
+    unit: str | None = None
+    """Unit of the scaled samples."""
+
+    @field_validator("path")
+    @classmethod
+    def _exists(cls, value: Path, info: ValidationInfo) -> Path:
+        return _existing(value, info)
+
+
+class WavFileConfig(Model):
+    """Recordings played as if they were a device."""
+
+    kind: Literal["wavfile"]
+    files: list[RecordingConfig] = Field(min_length=1)
+    """Played in order; all of one rate and channel count."""
+
+    loop: bool = True
+    """Start over after the last one."""
+
+    realtime: bool = True
+    """Play at the recorded pace; false reads as fast as the disk allows."""
+
+
+class SimulatorConfig(Model):
+    """An invented machine."""
+
+    kind: Literal["simulator"]
+    rate_hz: int = Field(default=48_000, ge=2_000, le=384_000)
+    """Sampling rate."""
+
+    channels: int = Field(default=1, ge=1, le=8)
+    """How many sensors listen to it."""
+
+    seed: int = 0
+    """Which machine: the same seed gives the same signal."""
+
+    fault: Literal["outer_race", "inner_race", "imbalance", "loose_foot", "cavitation"] | None = None
+    """What is wrong with it."""
+
+    severity: float = Field(default=1.0, ge=0, le=1)
+    """How wrong."""
+
+    realtime: bool = True
+    """Deliver at the sampling rate; false as fast as possible."""
+
+
+DeviceConfig = Annotated[
+    MicrophoneConfig | AccelerometerConfig | WavFileConfig | SimulatorConfig, Field(discriminator="kind")
+]
+
+
+class WindowConfig(Model):
+    """How much signal one verdict covers, and how often a verdict falls due."""
+
+    length_s: float = Field(default=5.0, ge=0.1, le=MAX_FRAMES / 100)
+    """Seconds of signal per window."""
+
+    hop_s: float = Field(default=5.0, gt=0)
+    """Seconds between window starts; at most ``length_s``, so that no sample goes unheard."""
+
+    @model_validator(mode="after")
+    def _no_deaf_spots(self) -> WindowConfig:
+        if self.hop_s > self.length_s:
+            raise ValueError(f"hop_s ({self.hop_s:g}) is longer than length_s ({self.length_s:g}): "
+                             f"samples in between would go unheard; use at most {self.length_s:g}")
+        return self
+
+
+class AlertConfig(Model):
+    """When strange windows become an alert, and when it is over."""
+
+    windows: int = Field(default=5, ge=1, le=100)
+    """How many of the latest windows are looked at (the n of "k of n")."""
+
+    strange_windows: int = Field(default=3, ge=1, le=100)
+    """How many of them must be above the threshold to open an alert (the k)."""
+
+    clear_ratio: float = Field(default=0.95, gt=0, le=1)
+    """A window counts as well again below this share of the threshold; between the two nothing changes."""
+
+    hold_off_s: float = Field(default=30.0, ge=0)
+    """After an alert cleared, no new one opens for so long."""
+
+    @model_validator(mode="after")
+    def _k_of_n(self) -> AlertConfig:
+        if self.strange_windows > self.windows:
+            raise ValueError(f"strange_windows ({self.strange_windows}) cannot exceed windows ({self.windows})")
+        return self
+
+
+class PointConfig(Model):
+    """Where a sensor sits on a machine."""
+
+    device: Id
+    """Key of the device under ``devices``."""
+
+    channels: list[int | Literal["x", "y", "z"]] = Field(default=[0], min_length=1)
+    """Channels of the device that belong to this point, by number from 0 or as x, y, z."""
+
+    window: WindowConfig = WindowConfig()
+    alert: AlertConfig = AlertConfig()
+
+    @property
+    def channel_numbers(self) -> list[int]:
+        return [AXES[c] if isinstance(c, str) else c for c in self.channels]
+
+    @field_validator("channels")
+    @classmethod
+    def _distinct(cls, value: list[int | str]) -> list[int | str]:
+        numbers = [AXES[c] if isinstance(c, str) else c for c in value]
+        if min(numbers) < 0 or len(set(numbers)) < len(numbers):
+            raise ValueError(f"channels must be different numbers from 0 on, or axes x, y, z: {value}")
+        return value
+
+
+class MachineConfig(Model):
+    """A monitored machine."""
+
+    title: str | None = None
+    """Name for people; the id where it is absent."""
+
+    target_false_alarms_per_month: float = Field(default=1.0, gt=0, le=1000)
+    """How many false alarms a month are acceptable for the whole machine; its points share them."""
+
+    points: dict[Id, PointConfig] = Field(min_length=1)
+    """The machine's measuring points."""
+
+
+class Config(Model):
+    """The whole file."""
+
+    gateway: GatewayConfig
+    model: str = "echo-tiny-untrained"
+    """Model package: the name of a shipped one, or the path of a ``NAME.onnx`` with its ``NAME.json``."""
+
+    engine: EngineConfig = EngineConfig()
+    mqtt: MqttConfig = MqttConfig()
+    devices: dict[Id, DeviceConfig] = Field(min_length=1)
+    """Every sensor, by a name of your choice."""
+
+    machines: dict[Id, MachineConfig] = Field(min_length=1)
+    """Every machine, by a name of your choice."""
+
+    @model_validator(mode="after")
+    def _points_have_devices(self) -> Config:
+        for name, point in self.points().items():
+            if point.device not in self.devices:
+                raise ValueError(f"machines.{name.replace('/', '.points.')}.device: there is no device "
+                                 f"'{point.device}' under 'devices'{_suggest(point.device, self.devices)}")
+        return self
+
+    def points(self) -> dict[str, PointConfig]:
+        """Every point under its full name ``machine/point``."""
+        return {f"{m}/{p}": point for m, machine in self.machines.items() for p, point in machine.points.items()}
+
+    def title(self, point: str) -> str:
+        """The name for people of a point's machine."""
+        machine = point.partition("/")[0]
+        return self.machines[machine].title or machine
+
+    def target_per_month(self, point: str) -> float:
+        """The point's share of its machine's accepted false alarms per month."""
+        machine = self.machines[point.partition("/")[0]]
+        return machine.target_false_alarms_per_month / len(machine.points)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: every problem in one go, each as ``file:line: key: what is wrong``.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}"]) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError([f"{path}:{line}: is not valid YAML: {error.problem}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: is not valid YAML: {error}"]) from error
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError([f"{path}:1: is empty or not a mapping; start with 'gateway:', 'devices:', 'machines:'"])
+    problems = [f"{path}:{line}: {key}: is there twice; ids and keys must be unique" for line, key in _repeated(root)]
+    try:
+        config = Config.model_validate(yaml.safe_load(text), context={"folder": path.parent})
+    except ValidationError as error:
+        problems += [_problem(path, root, details) for details in error.errors()]
+    except yaml.YAMLError as error:
+        problems.append(f"{path}: is not valid YAML: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _repeated(node: yaml.Node, prefix: str = "") -> Iterator[tuple[int, str]]:
+    """Keys that stand twice in one mapping, which YAML would settle silently by taking the last."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            full = f"{prefix}{key.value}"
+            if key.value in seen:
+                yield key.start_mark.line + 1, full
+            seen.add(key.value)
+            yield from _repeated(value, f"{full}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            yield from _repeated(value, f"{prefix[:-1]}[{i}].")
+
+
+def _problem(path: Path, root: yaml.Node, details: Any) -> str:
+    """One line of ours for one error of pydantic's."""
+    # the tag of a discriminated union stands in the location, but not in the file
+    loc = [part for part in details["loc"] if part not in {"microphone", "accelerometer", "wavfile", "simulator"}]
+    key, line = _locate(root, loc)
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        message = f"unknown key{_suggest(str(loc[-1]), _known_keys(details['loc']))}"
+    elif details["type"] == "missing":
+        message = "is missing"
+    elif "input" in details and not isinstance(details["input"], dict | list) and details["type"] != "value_error":
+        message = f"{message}, not {details['input']!r}"
+    if details["type"] == "string_pattern_mismatch" and ID_PATTERN in message:
+        message = f"'{details['input']}' is not an id: use up to 48 lower-case letters, digits, '-' and '_'"
+    return f"{path}:{line}: {key}: {message}" if key else f"{path}:{line}: {message}"
+
+
+def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
+    """Follow an error's location through the YAML tree as far as it goes; return the dotted key and its line."""
+    key, line = "", node.start_mark.line + 1
+    for part in loc:
+        if part == "[key]":
+            continue
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+        if isinstance(node, yaml.MappingNode):
+            for key_node, value in node.value:
+                if key_node.value == str(part):
+                    line, node = key_node.start_mark.line + 1, value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return key, line
+
+
+_DEVICES: dict[str, type[Model]] = {
+    "microphone": MicrophoneConfig, "accelerometer": AccelerometerConfig,
+    "wavfile": WavFileConfig, "simulator": SimulatorConfig,
+}
+_SECTIONS: dict[str, type[Model]] = {
+    "gateway": GatewayConfig, "engine": EngineConfig, "mqtt": MqttConfig, "tls": TlsConfig, "files": RecordingConfig,
+    "window": WindowConfig, "alert": AlertConfig, "points": PointConfig, "machines": MachineConfig, **_DEVICES,
+}
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    """The keys that the section holding ``loc`` knows."""
+    for part in reversed(loc[:-1]):
+        if part in _SECTIONS:
+            return list(_SECTIONS[part].model_fields)
+    return list(Config.model_fields)
+
+
+def _suggest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known are: {', '.join(sorted(known))}"
+
+
+def read_password(mqtt: MqttConfig, credentials_folder: str | None) -> str | None:
+    """The broker password from its file or systemd credential; None when there is none.
+
+    Raises:
+        ConfigError: it cannot be read, or others could read it too.
+    """
+    if mqtt.password_credential is not None:
+        if credentials_folder is None:
+            raise ConfigError([f"mqtt.password_credential: '{mqtt.password_credential}' needs systemd's "
+                               "LoadCredential=; there is no $CREDENTIALS_DIRECTORY"])
+        path = Path(credentials_folder) / mqtt.password_credential
+    elif mqtt.password_file is not None:
+        path = mqtt.password_file
+        if path.stat().st_mode & 0o077:
+            raise ConfigError([f"mqtt.password_file: {path} can be read by others; chmod 600 {path}"])
+    else:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    if not lines or not re.search(r"\S", lines[0]):
+        raise ConfigError([f"{path}: holds no password in its first line"])
+    return lines[0]

@@ -1,0 +1,192 @@
+"""Control: orders from the command line over a Unix socket, posted to the pipeline thread.
+
+One JSON object per line each way: an order, then any number of ``{"progress": ...}``, then one answer with ``ok``.
+The socket's permissions are the access check: only the service's own user can connect.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from echo_edge.capture import SensorStatus
+from echo_edge.config import Config
+from echo_edge.enroll import recorded_enrollment
+from echo_edge.errors import EchoEdgeError, EnrollError
+from echo_edge.mailbox import Mailbox
+from echo_edge.monitor import Monitor
+
+log = logging.getLogger(__name__)
+
+MAX_ORDER_BYTES = 65536
+MAX_CLIENTS = 8
+BATCH = 8  # recorded windows per turn of the pipeline: live streams get theirs in between
+
+
+class EnrollOrder(BaseModel):
+    """Learn a normal state, from the live stream or from recordings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: str = Field(pattern="^enroll$")
+    point: str
+    state: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")
+    minutes: float = Field(default=10.0, gt=0, le=14 * 24 * 60)
+    files: list[Path] = []
+    scale: float | None = Field(default=None, gt=0)
+
+
+class Control(threading.Thread):
+    """Accepts clients; each order is served by a thread of its own, so that a slow client holds up nobody."""
+
+    def __init__(self, path: Path, config: Config, mailbox: Mailbox[SensorStatus], monitor: Monitor) -> None:
+        super().__init__(name="control", daemon=True)
+        self._config = config
+        self._mailbox = mailbox
+        self._monitor = monitor
+        self._stop_asked = threading.Event()
+        self._clients: list[threading.Thread] = []
+        self._path = path
+        path.unlink(missing_ok=True)  # left by a killed process; the state folder's lock is ours, so nobody listens
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            self._server.bind(str(path))
+        finally:
+            os.umask(before)
+        self._server.listen(MAX_CLIENTS)
+        self._server.settimeout(0.2)
+
+    def run(self) -> None:
+        while not self._stop_asked.is_set():
+            try:
+                client, _ = self._server.accept()
+            except TimeoutError:
+                continue
+            self._clients = [t for t in self._clients if t.is_alive()]
+            if len(self._clients) == MAX_CLIENTS:
+                client.close()
+                continue
+            thread = threading.Thread(target=self._serve, args=(client,), name="control:client", daemon=True)
+            self._clients.append(thread)
+            thread.start()
+        for thread in self._clients:
+            thread.join(2)
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        self._stop_asked.set()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client:
+            client.settimeout(5)
+            try:
+                order = EnrollOrder.model_validate_json(_read_line(client))
+                answers = self._from_files(order) if order.files else self._from_stream(order, client)
+                for answer in answers:
+                    client.sendall(json.dumps(answer).encode() + b"\n")
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"])
+                client.sendall(json.dumps({"ok": False, "code": 2, "error": f"{where}: {first['msg']}"}).encode() + b"\n")
+            except OSError as error:
+                log.info("a control client went away: %s", error)
+
+    def _from_stream(self, order: EnrollOrder, client: socket.socket) -> Iterator[dict[str, Any]]:
+        answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        reply = answers.put
+        if not self._mailbox.order(lambda: self._monitor.enroll_live(order.point, order.state, order.minutes, reply)):
+            yield {"ok": False, "code": 6, "error": "the daemon is busy with other orders; try again in a minute"}
+            return
+        try:
+            while not self._stop_asked.is_set():
+                try:
+                    answer = answers.get(timeout=0.2)
+                except queue.Empty:
+                    if select.select([client], [], [], 0)[0] and not client.recv(1, socket.MSG_PEEK):
+                        return  # the technician closed the terminal
+                    continue
+                yield answer
+                if "ok" in answer:
+                    return
+            yield {"ok": False, "code": 1, "error": "the daemon is stopping; nothing was changed"}
+        finally:
+            self._mailbox.order(lambda: self._monitor.cancel(order.point, reply))
+
+    def _from_files(self, order: EnrollOrder) -> Iterator[dict[str, Any]]:
+        points = self._config.points()
+        if order.point not in points:
+            yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
+            return
+        try:
+            enrollment, windows = recorded_enrollment(points[order.point], order.point, order.state, order.files, order.scale)
+            for first in range(0, len(windows), BATCH):
+                batch = windows[first : first + BATCH]
+                self._in_pipeline(partial(self._monitor.learn, enrollment, batch))
+                yield {"progress": asdict(enrollment.progress)}
+            answers: list[dict[str, Any]] = []
+            self._in_pipeline(lambda: self._monitor.finish(enrollment, answers.append))
+            yield from answers
+        except EnrollError as error:
+            yield {"ok": False, "code": error.exit_code, "error": str(error)}
+        except EchoEdgeError as error:
+            yield {"ok": False, "code": 4, "error": str(error)}
+
+    def _in_pipeline(self, work: Callable[[], None]) -> None:
+        """Have the pipeline thread do something, and wait for it; its errors of ours come back here."""
+        done = threading.Event()
+        errors: list[EchoEdgeError] = []
+
+        def order() -> None:
+            try:
+                work()
+            except EnrollError as error:
+                errors.append(error)
+            finally:
+                done.set()
+
+        while not self._mailbox.order(order):
+            if self._stop_asked.wait(0.1):
+                raise EnrollError("the daemon is stopping; nothing was changed", 1)
+        while not done.wait(0.2):
+            if self._stop_asked.is_set():
+                raise EnrollError("the daemon is stopping; nothing was changed", 1)
+        if errors:
+            raise errors[0]
+
+
+def _read_line(client: socket.socket) -> bytes:
+    """One order; empty when the client sends none of a sane size."""
+    data = b""
+    while not data.endswith(b"\n") and len(data) < MAX_ORDER_BYTES:
+        part = client.recv(4096)
+        if not part:
+            break
+        data += part
+    return data
+
+
+def send_order(path: Path, order: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The client's half: send an order to a running daemon and yield its answers, the last one with ``ok``.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(path))
+        client.sendall(json.dumps(order).encode() + b"\n")
+        with client.makefile("rb") as lines:
+            for line in lines:
+                yield json.loads(line)

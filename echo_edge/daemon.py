@@ -1,0 +1,144 @@
+"""The daemon: wire everything, start it in order, watch it, stop it in order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from echo_edge import __version__
+from echo_edge.artifact import load_package, verify
+from echo_edge.baseline import BaselineStore
+from echo_edge.capture import Capture, SensorStatus
+from echo_edge.config import Config, read_password
+from echo_edge.control import Control
+from echo_edge.embedder import Embedder
+from echo_edge.engine import create_engine
+from echo_edge.mailbox import Mailbox
+from echo_edge.monitor import Monitor
+from echo_edge.payload import Envelope, Info
+from echo_edge.pipeline import Pipeline
+from echo_edge.publisher import Publisher
+from echo_edge.report import Reporter
+from echo_edge.store import control_socket, database, exclusive, state_folder
+from sensors import create_source
+
+log = logging.getLogger(__name__)
+
+EXIT_OK, EXIT_ENGINE = 0, 70
+HUNG_AFTER_S = 60.0  # a step of the pipeline takes well under a second; a minute means the engine hangs
+STOP_WITHIN_S = 5.0
+
+
+def make_embedder(config: Config) -> Embedder:
+    """Load the model package, check its hash and that the engine reproduces its test vectors.
+
+    Raises:
+        ArtifactError: the package is missing, damaged, or this machine computes something else.
+    """
+    package = load_package(config.model)
+    engine = create_engine(config.engine.kind, package, config.engine.threads)
+    verify(package, engine)
+    return Embedder(package, engine)
+
+
+def run(config: Config, credentials_folder: str | None = None) -> int:
+    """Monitor until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        ConfigError, ArtifactError: a person must act.
+        StoreBusy: another daemon uses this state folder.
+    """
+    folder = state_folder(config.gateway.id)
+    with exclusive(folder), _signals() as stop:
+        password = read_password(config.mqtt, credentials_folder)
+        embedder = make_embedder(config)
+        mailbox: Mailbox[SensorStatus] = Mailbox()
+        envelope = Envelope(config.gateway.id)
+        publisher = Publisher(config.mqtt, envelope, password, _info(config, embedder))
+        reporter = Reporter(config, publisher, envelope, embedder.model_name)
+        monitor = Monitor(Pipeline(config, embedder), mailbox, BaselineStore(database(folder)), reporter)
+        captures = [_capture(config, device, mailbox) for device in config.devices]
+        control = Control(control_socket(folder), config, mailbox, monitor)
+        log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
+        publisher.start()
+        for thread in (monitor, *captures, control):
+            thread.start()
+        try:
+            return _watch(stop, monitor, captures, mailbox)
+        finally:
+            control.stop()
+            for capture in captures:
+                capture.stop()
+            _join(*captures)
+            mailbox.close()
+            _join(monitor, control)
+            publisher.stop()
+            log.info("stopped")
+
+
+def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Capture:
+    settings = config.devices[device]
+    options = settings.model_dump(exclude={"kind"})
+    points = {name: point for name, point in config.points().items() if point.device == device}
+    return Capture(device, lambda: create_source(settings.kind, device, **options), points, mailbox)
+
+
+def _info(config: Config, embedder: Embedder) -> Info:
+    return Info(
+        version=__version__,
+        model=embedder.model_name,
+        model_sha256=embedder.model_sha256,
+        engine=embedder.engine_name,
+        protocol=config.mqtt.protocol,
+        points=tuple(config.points()),
+        titles={m: machine.title for m, machine in config.machines.items() if machine.title},
+    )
+
+
+def _watch(
+    stop: threading.Event, monitor: Monitor, captures: list[Capture], mailbox: Mailbox[SensorStatus]
+) -> int:
+    """The main loop: end when asked to, or when a thread failed or hangs."""
+    dropped = 0
+    while not stop.wait(1.0):
+        for thread in (monitor, *captures):
+            if thread.failure is not None:
+                log.critical("%s failed: %s", thread.name, thread.failure)
+                return EXIT_ENGINE
+        if time.monotonic() - monitor.heartbeat_s > HUNG_AFTER_S:
+            log.critical("the pipeline has not come round for %.0f s", HUNG_AFTER_S)
+            return EXIT_ENGINE
+        if (now := sum(mailbox.windows_dropped.values())) > dropped:
+            log.warning("overload: %d windows dropped so far (%s)", now, dict(mailbox.windows_dropped))
+            dropped = now
+    return EXIT_OK
+
+
+def _join(*threads: threading.Thread) -> None:
+    deadline_s = time.monotonic() + STOP_WITHIN_S
+    for thread in threads:
+        thread.join(max(0.1, deadline_s - time.monotonic()))
+        if thread.is_alive():
+            log.warning("%s does not stop; leaving it behind", thread.name)
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; the old handlers come back at the end."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        log.info("%s: stopping", signal.Signals(number).name)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

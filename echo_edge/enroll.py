@@ -1,0 +1,136 @@
+"""Enrollment: collect windows of a healthy machine until they can teach a normal state. One object for every caller."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from echo_edge.baseline import Baseline, Origin
+from echo_edge.config import PointConfig
+from echo_edge.errors import EnrollError
+from echo_edge.normal import MIN_WINDOWS, NormalState
+from echo_edge.recordings import recorded_windows
+from echo_edge.records import Embedding, Window
+
+MAX_EXCLUDED = 0.5  # more unusable windows than this, and the sensor is the problem, not the machine
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an enrollment has come."""
+
+    point: str
+    state: str
+    useful: int
+    needed: int
+    excluded: dict[str, int]
+
+
+class Enrollment:
+    """Collects the embeddings of one point for one state.
+
+    Args:
+        point: ``machine/point``.
+        state: name of the normal state to learn or to learn anew.
+        needed: useful windows after which it is complete.
+        identity: which sensor or recordings the windows come from.
+        unit: the samples' unit.
+    """
+
+    def __init__(self, point: str, state: str, needed: int, identity: str, unit: str) -> None:
+        self.point = point
+        self.state = state
+        self.identity = identity
+        self.unit = unit
+        self._needed = needed
+        self._embeddings: list[Embedding] = []
+        self._excluded: Counter[str] = Counter()
+        self._origin: Origin | None = None
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.point, self.state, len(self._embeddings), self._needed, dict(self._excluded))
+
+    @property
+    def complete(self) -> bool:
+        return len(self._embeddings) >= self._needed
+
+    def exclude(self, reason: str) -> None:
+        """Count a window that must not be learned.
+
+        Raises:
+            EnrollError: so many are unusable that the sensor needs a person.
+        """
+        self._excluded[reason] += 1
+        bad = sum(self._excluded.values())
+        if bad >= MIN_WINDOWS and bad > MAX_EXCLUDED * (bad + len(self._embeddings)):
+            reasons = ", ".join(f"{n} {reason}" for reason, n in self._excluded.most_common())
+            raise EnrollError(f"{self.point}: most windows are unusable ({reasons}); look at the sensor first", 3)
+
+    def add(self, embedding: Embedding, origin: Origin) -> None:
+        """Learn a window.
+
+        Raises:
+            EnrollError: the sensor's rate changed half-way.
+        """
+        if self._origin is not None and (difference := self._origin.difference(origin)):
+            raise EnrollError(f"{self.point}: the enrollment began with {difference}; start again", 3)
+        self._origin = origin
+        self._embeddings.append(embedding)
+
+    def finish(self, active: Baseline | None) -> Baseline:
+        """Make the baseline that is to follow ``active``; nothing is stored yet.
+
+        States of ``active`` are kept as long as they were made with the same model, rate, channels and window length.
+
+        Raises:
+            EnrollError: too little or useless material.
+        """
+        if self._origin is None:
+            raise EnrollError(f"{self.point}: no useful window was seen")
+        state = NormalState(
+            self.state,
+            np.stack([e.bands for e in self._embeddings]),
+            np.array([e.time_ns for e in self._embeddings], dtype=np.int64),
+            np.array([e.end_ns for e in self._embeddings], dtype=np.int64),
+        )
+        excluded = dict(self._excluded)
+        if active is not None and active.origin.difference(self._origin) is None:
+            return active.with_state(state, self.identity, excluded)
+        return Baseline(self.point, self._origin, self.unit, self.identity, (state,), excluded)
+
+
+def unusable(window: Window) -> str | None:
+    """Why a window must be neither judged nor learned; None for a good one.
+
+    A channel whose samples are all equal is dead or stuck, whatever its level; a number that is not finite is none.
+    """
+    if not np.isfinite(window.samples).all():
+        return "not_finite"
+    if (np.ptp(window.samples, axis=1) == 0).any():
+        return "stuck"
+    return None
+
+
+def windows_needed(minutes: float, length_s: float, hop_s: float) -> int:
+    """How many windows ``minutes`` of signal give; at least the fewest that can teach anything."""
+    return max(MIN_WINDOWS, math.floor((minutes * 60 - length_s) / hop_s) + 1)
+
+
+def recorded_enrollment(
+    config: PointConfig, point: str, state: str, files: Sequence[Path], scale: float | None = None
+) -> tuple[Enrollment, list[Window]]:
+    """An enrollment from recordings, and the windows to feed it.
+
+    Raises:
+        RecordingError: a recording cannot be used.
+    """
+    window = config.window
+    cut = recorded_windows(point, config.channel_numbers, window.length_s, window.hop_s, files, scale)
+    identity = "recordings: " + ", ".join(path.name for path in files)
+    return Enrollment(point, state, len(cut.windows), identity, cut.unit), cut.windows

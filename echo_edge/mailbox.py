@@ -1,0 +1,93 @@
+"""Mailbox: the one hand-over into the pipeline thread. Bounded and fair: no point can crowd out another.
+
+It carries windows, orders and reports; what a report holds is between the one who posts and the one who takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from echo_edge.records import Window
+
+WINDOWS_PER_POINT = 2
+ORDERS = 16
+
+Order = Callable[[], None]
+"""Work that some other thread asks the pipeline thread to do."""
+
+
+Report = TypeVar("Report")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail(Generic[Report]):
+    """Everything that was waiting."""
+
+    orders: list[Order]
+    reports: list[Report]
+    windows: list[Window]
+
+
+class Mailbox(Generic[Report]):
+    """Windows per point (the oldest is forgotten when full), orders (refused when full), the newest report per sender."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._windows: dict[str, deque[Window]] = {}
+        self._orders: deque[Order] = deque()
+        self._reports: dict[str, Report] = {}
+        self._closed = False
+        self.windows_dropped: Counter[str] = Counter()
+
+    def put(self, window: Window) -> None:
+        """Post a window; never waits."""
+        with self._lock:
+            waiting = self._windows.setdefault(window.point, deque())
+            if len(waiting) == WINDOWS_PER_POINT:
+                waiting.popleft()
+                self.windows_dropped[window.point] += 1
+            waiting.append(window)
+            self._lock.notify()
+
+    def order(self, order: Order) -> bool:
+        """Post an order; False when too many wait already."""
+        with self._lock:
+            if len(self._orders) == ORDERS or self._closed:
+                return False
+            self._orders.append(order)
+            self._lock.notify()
+            return True
+
+    def report(self, sender: str, report: Report) -> None:
+        """Post the newest word of a sender, in place of the one before."""
+        with self._lock:
+            self._reports[sender] = report
+            self._lock.notify()
+
+    def take(self, timeout_s: float) -> Mail[Report]:
+        """Wait for mail, at most so long, and take all of it; windows in order of time."""
+        with self._lock:
+            self._lock.wait_for(
+                lambda: self._closed or self._orders or self._reports or any(self._windows.values()), timeout_s
+            )
+            orders, reports = list(self._orders), list(self._reports.values())
+            self._orders.clear()
+            self._reports.clear()
+            windows = sorted((w for waiting in self._windows.values() for w in waiting), key=lambda w: w.time_ns)
+            for waiting in self._windows.values():
+                waiting.clear()
+            return Mail(orders, reports, windows)
+
+    def close(self) -> None:
+        """Wake the taker for good."""
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed

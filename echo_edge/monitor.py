@@ -1,0 +1,152 @@
+"""Monitor: the pipeline thread. Takes mail, runs the pipeline's step, keeps baselines, tells the reporter."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from echo_edge.baseline import Baseline, BaselineStore
+from echo_edge.capture import SensorStatus
+from echo_edge.enroll import Enrollment, windows_needed
+from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.mailbox import Mailbox
+from echo_edge.pipeline import Pipeline
+from echo_edge.records import Window
+from echo_edge.report import Reporter
+
+log = logging.getLogger(__name__)
+
+Reply = Callable[[dict[str, Any]], None]
+"""Takes one message of the answer to an order; the last one holds ``ok``."""
+
+
+class Monitor(threading.Thread):
+    """Everything after the mailbox belongs to this thread, so nothing in it is locked."""
+
+    def __init__(
+        self, pipeline: Pipeline, mailbox: Mailbox[SensorStatus], store: BaselineStore, reporter: Reporter
+    ) -> None:
+        super().__init__(name="pipeline", daemon=True)
+        self.failure: BaseException | None = None
+        self.heartbeat_s = time.monotonic()
+        """When the thread last came round (monotonic); stale means that inference hangs."""
+
+        self.windows_judged = 0
+        self._pipeline = pipeline
+        self._mailbox = mailbox
+        self._store = store
+        self._reporter = reporter
+        self._sensors: dict[str, SensorStatus] = {}
+        self._learning: dict[str, Reply] = {}
+
+    def run(self) -> None:
+        try:
+            self._load_baselines()
+            self._reporter.begin()
+            while not self._mailbox.closed:
+                self.heartbeat_s = time.monotonic()
+                self._round()
+        except Exception as error:  # the thread's outermost line: the supervisor ends the process
+            log.exception("the pipeline failed")
+            self.failure = error
+
+    def _round(self) -> None:
+        mail = self._mailbox.take(timeout_s=1.0)
+        for order in mail.orders:
+            order()
+        for status in mail.reports:
+            self._sensors[status.device] = status
+            self._reporter.sensor(status)
+        for verdict in self._pipeline.step(mail.windows):
+            self.windows_judged += 1
+            point = self._pipeline.points[verdict.window.point]
+            self._reporter.verdict(verdict, point)
+            if verdict.event is not None:
+                log.warning("%s: alert %s %s", point.name, verdict.event.alert_id, verdict.event.type)
+            if (reply := self._learning.get(point.name)) and point.enrollment is not None:
+                reply({"progress": asdict(point.enrollment.progress)})
+
+    def _load_baselines(self) -> None:
+        for name, point in self._pipeline.points.items():
+            try:
+                baseline = self._store.active(name)
+                if baseline is not None:
+                    point.adopt(baseline)
+            except (BaselineError, EnrollError) as error:
+                log.error("%s: not monitored: %s", name, error)
+                point.refuse(str(error))
+
+    # orders: each runs in this thread, posted through the mailbox
+
+    def enroll_live(self, point: str, state: str, minutes: float, reply: Reply) -> None:
+        """Begin to learn a normal state from the point's own stream."""
+        if point not in self._pipeline.points:
+            reply({"ok": False, "code": 2, "error": f"no point '{point}'; known are {', '.join(self._pipeline.points)}"})
+            return
+        watched = self._pipeline.points[point]
+        sensor = self._sensors.get(watched.config.device)
+        if point in self._learning:
+            reply({"ok": False, "code": 6, "error": f"{point} is being enrolled already"})
+            return
+        if sensor is None or sensor.info is None:
+            why = sensor.reason if sensor is not None and sensor.reason else "it is not open yet"
+            reply({"ok": False, "code": 3, "error": f"{point}: its sensor {watched.config.device} is not ready: {why}"})
+            return
+        window = watched.config.window
+        needed = windows_needed(minutes, window.length_s, window.hop_s)
+
+        def done(enrollment: Enrollment) -> None:
+            del self._learning[point]
+            self.finish(enrollment, reply)
+
+        def failed(error: EnrollError) -> None:
+            del self._learning[point]
+            reply({"ok": False, "code": error.exit_code, "error": str(error)})
+
+        self._learning[point] = reply
+        watched.on_enrolled, watched.on_enroll_failed = done, failed
+        watched.enrollment = Enrollment(point, state, needed, sensor.info.identity, sensor.info.unit)
+        reply({"progress": asdict(watched.enrollment.progress)})
+
+    def cancel(self, point: str, reply: Reply) -> None:
+        """Forget an unfinished enrollment; the active baseline was never touched."""
+        if self._learning.get(point) is reply:
+            del self._learning[point]
+            self._pipeline.points[point].enrollment = None
+            log.info("%s: enrollment cancelled", point)
+
+    def learn(self, enrollment: Enrollment, windows: Sequence[Window]) -> None:
+        """Add recorded windows to an enrollment."""
+        self._pipeline.learn(enrollment, windows)
+
+    def finish(self, enrollment: Enrollment, reply: Reply) -> None:
+        """Store what was learned and judge by it from now on."""
+        point = self._pipeline.points[enrollment.point]
+        try:
+            baseline = self._store.add(enrollment.finish(point.baseline))
+        except EnrollError as error:
+            reply({"ok": False, "code": error.exit_code, "error": str(error)})
+            return
+        point.adopt(baseline)
+        if point.open_alert is None:
+            log.info("%s: enrolled '%s' as %s", point.name, enrollment.state, baseline.id)
+        reply({"ok": True, "result": summary(baseline, enrollment, point.false_alarm_rate)})
+
+
+def summary(baseline: Baseline, enrollment: Enrollment, rate: Any) -> dict[str, Any]:
+    """What a person wants to know of a finished enrollment."""
+    learned_s = sum(state.learned_s for state in baseline.states)
+    return {
+        "baseline": baseline.id,
+        "parent": baseline.parent,
+        "states": [state.name for state in baseline.states],
+        "model": baseline.origin.model_name,
+        "rate_hz": baseline.origin.rate_hz,
+        "learned_s": round(learned_s, 3),
+        "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items()},
+        **asdict(enrollment.progress),
+    }

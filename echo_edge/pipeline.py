@@ -1,0 +1,180 @@
+"""Pipeline: windows -> verdicts, in order. Knows no queue, thread or clock; ``replay`` and the daemon run the same step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from echo_edge.alerts import AlertPolicy
+from echo_edge.baseline import Baseline, Origin
+from echo_edge.config import Config, PointConfig
+from echo_edge.embedder import Embedder
+from echo_edge.enroll import Enrollment, unusable
+from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.normal import FalseAlarmRate, Normal
+from echo_edge.records import Embedding, Event, Score, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one window said of its point."""
+
+    window: Window
+    level: str
+    """``normal``, ``warning``, ``alarm``, or ``not_monitored`` when there is no score."""
+
+    reason: str | None = None
+    """Why there is no score, in words."""
+
+    unusable: str | None = None
+    """What is wrong with the samples themselves (``stuck``, ``not_finite``)."""
+
+    score: Score | None = None
+    strange_windows: int = 0
+    event: Event | None = None
+
+
+class Point:
+    """Everything the pipeline keeps of one point: its normal states, its alert, its enrollment."""
+
+    def __init__(self, name: str, config: PointConfig, target_per_month: float, model: tuple[str, str]) -> None:
+        self.name = name
+        self.config = config
+        self.enrollment: Enrollment | None = None
+        self.on_enrolled: Callable[[Enrollment], None] = lambda _: None
+        """Called once an enrollment is complete, in the pipeline's thread."""
+
+        self.on_enroll_failed: Callable[[EnrollError], None] = lambda _: None
+        self._target = target_per_month
+        self._model_name, self._model_sha256 = model
+        self._policy = AlertPolicy(config.alert)
+        self._baseline: Baseline | None = None
+        self._normal: Normal | None = None
+        self.problem = "not enrolled yet"
+        self._clean_s = 0.0
+
+    @property
+    def baseline(self) -> Baseline | None:
+        return self._baseline
+
+    @property
+    def open_alert(self) -> Event | None:
+        return self._policy.open
+
+    @property
+    def false_alarm_rate(self) -> FalseAlarmRate | None:
+        return None if self._normal is None else self._normal.false_alarm_rate(self._clean_s)
+
+    def adopt(self, baseline: Baseline) -> None:
+        """Judge by this baseline from the next window on."""
+        alert = self.config.alert
+        self._baseline = baseline
+        self._normal = Normal(
+            baseline.id, list(baseline.states), self._target, self.config.window.hop_s, alert.windows
+        )
+        self._policy.forget()
+        self._clean_s = 0.0
+
+    def refuse(self, problem: str) -> None:
+        """Do not judge, and say why: the stored baseline cannot be used."""
+        self._baseline, self._normal, self.problem = None, None, problem
+
+    @property
+    def idle(self) -> bool:
+        """True when nobody wants this point's embeddings."""
+        return self._normal is None and self.enrollment is None
+
+    def origin(self, window: Window) -> Origin:
+        """What a baseline made of this window depends on."""
+        return Origin(
+            self._model_name,
+            self._model_sha256,
+            window.rate_hz,
+            tuple(self.config.channel_numbers),
+            self.config.window.length_s,
+        )
+
+    def reject(self, window: Window, unusable: str) -> Verdict:
+        """A window whose samples say nothing of the machine."""
+        self._learn(lambda enrollment: enrollment.exclude(unusable))
+        return Verdict(window, "not_monitored", f"the signal is {unusable}", unusable)
+
+    def judge(self, window: Window, embedding: Embedding) -> Verdict:
+        """Learn or score one window."""
+        origin = self.origin(window)
+        if self.enrollment is not None:
+            self._learn(lambda enrollment: enrollment.add(embedding, origin))
+        if self._normal is None or self._baseline is None:
+            return Verdict(window, "not_monitored", self.problem)
+        try:
+            self._baseline.check(origin)
+            score = self._normal.score(embedding)
+        except BaselineError as error:
+            return Verdict(window, "not_monitored", str(error))
+        event = self._policy.update(score)
+        if self._policy.open is None:
+            self._clean_s += self.config.window.hop_s
+        else:
+            self._clean_s = 0.0
+        level = self._policy.open.severity if self._policy.open else "normal"
+        return Verdict(window, level, None, score, self._policy.strange_windows, event)
+
+    def _learn(self, step: Callable[[Enrollment], None]) -> None:
+        if self.enrollment is None:
+            return
+        try:
+            step(self.enrollment)
+        except EnrollError as error:
+            self.enrollment = None
+            self.on_enroll_failed(error)
+            return
+        if self.enrollment.complete:
+            finished, self.enrollment = self.enrollment, None
+            self.on_enrolled(finished)
+
+
+class Pipeline:
+    """All points of a gateway behind one encoder."""
+
+    def __init__(self, config: Config, embedder: Embedder) -> None:
+        self._embedder = embedder
+        model = (embedder.model_name, embedder.model_sha256)
+        self.points = {
+            name: Point(name, point, config.target_per_month(name), model) for name, point in config.points().items()
+        }
+
+    def step(self, windows: Sequence[Window]) -> list[Verdict]:
+        """Judge a batch of windows, from any points, in one call of the encoder.
+
+        Raises:
+            EngineError: inference failed; the process must end.
+        """
+        bad = [unusable(window) for window in windows]
+        wanted = [w for w, flaw in zip(windows, bad, strict=True) if not flaw and not self.points[w.point].idle]
+        embeddings = iter(self._embedder.embed(wanted))
+        verdicts = []
+        for window, flaw in zip(windows, bad, strict=True):
+            point = self.points[window.point]
+            if flaw:
+                verdicts.append(point.reject(window, flaw))
+            elif point.idle:
+                verdicts.append(Verdict(window, "not_monitored", point.problem))
+            else:
+                verdicts.append(point.judge(window, next(embeddings)))
+        return verdicts
+
+    def learn(self, enrollment: Enrollment, windows: Sequence[Window]) -> None:
+        """Add recorded windows to an enrollment; the point's live windows and its active baseline are untouched.
+
+        Raises:
+            EnrollError: the windows are of no use.
+        """
+        usable = []
+        for window in windows:
+            if reason := unusable(window):
+                enrollment.exclude(reason)
+            else:
+                usable.append(window)
+        point = self.points[enrollment.point]
+        for window, embedding in zip(usable, self._embedder.embed(usable), strict=True):
+            enrollment.add(embedding, point.origin(window))

@@ -1,0 +1,77 @@
+"""Recordings on disk -> windows, cut exactly as a live stream is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from echo_edge.errors import RecordingError
+from echo_edge.records import Window
+from echo_edge.windows import Windower
+from sensors import Block, SensorError, read_recording
+
+SUFFIXES = (".wav", ".flac")
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpts:
+    """Windows of one or more recordings of one point."""
+
+    windows: list[Window]
+    unit: str
+
+
+def recorded_windows(
+    point: str, channels: list[int], length_s: float, hop_s: float, files: Sequence[Path], scale: float | None = None
+) -> Excerpts:
+    """Cut recordings into windows; no window spans two files, and their times follow on from 1970.
+
+    Args:
+        scale: physical units per stored unit; None takes it from a ``manifest.csv`` beside the file.
+
+    Raises:
+        RecordingError: names the file and what is wrong with it: missing, empty, not audio, truncated, not finite, of
+            another rate or unit than the first, without the channel, or shorter than a window.
+    """
+    windows: list[Window] = []
+    rate_hz, unit, start_ns = 0, "", 0
+    for path in files:
+        try:
+            samples, rate, its_unit = read_recording(path, scale=scale)
+        except SensorError as error:
+            raise RecordingError(str(error)) from error
+        if windows and (rate, its_unit) != (rate_hz, unit):
+            raise RecordingError(
+                f"{path}: is {rate} Hz in {its_unit}, {files[0]} is {rate_hz} Hz in {unit}; "
+                "one baseline needs one rate and one unit"
+            )
+        rate_hz, unit = rate, its_unit
+        if max(channels) >= samples.shape[1]:
+            raise RecordingError(f"{path}: has {samples.shape[1]} channel(s); {point} needs channel {max(channels)}")
+        try:
+            windower = Windower(point, channels, rate_hz, length_s, hop_s)
+        except ValueError as error:
+            raise RecordingError(f"{path}: window of {length_s:g} s at {rate_hz} Hz: {error}") from error
+        cut = windower.push(Block(samples, start_ns, after_gap=True))
+        if not cut:
+            raise RecordingError(
+                f"{path}: lasts {len(samples) / rate_hz:.3f} s, shorter than one window of {length_s:g} s"
+            )
+        windows += cut
+        start_ns += len(samples) * 1_000_000_000 // rate_hz
+    return Excerpts(windows, unit)
+
+
+def recordings_in(path: Path) -> list[Path]:
+    """A file itself, or every WAV and FLAC below a folder, in order of name.
+
+    Raises:
+        RecordingError: there is none.
+    """
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not found:
+            raise RecordingError(f"{path}: there is no WAV or FLAC file in this folder")
+        return found
+    return [path]

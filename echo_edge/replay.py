@@ -1,0 +1,66 @@
+"""Replay: recordings through the daemon's own pipeline, without threads, so that every verdict can be reproduced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from echo_edge.baseline import BaselineStore
+from echo_edge.config import Config
+from echo_edge.daemon import make_embedder
+from echo_edge.errors import BaselineError
+from echo_edge.pipeline import Pipeline, Verdict
+from echo_edge.recordings import recorded_windows
+from echo_edge.store import database, state_folder
+
+
+def replay(
+    config: Config, point: str, files: Sequence[Path], scale: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """Judge recordings with the point's active baseline; yield one dict per window and one per event.
+
+    Raises:
+        BaselineError: the point was never enrolled, or its baseline is damaged.
+        RecordingError: a recording cannot be used.
+    """
+    baseline = BaselineStore(database(state_folder(config.gateway.id))).active(point)
+    if baseline is None:
+        raise BaselineError(f"{point}: not enrolled yet; run 'echo-edge enroll' first")
+    settings = config.points()[point]
+    pipeline = Pipeline(config, make_embedder(config))
+    pipeline.points[point].adopt(baseline)
+    window = settings.window
+    cut = recorded_windows(point, settings.channel_numbers, window.length_s, window.hop_s, files, scale)
+    for one in cut.windows:
+        for verdict in pipeline.step([one]):
+            yield from _lines(verdict, baseline.origin.model_name)
+
+
+def _lines(verdict: Verdict, model: str) -> Iterator[dict[str, Any]]:
+    score = verdict.score
+    line: dict[str, Any] = {
+        "t_s": round(verdict.window.time_ns / 1e9, 3),
+        "point": verdict.window.point,
+        "level": verdict.level,
+        "model": model,
+    }
+    if score is None:
+        yield line | {"reason": verdict.reason}
+        return
+    yield line | {
+        "score": round(score.value, 6),
+        "threshold": round(score.threshold, 6),
+        "state": score.state,
+        "channel": score.channel,
+        "bands": [{"hz": [b.low_hz, b.high_hz], "share": round(b.share, 4)} for b in score.bands],
+    }
+    if (event := verdict.event) is not None:
+        yield {
+            "t_s": round(event.time_ns / 1e9, 3),
+            "point": event.point,
+            "event": event.type,
+            "rev": event.rev,
+            "severity": event.severity,
+            "peak": round(event.peak_value, 6),
+        }
