@@ -53,7 +53,7 @@ class SensorCard:
             raise ValueError(f"incomplete: {type(error).__name__} {error}") from error
         if not card.serial or min(rate) < 1 or card.rate_hz < 1:
             raise ValueError("no serial number or no rate")
-        if len(scale) != channels or not all(math.isfinite(s) and s != 0 for s in scale):
+        if channels < 1 or len(scale) != channels or not all(math.isfinite(s) and s != 0 for s in scale):
             raise ValueError(f"{len(scale)} scales for {channels} channels, or a scale that is none")
         return card
 
@@ -80,6 +80,7 @@ class Accelerometer(Source):
         self._path = port
         self._baud = baud
         self._port: serial.Serial | None = None
+        self._ready: list[Block] = []
 
     def open(self) -> SourceInfo:
         """Open the port and ask the sensor what it is."""
@@ -98,12 +99,14 @@ class Accelerometer(Source):
         rate = card.rate_num / card.rate_den
         self._index = SampleIndex(plausible_frames=round(PLAUSIBLE_GAP_S * rate))
         self._blocks = BlockBuilder(rate, max(1, round(BLOCK_S * rate)))
-        self._ready: list[Block] = []
+        self._ready = []
         self._heard_s = time.monotonic()
         return SourceInfo(card.rate_hz, card.channels, card.unit, f"ee1:{card.serial}")
 
     def read(self) -> Block | None:
         """Wait for the next block."""
+        if self._port is None:
+            raise SensorFault(self.name, "not open")
         deadline = time.monotonic() + WAIT_S
         while not self._ready:
             for frame in self._decoder.push(self._receive()):
@@ -175,8 +178,7 @@ class Accelerometer(Source):
     def _receive(self) -> bytes:
         """Return what arrived, waiting for something at most ``READ_S``."""
         port = self._port
-        if port is None:
-            raise SensorFault(self.name, "not open")
+        assert port is not None
         try:
             return port.read(1) + port.read(min(port.in_waiting, READ_BYTES))
         except (OSError, TypeError) as error:  # TypeError: pyserial, when the port vanishes within a call

@@ -26,7 +26,7 @@ class SourceInfo:
     identity: str
     """Which physical device this is, stable over restarts and ports (USB ids and serial, sensor serial).
 
-    Recordings go by the name the configuration gives them: what they play may change, the point they stand for does not.
+    Recordings go by their name in the configuration: what they play may change, the point they stand for does not.
     """
 
 

@@ -1,0 +1,158 @@
+"""What the daemon relies on, whichever driver it has; each runs over a real transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensors import KINDS, Block, SensorError, SensorFault, SensorUnavailable, Source, create_source
+from sensors.alsa_microphone import AlsaMicrophone
+from sensors.machine import Machine
+from sensors.pty_accelerometer import PtyAccelerometer
+from sensors.simulator import Simulator, write_wav
+from sensors.source import BLOCK_S
+
+RATE_HZ = 16_000
+
+
+@dataclass
+class World:
+    """A driver, what it should find, and how to make it lose samples."""
+
+    source: Source
+    absent: Source
+    channels: int
+    unit: str
+    identity: str
+    make_gap: Callable[[], None] | None = None
+
+
+def microphone(stack: ExitStack, tmp_path: Path) -> World:
+    device = stack.enter_context(AlsaMicrophone(Machine(1, RATE_HZ, 1, level=0.2), device="invented"))
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    for name, value in device.env.items():
+        patch.setenv(name, value)
+    source = create_source("microphone", "d", device="invented", rate_hz=RATE_HZ, scale=2.0, unit="Pa")
+    absent = create_source("microphone", "d", device="no such microphone")
+    assert tmp_path
+    return World(source, absent, 1, "Pa", "invented")
+
+
+def accelerometer(stack: ExitStack, tmp_path: Path) -> World:
+    device = stack.enter_context(PtyAccelerometer(Machine(1, RATE_HZ, 3), serial="A7"))
+    source = create_source("accelerometer", "d", port=device.port)
+    absent = create_source("accelerometer", "d", port=str(tmp_path / "ttyNONE"))
+    return World(source, absent, 3, "g", "ee1:A7", lambda: device.lose(100))
+
+
+def wavfile(stack: ExitStack, tmp_path: Path) -> World:
+    assert stack
+    path = tmp_path / "a.wav"
+    write_wav(Machine(1, RATE_HZ, 2), path, 1.0)
+    source = create_source("wavfile", "d", files=[{"path": path, "scale": 1.0, "unit": "g"}])
+    absent = create_source("wavfile", "d", files=[{"path": tmp_path / "none.wav"}])
+    return World(source, absent, 2, "g", "wavfile:d", lambda: None)  # a gap comes by itself, where it starts again
+
+
+def simulator(stack: ExitStack, tmp_path: Path) -> World:
+    assert stack
+    assert tmp_path
+    source = create_source("simulator", "d", rate_hz=RATE_HZ, channels=2, seed=5)
+    assert isinstance(source, Simulator)
+    absent = create_source("simulator", "d", rate_hz=RATE_HZ, fault="no such fault")
+    return World(source, absent, 2, "g", "simulator:5", lambda: source.lose(100))
+
+
+@pytest.fixture(params=[microphone, accelerometer, wavfile, simulator], ids=list(KINDS))
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        world: World = request.param(stack, tmp_path)
+        stack.callback(world.source.close)
+        yield world
+
+
+def next_block(source: Source) -> Block:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if (block := source.read()) is not None:
+            return block
+    raise AssertionError("no block came")
+
+
+def test_opening_tells_rate_channels_unit_and_identity(world: World) -> None:
+    info = world.source.open()
+    assert (info.rate_hz, info.channels, info.unit) == (RATE_HZ, world.channels, world.unit)
+    assert info.identity == world.identity
+
+
+def test_blocks_hold_about_a_tenth_of_a_second_and_follow_each_other(world: World) -> None:
+    world.source.open()
+    blocks = [next_block(world.source) for _ in range(6)]
+    for block in blocks:
+        assert block.samples.dtype == np.float32
+        assert block.samples.shape[1] == world.channels
+        assert block.samples.std() > 0
+        assert len(block.samples) == pytest.approx(BLOCK_S * RATE_HZ, rel=0.25)
+        assert not block.after_gap
+    for before, after in pairwise(blocks):
+        assert after.time_ns - before.time_ns == pytest.approx(len(before.samples) / RATE_HZ * 1e9, abs=60e6)
+
+
+def test_samples_come_at_the_pace_of_the_device_and_are_dated_now(world: World) -> None:
+    world.source.open()
+    for _ in range(3):
+        next_block(world.source)
+    start = time.monotonic()
+    frames = sum(len(next_block(world.source).samples) for _ in range(10))
+    assert frames / RATE_HZ == pytest.approx(time.monotonic() - start, abs=0.35)
+    block = next_block(world.source)
+    assert -0.01 < (time.time_ns() - block.time_ns) / 1e9 - len(block.samples) / RATE_HZ < 0.5
+
+
+# ALSA's file plugin cannot overrun: for the microphone see the tests of LateOverflowFilter
+@pytest.mark.parametrize("world", [accelerometer, wavfile, simulator], indirect=True)
+def test_lost_samples_are_marked_and_counted(world: World) -> None:
+    assert world.make_gap is not None
+    world.source.open()
+    next_block(world.source)
+    world.make_gap()
+    gaps = [block for block in (next_block(world.source) for _ in range(14)) if block.after_gap]
+    assert len(gaps) == 1
+    assert gaps[0].lost_frames in (0, 100)
+    assert world.source.counters["gaps"] == 1
+    assert world.source.counters["lost_frames"] == gaps[0].lost_frames
+
+
+def test_closing_twice_or_before_opening_does_no_harm(world: World) -> None:
+    world.source.close()
+    world.source.open()
+    world.source.close()
+    world.source.close()
+
+
+def test_a_closed_device_can_be_opened_again(world: World) -> None:
+    first = world.source.open()
+    next_block(world.source)
+    world.source.close()
+    assert world.source.open() == first
+    assert not next_block(world.source).after_gap
+
+
+def test_reading_a_closed_device_is_a_fault(world: World) -> None:
+    with pytest.raises(SensorFault):
+        world.source.read()
+
+
+def test_an_absent_device_is_unavailable_and_the_message_starts_with_its_name(world: World) -> None:
+    with pytest.raises(SensorUnavailable, match=r"^d: .+") as caught:
+        world.absent.open()
+    assert isinstance(caught.value, SensorError)
+    assert caught.value.device == "d"
+    world.absent.close()

@@ -1,0 +1,195 @@
+"""The microphone driver over real PortAudio: PulseAudio and ALSA without hardware."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensors import SensorFault, SensorUnavailable, list_microphones
+from sensors.alsa_microphone import AlsaMicrophone
+from sensors.machine import Machine
+from sensors.microphone import Microphone
+from sensors.portaudio_child import Refused, choose
+from sensors.soundcards import card_of, stable_name
+from tests.pulse import PulseMicrophone
+from tests.sensors.conftest import collect
+
+RATE_HZ = 48_000
+
+
+class Counting(Machine):
+    """Samples that carry their own number, modulo 2**15."""
+
+    def samples(self, frames: int) -> np.ndarray:
+        start, self._count = getattr(self, "_count", 0), getattr(self, "_count", 0) + frames
+        return np.repeat(
+            ((np.arange(start, start + frames) % 2**15) / 2**15).astype(np.float32)[:, None], self.channels, 1
+        )
+
+
+@pytest.fixture
+def alsa(monkeypatch: pytest.MonkeyPatch) -> Iterator[AlsaMicrophone]:
+    with AlsaMicrophone(Counting(0, RATE_HZ, 2), device="counting") as device:
+        for name, value in device.env.items():
+            monkeypatch.setenv(name, value)
+        yield device
+
+
+@pytest.fixture
+def driver(alsa: AlsaMicrophone) -> Iterator[Microphone]:
+    driver = Microphone("mic", device=alsa.device, rate_hz=RATE_HZ, channels=2)
+    driver.open()
+    yield driver
+    driver.close()
+
+
+def child_of(driver: Microphone) -> int:
+    assert driver._child is not None
+    return driver._child.pid
+
+
+def test_a_tone_played_into_pulseaudio_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(8 * RATE_HZ) / RATE_HZ)
+    with PulseMicrophone(RATE_HZ) as pulse:
+        for name, value in pulse.env.items():
+            monkeypatch.setenv(name, value)
+        driver = Microphone("mic", device="default", rate_hz=RATE_HZ)
+        info = driver.open()
+        pulse.play(tone.astype(np.float32))
+        heard = collect(driver, 4 * RATE_HZ)[-2 * RATE_HZ :, 0]
+        driver.close()
+    assert (info.rate_hz, info.identity) == (RATE_HZ, "default")
+    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+    assert np.argmax(spectrum) * RATE_HZ / len(heard) == pytest.approx(1000, abs=0.6)
+    # a lost sample would break the recurrence of a sine: x[n+1] + x[n-1] = 2 cos(w) x[n]
+    turn = 2 * np.cos(2 * np.pi * 1000 / RATE_HZ)
+    assert np.abs(heard[2:] + heard[:-2] - turn * heard[1:-1]).max() < 1e-3
+    assert heard.max() == pytest.approx(0.5, rel=0.01)
+
+
+def test_every_sample_arrives_once_and_in_order(driver: Microphone) -> None:
+    got = np.rint(collect(driver, 3 * RATE_HZ) * 2**15).astype(int)
+    assert np.array_equal(got[:, 0], got[:, 1])
+    assert set(np.diff(got[:, 0]) % 2**15) == {1}
+
+
+def test_a_killed_child_is_a_fault_that_says_so(driver: Microphone) -> None:
+    driver.read()
+    os.kill(child_of(driver), signal.SIGKILL)
+    with pytest.raises(SensorFault, match=r"ended: .*signal 9"):
+        collect(driver, RATE_HZ * 5)
+
+
+def test_a_device_that_hangs_is_a_fault_within_four_seconds_and_closes_at_once(
+    driver: Microphone, alsa: AlsaMicrophone
+) -> None:
+    driver.read()
+    alsa.stalled.set()
+    start = time.monotonic()
+    with pytest.raises(SensorFault, match="stalled"):
+        collect(driver, RATE_HZ * 10)
+    assert 2.5 < time.monotonic() - start < 4.5
+    start = time.monotonic()
+    driver.close()
+    assert time.monotonic() - start < 1.5
+
+
+def test_a_stopped_child_is_a_fault_and_is_gone_after_closing(driver: Microphone) -> None:
+    driver.read()
+    pid = child_of(driver)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(SensorFault, match="stalled"):
+        collect(driver, RATE_HZ * 10)
+    start = time.monotonic()
+    driver.close()
+    assert time.monotonic() - start < 1.5
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_child_ends_when_its_parent_dies(alsa: AlsaMicrophone, tmp_path: Path) -> None:
+    assert alsa.env["ALSA_CONFIG_PATH"]
+    note = tmp_path / "pid"
+    if (parent := os.posix_spawn(_python(), _parent_that_dies(note), os.environ)) > 0:
+        os.waitpid(parent, 0)
+    child = Path(f"/proc/{note.read_text()}/stat")
+    deadline = time.monotonic() + 3
+    while child.exists() and child.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def _python() -> str:
+    import sys  # noqa: PLC0415
+
+    return sys.executable
+
+
+def _parent_that_dies(note: Path) -> list[str]:
+    program = (
+        "import os, pathlib\n"
+        "from sensors.microphone import Microphone\n"
+        f"m = Microphone('mic', device='counting', rate_hz={RATE_HZ}, channels=2)\n"
+        "m.open(); m.read()\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(m._child.pid))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    return [_python(), "-c", program]
+
+
+def test_an_unknown_microphone_lists_what_there_is(alsa: AlsaMicrophone) -> None:
+    with pytest.raises(SensorUnavailable, match=f"no microphone is called 'other'; there is: '{alsa.device}'"):
+        Microphone("mic", device="other").open()
+
+
+def test_a_machine_without_microphones_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "asound.conf").write_text("pcm.gone { type hw card 99 }\n")
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(tmp_path / "asound.conf"))
+    with pytest.raises(SensorUnavailable, match="no microphone"):
+        Microphone("mic").open()
+
+
+def test_a_rate_the_device_lacks_lists_the_rates_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "asound.conf"
+    config.write_text("pcm.picky { type hw card 99 }\npcm.wide { type null }\n")
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(config))
+    with pytest.raises(SensorUnavailable, match=r"does not record at 7 Hz; it offers: .*44100, 48000"):
+        Microphone("mic", device="wide", rate_hz=7).open()
+
+
+def test_the_microphones_found_come_with_the_line_that_configures_them(alsa: AlsaMicrophone) -> None:
+    (found,) = [found for found in list_microphones() if found.id == alsa.device]
+    assert 48_000 in found.rates_hz
+    assert found.problem == ""
+    assert found.config_lines == ['  mic1: {kind: microphone, device: "counting", rate_hz: 44100}']
+
+
+def test_a_name_that_fits_two_devices_is_refused() -> None:
+    names = ["USB Audio: - (hw:1,0)", "USB Audio #1: - (hw:2,0)", "pulse"]
+    assert choose(names, "PULSE") == 2
+    assert choose(names, names[0]) == 0
+    with pytest.raises(Refused, match="fits 2 microphones"):
+        choose(names, "usb")
+
+
+def test_usb_sound_cards_are_found_by_their_identity_whatever_their_number(tmp_path: Path) -> None:
+    for number, serial in ((1, "A1"), (3, "B2")):
+        (tmp_path / f"proc/asound/card{number}").mkdir(parents=True)
+        (tmp_path / f"proc/asound/card{number}/usbid").write_text("0D8C:0014\n")
+        usb = tmp_path / f"sys/devices/usb{number}"
+        (usb / "interface").mkdir(parents=True)
+        (usb / "serial").write_text(serial + "\n")
+        (tmp_path / f"sys/class/sound/card{number}").mkdir(parents=True)
+        (tmp_path / f"sys/class/sound/card{number}/device").symlink_to(usb / "interface")
+    assert card_of("usb:0d8c:0014:B2", "mic", tmp_path) == 3
+    assert stable_name("USB Audio: - (hw:1,0)", tmp_path) == "usb:0d8c:0014:A1"
+    assert stable_name("HDA: Analog (hw:0,0)", tmp_path) == "HDA: Analog"
+    with pytest.raises(SensorUnavailable, match="fits 2 sound cards, add the serial"):
+        card_of("usb:0d8c:0014", "mic", tmp_path)
+    with pytest.raises(SensorUnavailable, match="no USB sound card usb:1234:5678; plugged in: usb:0d8c:0014:A1"):
+        card_of("usb:1234:5678", "mic", tmp_path)
