@@ -52,7 +52,8 @@ def demo_broker(prefer: Literal["mosquitto", "amqtt"] = "mosquitto") -> Iterator
     with tempfile.TemporaryDirectory(prefix="echo-edge-broker-") as folder:
         if mosquitto is not None:
             config = Path(folder, "mosquitto.conf")
-            config.write_text(f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nuser root\n")
+            lines = [f"listener {port} {HOST}", "allow_anonymous true", "max_queued_messages 100000", "user root"]
+            config.write_text("\n".join(lines) + "\n")
             broker = DemoBroker(HOST, port, "5", "Mosquitto")
             command = [mosquitto, "-c", str(config)]
         elif importlib.util.find_spec("amqtt") is not None:

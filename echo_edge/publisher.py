@@ -57,11 +57,15 @@ class Publisher:
         timing: Timing | None = None,
         backlog: Backlog | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        jitter: Callable[[float], float] | None = None,
     ) -> None:
+        """``jitter`` turns the ceiling of a back-off into the delay, in seconds; absent, evenly from 0 up to it."""
         self._settings, self._topics, self._envelope = settings, topics, envelope
         self._timing = timing or Timing()
         self._backlog = backlog or Backlog()
         self._now_ns = now_ns
+        # Full jitter: a hall of gateways must not come back to a restarted broker in step.
+        self._jitter = jitter or (lambda ceiling_s: random.uniform(0, ceiling_s))
         self._client_id = settings.client_id or f"echo-edge-{topics.gateway}"
         self._status: tuple[str, str | None] = ("online", None)
         self._wake_in, self._wake_out = socket.socketpair()
@@ -226,13 +230,12 @@ class Publisher:
             log.warning("%s: %s; trying again", self._where(), lost.problem)
 
     def _delay_s(self, lost: Lost, lasted_s: float) -> float:
-        """Full jitter: a hall of gateways must not come back to a restarted broker in step."""
         timing = self._timing
         if lost.credentials:
             return timing.backoff_cap_s
         self._failures = 0 if lasted_s >= timing.stable_s else self._failures + 1
         ceiling_s = timing.backoff_base_s * 2.0 ** min(max(self._failures - 1, 0), 16)
-        return random.uniform(0, min(ceiling_s, timing.backoff_cap_s))
+        return self._jitter(min(ceiling_s, timing.backoff_cap_s))
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # already awake, or already stopped

@@ -35,6 +35,21 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) 
         time.sleep(0.01)
 
 
+def make_certificates(folder: Path) -> Path:
+    """Fill ``folder`` with an authority (``ca.crt``) and a server certificate for localhost; return it."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    (folder / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=authority")
+    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+    signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
+    openssl("x509", "-req", "-in", "server.csr", *signer, "-out", "server.crt", "-days", "2", "-extfile", "san")
+    return folder
+
+
 class Mosquitto:
     """A broker with its own folder; the port stays the same over restarts.
 
@@ -43,6 +58,7 @@ class Mosquitto:
         passwords: user -> password; absent, everybody may connect.
         acl: the text of an access list; absent, everybody may do everything.
         persistent: sessions and retained messages survive ``stop``, though not ``kill``.
+        certificates: a folder filled by ``make_certificates``; the broker then speaks TLS only.
         extra: more lines of configuration.
     """
 
@@ -55,6 +71,7 @@ class Mosquitto:
         passwords: Mapping[str, str] | None = None,
         acl: str | None = None,
         persistent: bool = False,
+        certificates: Path | None = None,
         extra: str = "",
     ) -> None:
         self.port = free_port()
@@ -63,7 +80,9 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         self._running: ExitStack | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        lines = [f"listener {self.port} {HOST}", f"log_dest file {self.log_file}", "log_type all", "user root"]
+        # Mosquitto's own limit of 1000 drops messages for a slow reader, and tells the publisher nothing.
+        lines = ["max_queued_messages 100000"]
+        lines += [f"listener {self.port} {HOST}", f"log_dest file {self.log_file}", "log_type all", "user root"]
         lines += [f"allow_anonymous {'true' if passwords is None else 'false'}"]
         lines += [f"persistence {'true' if persistent else 'false'}", f"persistence_location {folder}/", extra]
         if passwords is not None:
@@ -77,6 +96,8 @@ class Mosquitto:
         if acl is not None:
             self.set_acl(acl)
             lines.append(f"acl_file {folder / 'acl'}")
+        if certificates is not None:
+            lines += [f"certfile {certificates}/server.crt", f"keyfile {certificates}/server.key"]
         self._config.write_text("\n".join(lines) + "\n")
 
     def __enter__(self) -> Mosquitto:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from echo_edge.envelope import Envelope, Topics
 from echo_edge.errors import ConfigError
 from echo_edge.mqtt import MqttSettings
 from echo_edge.publisher import Publisher, Timing
-from tests.broker import Mosquitto, Subscriber, needs_mosquitto, wait_for
+from tests.broker import Mosquitto, Subscriber, make_certificates, needs_mosquitto, wait_for
 
 pytestmark = needs_mosquitto
 TOPICS = Topics("echo-edge/v1", "gw1")
@@ -43,10 +44,10 @@ def _no_thread_is_left_behind() -> Iterator[None]:
 
 @contextmanager
 def publisher(
-    port: int, timing: Timing = QUICK, backlog: Backlog | None = None, **settings: Any
+    port: int, timing: Timing = QUICK, jitter: Callable[[float], float] | None = None, **settings: Any
 ) -> Iterator[Publisher]:
-    mqtt = MqttSettings(port=port, **settings)
-    made = Publisher(mqtt, TOPICS, Envelope("gw1"), timing=timing, backlog=backlog or Backlog(retry_s=0.3, busy_s=0.1))
+    mqtt, backlog = MqttSettings(port=port, **settings), Backlog(retry_s=0.3, busy_s=0.1)
+    made = Publisher(mqtt, TOPICS, Envelope("gw1"), timing=timing, backlog=backlog, jitter=jitter)
     made.start()
     try:
         yield made
@@ -164,17 +165,18 @@ def test_events_of_an_outage_arrive_afterwards_in_order_and_none_is_lost(tmp_pat
         assert made.counters.events_waiting == 295
         broker.start()
         delivered(made, 300)
-        reader.wait("/alert", 300)
+        wait_for(lambda: len(set(texts(reader, "/alert"))) == 300, "300 different events")
         # The broker may repeat what the reader had not acknowledged when it stopped.
         assert list(dict.fromkeys(texts(reader, "/alert"))) == numbered(0, 300)
         assert made.counters.events_lost == 0
 
 
 def test_a_killed_broker_costs_repeats_but_no_event(tmp_path: Path) -> None:
+    unhurried = Timing(backoff_base_s=2, backoff_cap_s=2)  # the second subscriber must be there first
     with (
         Mosquitto(tmp_path) as broker,
         Subscriber(broker.port) as first,
-        publisher(broker.port, timing=Timing(backoff_base_s=3, backoff_cap_s=3)) as made,
+        publisher(broker.port, timing=unhurried, jitter=lambda ceiling_s: ceiling_s) as made,
     ):
         online(made)
         for number in range(2000):
@@ -283,6 +285,27 @@ def test_a_frozen_broker_is_left_and_found_again(tmp_path: Path) -> None:
         delivered(made, 1)
 
 
+def test_a_silent_broker_is_noticed_even_when_there_is_nothing_to_say(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker, publisher(broker.port, keepalive_s=1) as made:
+        online(made)
+        broker.freeze()
+        wait_for(lambda: "connection lost: keep alive timeout" in made.problems, "the silence to be noticed")
+        broker.thaw()
+        online(made)
+
+
+def test_back_off_grows_to_its_cap_and_starts_afresh_only_after_a_stable_connection() -> None:
+    ceilings: list[float] = []
+
+    def jitter(ceiling_s: float) -> float:
+        ceilings.append(ceiling_s)
+        return 0.0 if len(ceilings) < 9 else 60.0
+
+    with publisher(free_port(), timing=Timing(), jitter=jitter):
+        wait_for(lambda: len(ceilings) == 9, "nine attempts")
+    assert ceilings == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
 def test_an_event_that_nobody_hears_is_accepted_and_remarked_on(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker, publisher(broker.port) as made:
         made.send_event(EVENTS, b"1")
@@ -295,10 +318,14 @@ def test_an_event_that_nobody_hears_is_accepted_and_remarked_on(tmp_path: Path) 
             assert not made.problems
 
 
+def connected(broker: Mosquitto, times: int) -> bool:
+    return broker.log.count("as echo-edge-gw1") == times
+
+
 def test_there_are_never_two_connections(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker, publisher(broker.port):
         for connections in (1, 2, 3, 4):
-            wait_for(lambda count=connections: broker.log.count("as echo-edge-gw1") == count, "the next connection")  # type: ignore[misc]
+            wait_for(partial(connected, broker, connections), "the next connection")
             broker.restart()
         assert "already connected" not in broker.log
 
@@ -345,6 +372,23 @@ def test_plaintext_to_another_host_needs_a_word_from_a_person() -> None:
 def test_a_missing_authority_file_is_named(tmp_path: Path) -> None:
     with publisher(free_port(), ca_file=tmp_path / "ca.pem") as made:
         wait_for(lambda: made.problems == (f"{tmp_path}/ca.pem: No such file or directory",), "the missing file")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the client library drops a failed handshake's socket
+def test_tls_carries_everything_and_a_stranger_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "other").mkdir()
+    own, other = make_certificates(tmp_path / "own"), make_certificates(tmp_path / "other")
+    with Mosquitto(tmp_path, certificates=own) as broker:
+        with publisher(broker.port, ca_file=own / "ca.crt") as made:
+            for number in range(200):
+                made.send_event(EVENTS, str(number).encode() * 500)
+            delivered(made, 200)
+        with publisher(broker.port, ca_file=other / "ca.crt") as made:
+            wait_for(lambda: any(problem.startswith("TLS: ") for problem in made.problems), "the stranger")
+            assert not made.connected
+        with publisher(broker.port) as made:
+            wait_for(lambda: bool(made.problems), "plaintext to a TLS port to fail")
 
 
 @pytest.mark.parametrize("prefer", ["mosquitto", "amqtt"])
