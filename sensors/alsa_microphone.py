@@ -64,7 +64,7 @@ class AlsaMicrophone:
         self.env = {"ALSA_CONFIG_PATH": str(config)}
         self._pipe = os.open(fifo, os.O_RDWR)  # also reading: it has no end when the recording process goes
         fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self._thread = threading.Thread(target=self._play, name="alsa-microphone")
+        self._thread = threading.Thread(target=self._play, name="alsa-microphone", daemon=True)
         self._thread.start()
         return self
 

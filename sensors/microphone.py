@@ -101,7 +101,10 @@ class Microphone(Source):
         """Start the child process and wait until its stream runs."""
         self.close()
         card = card_of(self._device, self.name) if self._device and self._device.startswith("usb:") else None
-        self._child, opened, rest = start_child(self.name, {**self._order, "card": card})
+        return self._begin(*start_child(self.name, {**self._order, "card": card}))
+
+    def _begin(self, child: Child, opened: dict[str, Any], rest: bytes) -> SourceInfo:
+        self._child = child
         self._received = bytearray(rest)
         self._filter = LateOverflowFilter()
         self._clock = CaptureClock(opened["rate_hz"])

@@ -56,7 +56,7 @@ class PtyAccelerometer:
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
         self.port = os.ttyname(self._slave)
-        self._thread = threading.Thread(target=self._run, name="pty-accelerometer")
+        self._thread = threading.Thread(target=self._run, name="pty-accelerometer", daemon=True)
         self._thread.start()
         return self
 

@@ -15,7 +15,7 @@ from sensors import SensorFault, SensorUnavailable, list_microphones
 from sensors.alsa_microphone import AlsaMicrophone
 from sensors.machine import Machine
 from sensors.microphone import Microphone
-from sensors.portaudio_child import Refused, choose
+from sensors.portaudio_child import HEADER, Refused, choose
 from sensors.soundcards import card_of, stable_name
 from tests.pulse import PulseMicrophone
 from tests.sensors.conftest import collect
@@ -73,10 +73,74 @@ def test_a_tone_played_into_pulseaudio_comes_back_whole(monkeypatch: pytest.Monk
     assert heard.max() == pytest.approx(0.5, rel=0.01)
 
 
+def test_a_sound_server_that_dies_is_a_fault_within_four_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PulseMicrophone(RATE_HZ) as pulse:
+        for name, value in pulse.env.items():
+            monkeypatch.setenv(name, value)
+        driver = Microphone("mic", rate_hz=RATE_HZ)
+        driver.open()
+        collect(driver, RATE_HZ // 2)
+    start = time.monotonic()
+    with pytest.raises(SensorFault):
+        collect(driver, RATE_HZ * 10)
+    assert time.monotonic() - start < 4
+    driver.close()
+
+
 def test_every_sample_arrives_once_and_in_order(driver: Microphone) -> None:
     got = np.rint(collect(driver, 3 * RATE_HZ) * 2**15).astype(int)
     assert np.array_equal(got[:, 0], got[:, 1])
     assert set(np.diff(got[:, 0]) % 2**15) == {1}
+
+
+class ToldChild:
+    """Stands where the child process stands and says what it was told: one block in each answer."""
+
+    def __init__(self, blocks: list[tuple[int, float, bool]]) -> None:
+        self._blocks = blocks
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        if not self._blocks:
+            return None if timeout_s else b""
+        number, value, overflowed = self._blocks.pop(0)
+        samples = np.full(4800, value, dtype="<f4")
+        return HEADER.pack(1_000_000_000 + number * 100_000_000, 4800, int(overflowed)) + samples.tobytes()
+
+    def stop(self) -> None:
+        self._blocks.clear()
+
+
+def told(blocks: list[tuple[int, float, bool]]) -> Microphone:
+    driver = Microphone("mic")
+    opened = {"name": "told", "rate_hz": RATE_HZ, "channels": 1, "block_frames": 4800}
+    driver._begin(ToldChild(blocks), opened, b"")  # type: ignore[arg-type]
+    return driver
+
+
+def test_the_block_before_an_overrun_report_never_leaves_the_driver() -> None:
+    driver = told([(0, 0.0, False), (1, 0.1, False), (2, 0.2, True), (3, 0.3, False), (4, 0.4, False)])
+    blocks = [block for block in (driver.read() for _ in range(4)) if block is not None]
+    assert [(round(float(b.samples[0, 0]), 1), b.after_gap) for b in blocks] == [
+        (0.0, False),
+        (0.2, True),
+        (0.3, False),
+    ]
+    assert driver.counters == {"overflows": 1, "gaps": 1, "lost_frames": 4800}
+    driver.close()
+
+
+def test_a_device_that_runs_away_from_its_own_rate_is_a_fault() -> None:
+    driver = told([(i, 0.0, False) for i in range(101)])
+    with pytest.raises(SensorFault, match="delivers 10 s of samples in 0"):
+        collect(driver, 101 * 4800)
+    driver.close()
+
+
+def test_samples_that_are_not_numbers_are_a_fault() -> None:
+    driver = told([(0, float("nan"), False)])
+    with pytest.raises(SensorFault, match="not numbers"):
+        driver.read()
+    driver.close()
 
 
 def test_a_killed_child_is_a_fault_that_says_so(driver: Microphone) -> None:
