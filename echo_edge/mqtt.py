@@ -11,7 +11,7 @@ import selectors
 import socket
 import ssl
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +58,8 @@ class MqttSettings:
     client_id: str | None = None
     """Absent: ``echo-edge-`` and the gateway's id."""
 
-    base: str = field(default="echo-edge/v1")
+    base: str = "echo-edge/v1"
+    """What every topic starts with; for ``Topics``."""
 
     def __post_init__(self) -> None:
         if not self.secure and not self.allow_plaintext and not is_loopback(self.host):

@@ -182,6 +182,9 @@ class Publisher:
         connection.close(announced=lost is None and farewell.said and self._backlog.state_settled(self._topics.status))
         if lost is not None:
             self._note(lost)
+        elif up_s is not None:
+            waiting = self._backlog.counters.events_waiting
+            log.info("left %s; %d events were not delivered", self._where(), waiting)
         return lost, 0.0 if up_s is None else time.monotonic() - up_s
 
     def _greet(self, notice: Connected) -> None:

@@ -20,7 +20,7 @@ import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 from pydantic import SecretStr
 
-from echo_edge.backlog import Backlog, verdict
+from echo_edge.backlog import Backlog
 from echo_edge.demo_broker import demo_broker, free_port
 from echo_edge.envelope import Envelope, Topics
 from echo_edge.errors import ConfigError
@@ -408,78 +408,3 @@ def test_the_demo_broker_carries_states_events_and_the_will(prefer: str) -> None
             assert [m.json["state"] for m in subscriber.wait("/status", 3)] == ["online", "stopping", "offline"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((broker.host, broker.port), timeout=1)
-
-
-def test_reason_codes_are_told_apart() -> None:
-    outcomes = {0: "accepted", 0x10: "no_subscriber", 0x87: "denied", 0x97: "busy", 0x80: "busy", 0x95: "unfit"}
-    assert {code: verdict(code) for code in outcomes} == outcomes
-
-
-def drain(backlog: Backlog, reason: int, now_s: float) -> list[bytes]:
-    """Send all that is due and give every message the same answer."""
-    sent = []
-    while (message := backlog.take(now_s)) is not None:
-        sent.append(message.payload)
-        backlog.sent(len(sent), message, now_s)
-    for mid in range(1, len(sent) + 1):
-        backlog.settle(mid, reason, now_s)
-    return sent
-
-
-def test_a_full_queue_drops_the_oldest_updates_before_anything_else(caplog: pytest.LogCaptureFixture) -> None:
-    backlog = Backlog(max_events=3)
-    for payload, kind in ((b"o1", "open"), (b"u1", "update"), (b"o2", "open"), (b"o3", "open"), (b"o4", "open")):
-        backlog.add_event(EVENTS, payload, kind)
-    assert backlog.counters.events_lost == 2
-    assert drain(backlog, 0, 0.0) == [b"o2", b"o3", b"o4"]
-    assert backlog.idle
-    assert len(caplog.records) == 1
-
-
-def test_no_more_than_a_window_is_in_flight_and_no_state_twice() -> None:
-    backlog = Backlog(window=3)
-    backlog.set_state(STATE, b"1")
-    for number in range(5):
-        backlog.add_event(EVENTS, str(number).encode(), "open")
-    taken = []
-    while (message := backlog.take(0.0)) is not None:
-        taken.append(message.payload)
-        backlog.sent(len(taken), message, 0.0)
-        backlog.set_state(STATE, b"2")
-    assert taken == [b"1", b"0", b"1"]
-    backlog.settle(1, 0, 0.0)
-    newest = backlog.take(0.0)
-    assert newest is not None
-    assert newest.payload == b"2"
-
-
-def test_a_denied_topic_waits_while_the_others_go_on() -> None:
-    backlog = Backlog(retry_s=60)
-    backlog.add_event("denied", b"d", "open")
-    assert drain(backlog, 0x87, 0.0) == [b"d"]
-    backlog.add_event("allowed", b"a", "open")
-    assert drain(backlog, 0, 59.0) == [b"a"]
-    assert drain(backlog, 0, 60.0) == [b"d"]
-    assert backlog.counters.topics_denied == ()
-
-
-def test_a_busy_broker_gets_longer_and_longer_pauses() -> None:
-    backlog = Backlog(busy_s=5)
-    backlog.add_event(EVENTS, b"e", "open")
-    sent_at = [now_s for now_s in range(40) if drain(backlog, 0x97, float(now_s))]
-    assert sent_at == [0, 5, 15, 35]
-
-
-def test_a_message_that_no_try_makes_fit_is_given_up_and_counted() -> None:
-    backlog = Backlog()
-    backlog.add_event(EVENTS, b"too large", "open")
-    backlog.add_event(EVENTS, b"fine", "open")
-    message = backlog.take(0.0)
-    for _ in range(3):
-        assert message is not None
-        backlog.sent(1, message, 0.0)
-        backlog.settle(1, 0x95, 0.0)
-        message = backlog.take(0.0)
-    assert message is not None
-    assert message.payload == b"fine"
-    assert backlog.counters.events_lost == 1
