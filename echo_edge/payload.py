@@ -12,9 +12,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from echo_edge.envelope import Envelope, Payload, split_point, timestamp
+from echo_edge.envelope import Envelope, Payload, Topics, split_point, timestamp
 from echo_edge.records import BandShare, Event, Score
 from echo_edge.sentence import alert_text
+
+__all__ = [  # the whole contract can be had from here
+    "LEVELS",
+    "SCHEMAS",
+    "VERDICTS",
+    "Envelope",
+    "FalseAlarms",
+    "Info",
+    "OperatingState",
+    "Payload",
+    "PointState",
+    "Quality",
+    "Topics",
+    "WindowCount",
+    "alert_active_payload",
+    "alert_payload",
+    "encode",
+    "info_payload",
+    "load_schema",
+    "point_state_payload",
+    "quality_payload",
+    "status_payload",
+    "timestamp",
+    "will_payload",
+]
 
 SCHEMAS = ("status", "info", "point-state", "quality", "alert", "alert-active")
 VERDICTS = ("normal", "warning", "alarm")

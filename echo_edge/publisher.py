@@ -22,6 +22,7 @@ from echo_edge.payload import encode, status_payload, will_payload
 log = logging.getLogger(__name__)
 
 TURN_S = 0.5  # longest sleep of the loop: held messages and keepalive are looked at this often
+STOPPING_TURN_S = 0.05
 UNSAFE_3_1_1 = "MQTT 3.1.1: a message that the broker's access list refuses is acknowledged as if it had been delivered"
 
 
@@ -150,42 +151,42 @@ class Publisher:
     def _serve(self) -> tuple[Lost | None, float]:
         """Live through one connection; return why it ended (None: we left) and how many seconds it was up."""
         will = encode(will_payload(self._envelope, self._now_ns()))
-        connection = Connection(self._settings, self._client_id, self._topics.status, will)
-        connection.open()
-        opened_s = time.monotonic()
-        up_s: float | None = None
-        farewell = _Farewell(self._timing.farewell_s)
-        lost: Lost | None = None
-        while lost is None:
-            for notice in connection.poll(TURN_S if not self._stopping.is_set() else 0.05, self._wake_in):
-                if isinstance(notice, Ack):
-                    self._backlog.settle(notice.mid, notice.reason, time.monotonic())
-                elif isinstance(notice, Connected):
-                    up_s = time.monotonic()
-                    self._greet(notice)
-                elif lost is None:
-                    lost = notice
-            now_s = time.monotonic()
-            if lost is None and up_s is None:
-                if self._stopping.is_set():
-                    break
-                if now_s - opened_s > self._timing.answer_s:
-                    lost = Lost("no answer to CONNECT")
-            elif lost is None:
-                if self._stopping.is_set() and self._farewell_is_over(farewell, now_s):
-                    break
-                if self._backlog.oldest_in_flight_s(now_s) > self._timing.answer_s:
-                    lost = Lost("no answer to a message")
-                self._send(connection, now_s)
+        link = _Link(Connection(self._settings, self._client_id, self._topics.status, will), time.monotonic())
+        link.connection.open()
+        while (lost := self._listen(link) or self._overdue(link)) is None:
+            if self._stopping.is_set() and self._farewell_is_over(link):
+                break
+            if link.up_s is not None:
+                self._send(link.connection)
         self._connected = False
         # Unless `offline` has arrived, the will must speak for us: no DISCONNECT then.
-        connection.close(announced=lost is None and farewell.said and self._backlog.state_settled(self._topics.status))
+        announced = lost is None and link.offline_said and self._backlog.state_settled(self._topics.status)
+        link.connection.close(announced=announced)
         if lost is not None:
             self._note(lost)
-        elif up_s is not None:
-            waiting = self._backlog.counters.events_waiting
-            log.info("left %s; %d events were not delivered", self._where(), waiting)
-        return lost, 0.0 if up_s is None else time.monotonic() - up_s
+        elif link.up_s is not None:
+            log.info("left %s; %d events not delivered", self._where(), self._backlog.counters.events_waiting)
+        return lost, 0.0 if link.up_s is None else time.monotonic() - link.up_s
+
+    def _listen(self, link: _Link) -> Lost | None:
+        lost: Lost | None = None
+        turn_s = STOPPING_TURN_S if self._stopping.is_set() else TURN_S
+        for notice in link.connection.poll(turn_s, self._wake_in):
+            if isinstance(notice, Ack):
+                self._backlog.settle(notice.mid, notice.reason, time.monotonic())
+            elif isinstance(notice, Connected):
+                link.up_s = time.monotonic()
+                self._greet(notice)
+            else:
+                lost = lost or notice  # a refusal says more than the disconnection that follows it
+        return lost
+
+    def _overdue(self, link: _Link) -> Lost | None:
+        now_s = time.monotonic()
+        if link.up_s is None:
+            return Lost("no answer to CONNECT") if now_s - link.opened_s > self._timing.answer_s else None
+        silent = self._backlog.oldest_in_flight_s(now_s) > self._timing.answer_s
+        return Lost("no answer to a message") if silent else None
 
     def _greet(self, notice: Connected) -> None:
         self._backlog.reconnected(notice.receive_maximum)
@@ -194,22 +195,26 @@ class Publisher:
         self._connected, self._problem = True, None
         log.info("connected to %s as %s", self._where(), self._client_id)
 
-    def _send(self, connection: Connection, now_s: float) -> None:
+    def _send(self, connection: Connection) -> None:
+        now_s = time.monotonic()
         while (message := self._backlog.take(now_s)) is not None:
             mid = connection.publish(message.topic, message.payload, retain=message.retain)
             self._backlog.sent(mid, message, now_s)
 
-    def _farewell_is_over(self, farewell: _Farewell, now_s: float) -> bool:
+    def _farewell_is_over(self, link: _Link) -> bool:
         """Say ``stopping``, let what is owed go out, say ``offline``; True when both are answered or time is up."""
-        if farewell.until_s is None:
-            farewell.until_s = now_s + farewell.allowed_s
-            self._say("stopping")
-        elif not farewell.said and (self._backlog.idle or now_s > farewell.until_s - farewell.allowed_s / 2):
-            farewell.said = True
-            self._say("offline")
-        elif farewell.said and self._backlog.state_settled(self._topics.status):
+        now_s, allowed_s = time.monotonic(), self._timing.farewell_s
+        if link.up_s is None:
             return True
-        return now_s > farewell.until_s
+        if link.stopping_since_s is None:
+            link.stopping_since_s = now_s
+            self._say("stopping")
+        elif not link.offline_said and (self._backlog.idle or now_s - link.stopping_since_s > allowed_s / 2):
+            link.offline_said = True
+            self._say("offline")
+        elif link.offline_said and self._backlog.state_settled(self._topics.status):
+            return True
+        return now_s - link.stopping_since_s > allowed_s
 
     def _say(self, state: str) -> None:
         self._status = (state, None)
@@ -253,10 +258,14 @@ class Publisher:
 
 
 @dataclass(slots=True)
-class _Farewell:
-    allowed_s: float
-    until_s: float | None = None
-    said: bool = False
+class _Link:
+    """One connection and how far it has come; times are monotonic."""
+
+    connection: Connection
+    opened_s: float
+    up_s: float | None = None
+    stopping_since_s: float | None = None
+    offline_said: bool = False
 
 
 def _checked(topic: str) -> str:

@@ -93,6 +93,7 @@ def test_status_goes_first_then_states_then_events(tmp_path: Path) -> None:
         made.start()
         subscriber.wait("/alert")
         made.stop()
+        subscriber.wait("/status", 3)
         order = [message.topic.rpartition("/")[2] for message in subscriber.messages]
         assert order == ["status", "state", "alert", "status", "status"]
 
