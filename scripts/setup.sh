@@ -65,7 +65,10 @@ fresh() { [ "$(cat ".venv/$1.stamp" 2>/dev/null)" = "$(fingerprint)" ]; }
 
 install_locked() {  # demo or dev
     say "installing requirements/$1.lock (the first time takes a minute or two)"
-    pip install --quiet --only-binary :all: --require-hashes -r "requirements/$1.lock"
+    pip install --quiet --require-hashes -r requirements/bootstrap.lock    # a venv from before may have older ones
+    # Wheels only, so that nothing is compiled by surprise; except cobs, which has none for Linux. Without a compiler its
+    # build falls back to its pure Python half.
+    pip install --quiet --only-binary :all: --no-binary cobs --no-build-isolation --require-hashes -r "requirements/$1.lock"
     PYTHONWARNINGS=ignore pip install --quiet --no-deps --no-build-isolation --editable .
 }
 
