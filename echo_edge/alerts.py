@@ -59,7 +59,16 @@ class AlertPolicy:
             return None
         severity = "warning" if score.provisional else "alarm"
         self._open = Event(
-            score.point, uuid.uuid4().hex, 1, "open", severity, score.end_ns, score.end_ns, score.value, score.end_ns, score
+            score.point,
+            uuid.uuid4().hex,
+            1,
+            "open",
+            severity,
+            score.end_ns,
+            score.end_ns,
+            score.value,
+            score.end_ns,
+            score,
         )
         return self._open
 

@@ -45,7 +45,11 @@ class Capture(threading.Thread):
     """
 
     def __init__(
-        self, device: str, make_source: Callable[[], Source], points: dict[str, PointConfig], mailbox: Mailbox[SensorStatus]
+        self,
+        device: str,
+        make_source: Callable[[], Source],
+        points: dict[str, PointConfig],
+        mailbox: Mailbox[SensorStatus],
     ) -> None:
         super().__init__(name=f"capture:{device}", daemon=True)
         self.failure: BaseException | None = None

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -119,16 +118,20 @@ def devices(as_json: AsJson = False) -> None:
     """List what is plugged in, by stable names, with the lines to paste into the configuration."""
     from dataclasses import asdict  # noqa: PLC0415
 
-    from sensors import find_devices  # noqa: PLC0415
+    from sensors import SensorError, list_microphones, list_serial_ports  # noqa: PLC0415
 
-    found = find_devices()
+    found = list_serial_ports()
+    try:
+        found = list_microphones() + found
+    except SensorError as error:
+        err.print(error.message, style="yellow", markup=False)
     if as_json:
         print(json.dumps([asdict(device) for device in found], indent=2))
         return
     table = Table("kind", "id", "what", "rates [Hz]", "channels", "configuration or problem", title="Plugged in")
     for d in found:
         rates = ", ".join(str(r) for r in d.rates_hz)
-        table.add_row(d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem or d.config)
+        table.add_row(d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem or "\n".join(d.config_lines))
     out.print(table if found else "nothing found: no microphone and no serial port")
 
 

@@ -6,7 +6,6 @@ Each key has its unit in its name and its meaning below it; unknown keys are ref
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,8 @@ from pydantic import (
 )
 
 from echo_edge.errors import ConfigError
-from echo_edge.frontend import MAX_FRAMES
+from echo_edge.frontend import SPEC
+from echo_edge.mqtt import is_loopback
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -124,19 +124,13 @@ class MqttConfig(Model):
     @model_validator(mode="after")
     def _plaintext_stays_at_home(self) -> MqttConfig:
         if self.tls is None and not self.allow_plaintext and not is_loopback(self.host):
-            raise ValueError(f"'{self.host}' is another host and there is no 'tls' section; add one, "
-                             "or say 'allow_plaintext: true' for a network that you trust")
+            raise ValueError(
+                f"'{self.host}' is another host and there is no 'tls' section; add one, "
+                "or say 'allow_plaintext: true' for a network that you trust"
+            )
         if self.password_file is not None and self.password_credential is not None:
             raise ValueError("give 'password_file' or 'password_credential', not both")
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """True for this machine's own addresses and ``localhost``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class MicrophoneConfig(Model):
@@ -245,7 +239,7 @@ DeviceConfig = Annotated[
 class WindowConfig(Model):
     """How much signal one verdict covers, and how often a verdict falls due."""
 
-    length_s: float = Field(default=5.0, ge=0.1, le=MAX_FRAMES / 100)
+    length_s: float = Field(default=5.0, ge=0.1, le=SPEC.max_frames * SPEC.hop_ms / 1000)
     """Seconds of signal per window."""
 
     hop_s: float = Field(default=5.0, gt=0)
@@ -254,8 +248,10 @@ class WindowConfig(Model):
     @model_validator(mode="after")
     def _no_deaf_spots(self) -> WindowConfig:
         if self.hop_s > self.length_s:
-            raise ValueError(f"hop_s ({self.hop_s:g}) is longer than length_s ({self.length_s:g}): "
-                             f"samples in between would go unheard; use at most {self.length_s:g}")
+            raise ValueError(
+                f"hop_s ({self.hop_s:g}) is longer than length_s ({self.length_s:g}): "
+                f"samples in between would go unheard; use at most {self.length_s:g}"
+            )
         return self
 
 
@@ -338,8 +334,10 @@ class Config(Model):
     def _points_have_devices(self) -> Config:
         for name, point in self.points().items():
             if point.device not in self.devices:
-                raise ValueError(f"machines.{name.replace('/', '.points.')}.device: there is no device "
-                                 f"'{point.device}' under 'devices'{_suggest(point.device, self.devices)}")
+                raise ValueError(
+                    f"machines.{name.replace('/', '.points.')}.device: there is no device "
+                    f"'{point.device}' under 'devices'{_suggest(point.device, self.devices)}"
+                )
         return self
 
     def points(self) -> dict[str, PointConfig]:
@@ -406,8 +404,9 @@ def _repeated(node: yaml.Node, prefix: str = "") -> Iterator[tuple[int, str]]:
 
 def _problem(path: Path, root: yaml.Node, details: Any) -> str:
     """One line of ours for one error of pydantic's."""
-    # the tag of a discriminated union stands in the location, but not in the file
-    loc = [part for part in details["loc"] if part not in {"microphone", "accelerometer", "wavfile", "simulator"}]
+    loc = list(details["loc"])
+    if loc[:1] == ["devices"] and len(loc) > 2 and loc[2] in _DEVICES:
+        del loc[2]  # the tag of a discriminated union stands in the location, but not in the file
     key, line = _locate(root, loc)
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "extra_forbidden":
@@ -440,12 +439,22 @@ def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
 
 
 _DEVICES: dict[str, type[Model]] = {
-    "microphone": MicrophoneConfig, "accelerometer": AccelerometerConfig,
-    "wavfile": WavFileConfig, "simulator": SimulatorConfig,
+    "microphone": MicrophoneConfig,
+    "accelerometer": AccelerometerConfig,
+    "wavfile": WavFileConfig,
+    "simulator": SimulatorConfig,
 }
 _SECTIONS: dict[str, type[Model]] = {
-    "gateway": GatewayConfig, "engine": EngineConfig, "mqtt": MqttConfig, "tls": TlsConfig, "files": RecordingConfig,
-    "window": WindowConfig, "alert": AlertConfig, "points": PointConfig, "machines": MachineConfig, **_DEVICES,
+    "gateway": GatewayConfig,
+    "engine": EngineConfig,
+    "mqtt": MqttConfig,
+    "tls": TlsConfig,
+    "files": RecordingConfig,
+    "window": WindowConfig,
+    "alert": AlertConfig,
+    "points": PointConfig,
+    "machines": MachineConfig,
+    **_DEVICES,
 }
 
 
@@ -470,8 +479,12 @@ def read_password(mqtt: MqttConfig, credentials_folder: str | None) -> str | Non
     """
     if mqtt.password_credential is not None:
         if credentials_folder is None:
-            raise ConfigError([f"mqtt.password_credential: '{mqtt.password_credential}' needs systemd's "
-                               "LoadCredential=; there is no $CREDENTIALS_DIRECTORY"])
+            raise ConfigError(
+                [
+                    f"mqtt.password_credential: '{mqtt.password_credential}' needs systemd's "
+                    "LoadCredential=; there is no $CREDENTIALS_DIRECTORY"
+                ]
+            )
         path = Path(credentials_folder) / mqtt.password_credential
     elif mqtt.password_file is not None:
         path = mqtt.password_file

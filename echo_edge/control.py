@@ -100,7 +100,9 @@ class Control(threading.Thread):
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
-                client.sendall(json.dumps({"ok": False, "code": 2, "error": f"{where}: {first['msg']}"}).encode() + b"\n")
+                client.sendall(
+                    json.dumps({"ok": False, "code": 2, "error": f"{where}: {first['msg']}"}).encode() + b"\n"
+                )
             except OSError as error:
                 log.info("a control client went away: %s", error)
 
@@ -131,7 +133,9 @@ class Control(threading.Thread):
             yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
             return
         try:
-            enrollment, windows = recorded_enrollment(points[order.point], order.point, order.state, order.files, order.scale)
+            enrollment, windows = recorded_enrollment(
+                points[order.point], order.point, order.state, order.files, order.scale
+            )
             for first in range(0, len(windows), BATCH):
                 batch = windows[first : first + BATCH]
                 self._in_pipeline(partial(self._monitor.learn, enrollment, batch))

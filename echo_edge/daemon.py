@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pydantic import SecretStr
+
 from echo_edge import __version__
 from echo_edge.artifact import load_package, verify
 from echo_edge.baseline import BaselineStore
 from echo_edge.capture import Capture, SensorStatus
-from echo_edge.config import Config, read_password
+from echo_edge.config import Config, MqttConfig, read_password
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
-from echo_edge.payload import Envelope, Info
+from echo_edge.mqtt import MqttSettings
+from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
 from echo_edge.report import Reporter
@@ -51,16 +54,16 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
 
     Raises:
         ConfigError, ArtifactError: a person must act.
-        StoreBusy: another daemon uses this state folder.
+        StoreBusyError: another daemon uses this state folder.
     """
     folder = state_folder(config.gateway.id)
     with exclusive(folder), _signals() as stop:
-        password = read_password(config.mqtt, credentials_folder)
+        settings = _mqtt_settings(config.mqtt, credentials_folder)
         embedder = make_embedder(config)
         mailbox: Mailbox[SensorStatus] = Mailbox()
-        envelope = Envelope(config.gateway.id)
-        publisher = Publisher(config.mqtt, envelope, password, _info(config, embedder))
-        reporter = Reporter(config, publisher, envelope, embedder.model_name)
+        topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
+        publisher = Publisher(settings, topics, envelope)
+        reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder))
         monitor = Monitor(Pipeline(config, embedder), mailbox, BaselineStore(database(folder)), reporter)
         captures = [_capture(config, device, mailbox) for device in config.devices]
         control = Control(control_socket(folder), config, mailbox, monitor)
@@ -69,7 +72,7 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
         for thread in (monitor, *captures, control):
             thread.start()
         try:
-            return _watch(stop, monitor, captures, mailbox)
+            return _watch(stop, monitor, captures, publisher, mailbox)
         finally:
             control.stop()
             for capture in captures:
@@ -79,6 +82,25 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
             _join(monitor, control)
             publisher.stop()
             log.info("stopped")
+
+
+def _mqtt_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSettings:
+    """Resolve the password and hand the publisher what it needs."""
+    password = read_password(mqtt, credentials_folder)
+    source = mqtt.password_file or f"credential {mqtt.password_credential}"
+    return MqttSettings(
+        host=mqtt.host,
+        port=mqtt.port,
+        protocol=mqtt.protocol,
+        username=mqtt.username,
+        password=None if password is None else SecretStr(password),
+        password_source=str(source),
+        ca_file=mqtt.tls.ca_file if mqtt.tls else None,
+        client_cert=mqtt.tls.client_cert_file if mqtt.tls else None,
+        client_key=mqtt.tls.client_key_file if mqtt.tls else None,
+        allow_plaintext=mqtt.allow_plaintext,
+        keepalive_s=mqtt.keepalive_s,
+    )
 
 
 def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Capture:
@@ -101,15 +123,23 @@ def _info(config: Config, embedder: Embedder) -> Info:
 
 
 def _watch(
-    stop: threading.Event, monitor: Monitor, captures: list[Capture], mailbox: Mailbox[SensorStatus]
+    stop: threading.Event,
+    monitor: Monitor,
+    captures: list[Capture],
+    publisher: Publisher,
+    mailbox: Mailbox[SensorStatus],
 ) -> int:
     """The main loop: end when asked to, or when a thread failed or hangs."""
     dropped = 0
     while not stop.wait(1.0):
-        for thread in (monitor, *captures):
+        threads: list[Monitor | Capture] = [monitor, *captures]
+        for thread in threads:
             if thread.failure is not None:
                 log.critical("%s failed: %s", thread.name, thread.failure)
                 return EXIT_ENGINE
+        if not publisher.alive:
+            log.critical("the publisher's thread ended")
+            return EXIT_ENGINE
         if time.monotonic() - monitor.heartbeat_s > HUNG_AFTER_S:
             log.critical("the pipeline has not come round for %.0f s", HUNG_AFTER_S)
             return EXIT_ENGINE

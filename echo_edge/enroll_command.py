@@ -16,7 +16,7 @@ from echo_edge.errors import EnrollError
 from echo_edge.monitor import summary
 from echo_edge.pipeline import Pipeline
 from echo_edge.records import Window
-from echo_edge.store import StoreBusy, control_socket, database, exclusive, state_folder
+from echo_edge.store import StoreBusyError, control_socket, database, exclusive, state_folder
 from echo_edge.windows import Windower
 from sensors import SensorError, create_source
 
@@ -38,7 +38,7 @@ def enroll_point(
     try:
         with exclusive(folder):
             return _alone(config, folder, point, state, minutes, files, scale, show)
-    except StoreBusy:
+    except StoreBusyError:
         order = {"order": "enroll", "point": point, "state": state, "minutes": minutes, "scale": scale}
         return _through_daemon(folder, {**order, "files": [str(f) for f in files]}, show)
 
@@ -78,14 +78,12 @@ def _alone(
             show(asdict(enrollment.progress))
     else:
         enrollment = _listen(config, pipeline, point, state, minutes, show)
-    baseline = store.add(enrollment.finish(store.active(point)))
-    pipeline.points[point].adopt(baseline)
-    return summary(baseline, enrollment, pipeline.points[point].false_alarm_rate)
+    watched = pipeline.points[point]
+    watched.adopt(store.add(enrollment.finish(store.active(point))))
+    return summary(watched, enrollment)
 
 
-def _listen(
-    config: Config, pipeline: Pipeline, point: str, state: str, minutes: float, show: Show
-) -> Enrollment:
+def _listen(config: Config, pipeline: Pipeline, point: str, state: str, minutes: float, show: Show) -> Enrollment:
     settings = config.points()[point]
     device = config.devices[settings.device]
     source = create_source(device.kind, settings.device, **device.model_dump(exclude={"kind"}))
@@ -95,7 +93,7 @@ def _listen(
         needed = windows_needed(minutes, window.length_s, window.hop_s)
         enrollment = Enrollment(point, state, needed, info.identity, info.unit)
         windower = Windower(point, settings.channel_numbers, info.rate_hz, window.length_s, window.hop_s)
-        for windows in _batches(lambda: source.read(), windower):
+        for windows in _batches(source.read, windower):
             pipeline.learn(enrollment, windows)
             show(asdict(enrollment.progress))
             if enrollment.complete:

@@ -157,7 +157,9 @@ def _score(state: NormalState, embedding: Embedding) -> float:
 def _mean_log_spectrum(window: Window) -> Embedding:
     """The trivial detector: one vector per channel, the log spectrum averaged over time."""
     spectra = np.stack([log_spectrogram(samples, window.rate_hz).mean(axis=1) for samples in window.samples])
-    return Embedding(window.point, spectra[:, None, :].astype(np.float32), window.rate_hz, window.time_ns, window.end_ns)
+    return Embedding(
+        window.point, spectra[:, None, :].astype(np.float32), window.rate_hz, window.time_ns, window.end_ns
+    )
 
 
 def _figures(files: list[dict[str, Any]], name: str) -> dict[str, Any]:

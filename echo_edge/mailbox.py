@@ -33,7 +33,7 @@ class Mail(Generic[Report]):
 
 
 class Mailbox(Generic[Report]):
-    """Windows per point (the oldest is forgotten when full), orders (refused when full), the newest report per sender."""
+    """Windows per point (the oldest is forgotten when full), orders (refused when full), one report per sender."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from echo_edge.baseline import Baseline, BaselineStore
+from echo_edge.baseline import BaselineStore
 from echo_edge.capture import SensorStatus
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.mailbox import Mailbox
-from echo_edge.pipeline import Pipeline
+from echo_edge.pipeline import Pipeline, Point
 from echo_edge.records import Window
 from echo_edge.report import Reporter
 
@@ -71,21 +71,26 @@ class Monitor(threading.Thread):
                 reply({"progress": asdict(point.enrollment.progress)})
 
     def _load_baselines(self) -> None:
-        for name, point in self._pipeline.points.items():
-            try:
-                baseline = self._store.active(name)
-                if baseline is not None:
-                    point.adopt(baseline)
-            except (BaselineError, EnrollError) as error:
-                log.error("%s: not monitored: %s", name, error)
-                point.refuse(str(error))
+        for point in self._pipeline.points.values():
+            self._load_baseline(point)
+
+    def _load_baseline(self, point: Point) -> None:
+        try:
+            baseline = self._store.active(point.name)
+            if baseline is not None:
+                point.adopt(baseline)
+        except (BaselineError, EnrollError) as error:  # this point only; the others carry on
+            log.error("%s: not monitored: %s", point.name, error)
+            point.refuse(str(error))
 
     # orders: each runs in this thread, posted through the mailbox
 
     def enroll_live(self, point: str, state: str, minutes: float, reply: Reply) -> None:
         """Begin to learn a normal state from the point's own stream."""
         if point not in self._pipeline.points:
-            reply({"ok": False, "code": 2, "error": f"no point '{point}'; known are {', '.join(self._pipeline.points)}"})
+            reply(
+                {"ok": False, "code": 2, "error": f"no point '{point}'; known are {', '.join(self._pipeline.points)}"}
+            )
             return
         watched = self._pipeline.points[point]
         sensor = self._sensors.get(watched.config.device)
@@ -134,11 +139,14 @@ class Monitor(threading.Thread):
         point.adopt(baseline)
         if point.open_alert is None:
             log.info("%s: enrolled '%s' as %s", point.name, enrollment.state, baseline.id)
-        reply({"ok": True, "result": summary(baseline, enrollment, point.false_alarm_rate)})
+        reply({"ok": True, "result": summary(point, enrollment)})
 
 
-def summary(baseline: Baseline, enrollment: Enrollment, rate: Any) -> dict[str, Any]:
-    """What a person wants to know of a finished enrollment."""
+def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
+    """What a person wants to know of the enrollment that a point has just adopted."""
+    baseline, rate = point.baseline, point.false_alarm_rate
+    if baseline is None or rate is None:
+        raise BaselineError(f"{point.name}: nothing was adopted")
     learned_s = sum(state.learned_s for state in baseline.states)
     return {
         "baseline": baseline.id,

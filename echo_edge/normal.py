@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.frontend import band_edges_hz
-from echo_edge.records import BandShare, Embedding, Score
+from echo_edge.records import BandShare, Embedding, FalseAlarmRate, Score
 
 MONTH_S = 30 * 24 * 3600
 MIN_WINDOWS = 12  # below, not even the usual distance between normals is known
@@ -51,23 +51,12 @@ class Tail:
 
     def exceedance(self, value: float) -> float:
         """Chance (0..share) that a normal window scores above ``value``, for ``value >= start``."""
-        return self.share * (1 + (value - self.start) / (self.count * self.mean_excess)) ** -self.count
+        spread = self.count * self.mean_excess
+        return float(self.share * (1 + (value - self.start) / spread) ** -self.count)
 
     def quantile(self, chance: float) -> float:
         """The value that a normal window exceeds with this chance (0 < chance <= share)."""
         return self.start + self.count * self.mean_excess * ((self.share / chance) ** (1 / self.count) - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class FalseAlarmRate:
-    """What a threshold promises, per month of 30 days."""
-
-    target: float
-    estimated: float
-    """From the fitted tail; an extrapolation as far as the data are shorter than the promise."""
-
-    demonstrated_upper_95: float
-    """What the clean hours seen so far prove: 3/T, the 95 % bound after no event in T (rule of three)."""
 
 
 class NormalState:
@@ -102,7 +91,7 @@ class NormalState:
         scale = np.median(held_out, axis=0)
         floor = SCALE_FLOOR * np.median(scale, axis=1, keepdims=True)
         if not np.all(floor > 0):
-            raise EnrollError(f"the windows of '{name}' do not differ at all: a silent sensor, or one recording repeated")
+            raise EnrollError(f"the windows of '{name}' do not differ: a silent sensor, or one recording repeated")
         self._scale = np.maximum(scale, floor)
         self.held_out = combine(held_out / self._scale).max(axis=1)
         """Shape (W,): the score of each window against the others, as if it had not been learned."""
@@ -201,9 +190,10 @@ def combine(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
 def _shares(ratios: NDArray[np.float64], rate_hz: int) -> tuple[BandShare, ...]:
     """Each band's part of the mean square that made the score."""
     squares = np.square(ratios)
+    total = squares.sum() or 1.0  # a window that was itself learned lies at distance 0 in every band
     return tuple(
         BandShare(low, high, float(share))
-        for (low, high), share in zip(band_edges_hz(rate_hz), squares / squares.sum(), strict=True)
+        for (low, high), share in zip(band_edges_hz(rate_hz), squares / total, strict=True)
     )
 
 

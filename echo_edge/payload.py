@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from echo_edge.envelope import Envelope, Payload, Topics, split_point, timestamp
-from echo_edge.records import BandShare, Event, Score
+from echo_edge.records import BandShare, Event, FalseAlarmRate, Score
 from echo_edge.sentence import alert_text
 
 __all__ = [  # the whole contract can be had from here
@@ -21,7 +21,6 @@ __all__ = [  # the whole contract can be had from here
     "SCHEMAS",
     "VERDICTS",
     "Envelope",
-    "FalseAlarms",
     "Info",
     "OperatingState",
     "Payload",
@@ -44,15 +43,6 @@ __all__ = [  # the whole contract can be had from here
 SCHEMAS = ("status", "info", "point-state", "quality", "alert", "alert-active")
 VERDICTS = ("normal", "warning", "alarm")
 LEVELS = (*VERDICTS, "unknown", "not_monitored")
-
-
-@dataclass(frozen=True, slots=True)
-class FalseAlarms:
-    """False alarms per month: what was asked for, what the tail says, and what clean running hours prove."""
-
-    target: float
-    estimated: float | None = None
-    demonstrated_upper_95: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +76,7 @@ class PointState:
     """Name of the model that judged."""
 
     score: Score | None = None
-    false_alarms: FalseAlarms | None = None
+    false_alarms: FalseAlarmRate | None = None
     windows: WindowCount | None = None
     operating_state: OperatingState | None = None
     quality: str | None = None
@@ -253,7 +243,7 @@ def _score(score: Score) -> Payload:
     return _known(raw=raw, threshold=threshold, ratio=ratio)
 
 
-def _false_alarms(alarms: FalseAlarms | None) -> Payload | None:
+def _false_alarms(alarms: FalseAlarmRate | None) -> Payload | None:
     if alarms is None:
         return None
     return _known(

@@ -1,4 +1,4 @@
-"""Pipeline: windows -> verdicts, in order. Knows no queue, thread or clock; ``replay`` and the daemon run the same step."""
+"""Pipeline: windows -> verdicts, in order. Knows no queue, thread or clock: replay and the daemon run the same step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import Enrollment, unusable
 from echo_edge.errors import BaselineError, EnrollError
-from echo_edge.normal import FalseAlarmRate, Normal
-from echo_edge.records import Embedding, Event, Score, Window
+from echo_edge.normal import Normal
+from echo_edge.records import Embedding, Event, FalseAlarmRate, Score, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,7 @@ class Point:
         """Judge by this baseline from the next window on."""
         alert = self.config.alert
         self._baseline = baseline
-        self._normal = Normal(
-            baseline.id, list(baseline.states), self._target, self.config.window.hop_s, alert.windows
-        )
+        self._normal = Normal(baseline.id, list(baseline.states), self._target, self.config.window.hop_s, alert.windows)
         self._policy.forget()
         self._clean_s = 0.0
 
@@ -117,7 +115,7 @@ class Point:
         else:
             self._clean_s = 0.0
         level = self._policy.open.severity if self._policy.open else "normal"
-        return Verdict(window, level, None, score, self._policy.strange_windows, event)
+        return Verdict(window, level, score=score, strange_windows=self._policy.strange_windows, event=event)
 
     def _learn(self, step: Callable[[Enrollment], None]) -> None:
         if self.enrollment is None:

@@ -27,7 +27,7 @@ class Window:
 
     @property
     def length_s(self) -> float:
-        return self.samples.shape[1] / self.rate_hz
+        return float(self.samples.shape[1] / self.rate_hz)
 
     @property
     def end_ns(self) -> int:
@@ -57,7 +57,7 @@ class BandShare:
     low_hz: float
     high_hz: float
     share: float
-    """0..1; the shares of one score add up to 1."""
+    """0..1; the shares of one score add up to 1, or are all 0 for a window that was itself learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,18 @@ class Score:
 
     baseline: str
     provisional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAlarmRate:
+    """What a threshold promises, per month of 30 days."""
+
+    target: float
+    estimated: float
+    """From the fitted tail; an extrapolation as far as the data are shorter than the promise."""
+
+    demonstrated_upper_95: float
+    """What the clean hours seen so far prove: 3/T, the 95 % bound after no event in T (rule of three)."""
 
 
 @dataclass(frozen=True, slots=True)

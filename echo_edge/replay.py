@@ -15,9 +15,7 @@ from echo_edge.recordings import recorded_windows
 from echo_edge.store import database, state_folder
 
 
-def replay(
-    config: Config, point: str, files: Sequence[Path], scale: float | None = None
-) -> Iterator[dict[str, Any]]:
+def replay(config: Config, point: str, files: Sequence[Path], scale: float | None = None) -> Iterator[dict[str, Any]]:
     """Judge recordings with the point's active baseline; yield one dict per window and one per event.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reporter: what the pipeline found out -> MQTT topics. Owns what was last said of each point; used by its thread only."""
+"""Reporter: what the pipeline found out -> MQTT topics. Owns what was last said of each point; one thread uses it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
 from echo_edge.payload import (
     Envelope,
+    Info,
     OperatingState,
     Payload,
     PointState,
@@ -17,6 +18,8 @@ from echo_edge.payload import (
     WindowCount,
     alert_active_payload,
     alert_payload,
+    encode,
+    info_payload,
     point_state_payload,
     quality_payload,
 )
@@ -71,24 +74,22 @@ class SensorQuality:
 
 
 class Reporter:
-    """Publishes point states, sensor quality and alerts.
+    """Publishes what the gateway is, point states, sensor quality and alerts."""
 
-    Args:
-        state_interval_s: an unchanged level is told again no more often than this.
-    """
-
-    def __init__(self, config: Config, publisher: Publisher, envelope: Envelope, model_name: str) -> None:
+    def __init__(self, config: Config, publisher: Publisher, topics: Topics, envelope: Envelope, info: Info) -> None:
         self._config = config
         self._publisher = publisher
         self._envelope = envelope
-        self._topics = Topics(config.mqtt.base_topic, config.gateway.id)
-        self._model = model_name
+        self._topics = topics
+        self._info = info
+        self._model = info.model
         self._interval_s = config.mqtt.state_interval_s
         self._quality = {device: SensorQuality() for device in config.devices}
         self._told: dict[str, tuple[str, str | None, float]] = {}  # point -> level, reason, monotonic s
 
     def begin(self) -> None:
-        """Say at start that nothing is monitored yet and no alert is open, in place of what an earlier run left."""
+        """Say what we are, that nothing is monitored yet and no alert is open, in place of what an earlier run left."""
+        self._set(self._topics.info, info_payload(self._envelope, self._info, time.time_ns()))
         for name, point in self._config.points().items():
             self.unmonitored(name, "starting")
             self._tell_quality(name, point.device)
@@ -134,7 +135,7 @@ class Reporter:
         )
         if verdict.event is not None:
             payload = alert_payload(self._envelope, verdict.event, self._model, self._config.title(name))
-            self._publisher.send_event(self._topics.alert(name), payload)
+            self._publisher.send_event(self._topics.alert(name), encode(payload), verdict.event.type)
             self._tell_active(name, window.end_ns, None if verdict.event.type == "clear" else payload)
 
     def _tell_state(self, state: PointState) -> None:
@@ -143,12 +144,15 @@ class Reporter:
         if (state.level, state.reason) == (level, reason) and now_s - told_s < self._interval_s:
             return
         self._told[state.point] = (state.level, state.reason, now_s)
-        self._publisher.set_state(self._topics.state(state.point), point_state_payload(self._envelope, state))
+        self._set(self._topics.state(state.point), point_state_payload(self._envelope, state))
 
     def _tell_quality(self, point: str, device: str) -> None:
         quality = self._quality[device].describe(point)
-        self._publisher.set_state(self._topics.quality(point), quality_payload(self._envelope, quality))
+        self._set(self._topics.quality(point), quality_payload(self._envelope, quality))
 
     def _tell_active(self, point: str, time_ns: int, alert: Payload | None) -> None:
         payload = alert_active_payload(self._envelope, point, time_ns, alert)
-        self._publisher.set_state(self._topics.alert_active(point), payload)
+        self._set(self._topics.alert_active(point), payload)
+
+    def _set(self, topic: str, payload: Payload) -> None:
+        self._publisher.set_state(topic, encode(payload))

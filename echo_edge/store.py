@@ -11,7 +11,7 @@ from pathlib import Path
 from echo_edge.errors import EchoEdgeError
 
 
-class StoreBusy(EchoEdgeError):
+class StoreBusyError(EchoEdgeError):
     """Another process of ours writes to this state folder."""
 
 
@@ -37,11 +37,11 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Hold the right to write; the kernel takes it back when the process ends, however it ends.
 
     Raises:
-        StoreBusy: the daemon or another command holds it.
+        StoreBusyError: the daemon or another command holds it.
     """
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StoreBusy(f"{folder}: another echo-edge is using this state folder") from error
+            raise StoreBusyError(f"{folder}: another echo-edge is using this state folder") from error
         yield

@@ -14,7 +14,7 @@ import pytest
 from echo_edge.envelope import Envelope, Payload, Topics, timestamp
 from echo_edge.payload import (
     SCHEMAS,
-    FalseAlarms,
+    FalseAlarmRate,
     Info,
     OperatingState,
     PointState,
@@ -43,7 +43,7 @@ STATE = PointState(
     level="alarm",
     model="echo-tiny-untrained",
     score=SCORE,
-    false_alarms=FalseAlarms(target=1, estimated=0.5, demonstrated_upper_95=13),
+    false_alarms=FalseAlarmRate(target=1, estimated=0.5, demonstrated_upper_95=13),
     windows=WindowCount(k=6, n_of=10, k_needed=6),
     operating_state=OperatingState("run-50hz", "auto"),
     quality="ok",

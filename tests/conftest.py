@@ -1,0 +1,31 @@
+"""What holds for every test: no thread is left behind, and state goes to a folder of the test's own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PATIENCE_S = 3.0  # a thread that was asked to stop may need a moment
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline_s = time.monotonic() + PATIENCE_S
+    while (left := [t for t in threading.enumerate() if t not in before]) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert not left, f"threads left behind: {[t.name for t in left]}"
+
+
+@pytest.fixture
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder that every command of this test uses."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    return folder

@@ -1,0 +1,69 @@
+"""Alert policy: k of n, two limits, one id from open to clear."""
+
+from __future__ import annotations
+
+from echo_edge.alerts import AlertPolicy
+from echo_edge.config import AlertConfig
+from echo_edge.records import Event, Score
+
+SECOND_NS = 1_000_000_000
+
+
+def score(value: float, second: int, *, provisional: bool = False) -> Score:
+    return Score("m/p", second * SECOND_NS, (second + 1) * SECOND_NS, value, 2.0, "run", 0, (), "bl_0001", provisional)
+
+
+def play(
+    values: list[float], config: AlertConfig | None = None, *, provisional: bool = False
+) -> list[tuple[int, Event]]:
+    policy = AlertPolicy(config or AlertConfig(hold_off_s=0))
+    told = [(i, policy.update(score(v, i, provisional=provisional))) for i, v in enumerate(values)]
+    return [(i, event) for i, event in told if event is not None]
+
+
+def kinds(values: list[float], config: AlertConfig | None = None) -> list[tuple[int, str]]:
+    return [(i, event.type) for i, event in play(values, config)]
+
+
+def test_an_alert_opens_with_the_third_strange_window_of_five() -> None:
+    assert kinds([1, 3, 1, 3, 3]) == [(4, "open")]
+
+
+def test_two_strange_windows_of_five_are_no_alert() -> None:
+    assert kinds([3, 1, 1, 3, 1, 1, 3, 1, 1, 3]) == []
+
+
+def test_an_alert_clears_only_after_five_well_windows_in_a_row() -> None:
+    assert kinds([3, 3, 3, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1]) == [(2, "open"), (12, "clear")]
+
+
+def test_between_the_two_limits_nothing_changes() -> None:
+    just_below = 1.95  # above 0.95 of the threshold of 2
+    assert kinds([3, 3, 3, *[just_below] * 20]) == [(2, "open")]
+
+
+def test_one_id_lives_from_open_to_clear_and_the_revision_rises() -> None:
+    events = [event for _, event in play([3, 3, 3, *[3.0] * 10, 9, 1, 1, 1, 1, 1])]
+    assert [e.type for e in events] == ["open", "update", "clear"]
+    assert len({e.alert_id for e in events}) == 1
+    assert [e.rev for e in events] == [1, 2, 3]
+    assert events[-1].peak_value == 9
+    assert events[-1].opened_ns == events[0].time_ns
+
+
+def test_a_second_alert_has_an_id_of_its_own() -> None:
+    well = [1.0] * 5
+    opens = [e for _, e in play([3, 3, 3, *well, 3, 3, 3, *well]) if e.type == "open"]
+    assert len(opens) == 2
+    assert opens[0].alert_id != opens[1].alert_id
+
+
+def test_after_a_clear_no_alert_opens_during_the_hold_off() -> None:
+    config = AlertConfig(hold_off_s=10)
+    values = [3, 3, 3, 1, 1, 1, 1, 1, *[3.0] * 20]
+    assert kinds(values, config) == [(2, "open"), (7, "clear"), (17, "open")]
+
+
+def test_a_provisional_baseline_warns_and_a_firm_one_alarms() -> None:
+    assert play([3, 3, 3], provisional=True)[0][1].severity == "warning"
+    assert play([3, 3, 3])[0][1].severity == "alarm"

@@ -1,0 +1,131 @@
+"""Capture: one thread per device, with the shipped simulator and a device that fails on request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from echo_edge import capture as capture_module
+from echo_edge.capture import Capture, SensorStatus
+from echo_edge.config import PointConfig
+from echo_edge.mailbox import Mailbox
+from echo_edge.records import Window
+from sensors import Block, SensorFault, SensorUnavailable, Source, SourceInfo, create_source
+
+POINT = PointConfig.model_validate({"device": "dev", "window": {"length_s": 0.1, "hop_s": 0.1}})
+
+
+class Scripted(Source):
+    """Delivers 0.1 s blocks of a ramp; each entry of the script is a block (True) or an exception."""
+
+    def __init__(self, script: list[object]) -> None:
+        super().__init__("dev")
+        self._script = script
+        self._frames = 0
+
+    def open(self) -> SourceInfo:
+        if self._script and isinstance(self._script[0], SensorUnavailable):
+            raise self._next_error()
+        return SourceInfo(8000, 1, "g", "scripted:1")
+
+    def read(self) -> Block | None:
+        if not self._script:
+            time.sleep(0.02)
+            return None
+        if isinstance(self._script[0], Exception):
+            raise self._next_error()
+        self._script.pop(0)
+        ramp = np.arange(self._frames, self._frames + 800, dtype=np.float32)[:, None]
+        self._frames += 800
+        return Block(ramp, time.time_ns())
+
+    def _next_error(self) -> Exception:
+        error = self._script.pop(0)
+        assert isinstance(error, Exception)
+        return error
+
+    def close(self) -> None:
+        self.counters["closed"] += 1
+
+
+class Inbox:
+    """Collects what a capture thread posts."""
+
+    def __init__(self, mailbox: Mailbox[SensorStatus]) -> None:
+        self._mailbox = mailbox
+        self.windows: list[Window] = []
+        self.statuses: list[SensorStatus] = []
+
+    def until(self, done: Callable[[Inbox], bool]) -> None:
+        deadline_s = time.monotonic() + 10
+        while not done(self):
+            assert time.monotonic() < deadline_s, (len(self.windows), self.statuses)
+            mail = self._mailbox.take(0.1)
+            self.windows += mail.windows
+            self.statuses += mail.reports
+
+
+@contextmanager
+def capturing(make_source: Callable[[], Source], point: PointConfig = POINT) -> Iterator[tuple[Capture, Inbox]]:
+    mailbox: Mailbox[SensorStatus] = Mailbox()
+    thread = Capture("dev", make_source, {"m/p": point}, mailbox)
+    thread.start()
+    try:
+        yield thread, Inbox(mailbox)
+    finally:
+        thread.stop()
+        thread.join(5)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "RETRY_FIRST_S", 0.02)
+
+
+def test_a_device_becomes_windows() -> None:
+    options = {"rate_hz": 8000, "channels": 2, "seed": 3}
+    with capturing(lambda: create_source("simulator", "dev", **options)) as (_, inbox):
+        inbox.until(lambda box: len(box.windows) >= 3)
+    assert inbox.windows[0].samples.shape == (1, 800)
+    assert inbox.statuses[-1].info == SourceInfo(8000, 2, "g", "simulator:3")
+
+
+def test_a_device_that_fails_is_opened_again_and_no_window_spans_the_gap() -> None:
+    scripts: list[list[object]] = [[True, True, SensorFault("dev", "unplugged")], [True, True]]
+    with capturing(lambda: Scripted(scripts.pop(0))) as (_, inbox):
+        inbox.until(lambda box: len(box.windows) >= 3 and box.statuses[-1].state == "ok")
+    assert all(float(np.diff(w.samples[0]).max()) == 1 for w in inbox.windows)
+
+
+def test_a_device_that_is_not_there_is_reported_and_tried_again() -> None:
+    script: list[object] = [SensorUnavailable("dev", "no such port"), SensorUnavailable("dev", "no such port"), True]
+    with capturing(lambda: Scripted(script)) as (_, inbox):
+        inbox.until(lambda box: any(s.state == "lost" for s in box.statuses))
+        assert "no such port" in str(inbox.statuses[-1].reason)
+        inbox.until(lambda box: bool(box.windows))
+    assert inbox.statuses[-1].state in {"ok", "lost"}
+
+
+def test_a_channel_that_the_device_lacks_is_said_and_nothing_is_captured() -> None:
+    point = PointConfig.model_validate({"device": "dev", "channels": [3]})
+    with capturing(lambda: Scripted([True] * 5), point) as (_, inbox):
+        inbox.until(lambda box: any(s.state == "lost" for s in box.statuses))
+    assert "asks for channel 3, the device has 0..0" in str(inbox.statuses[-1].reason)
+    assert not inbox.windows
+
+
+def test_a_defect_in_a_driver_ends_the_thread_and_is_kept_for_the_supervisor() -> None:
+    with capturing(lambda: Scripted([ZeroDivisionError("a bug")])) as (thread, inbox):
+        thread.join(5)
+        assert isinstance(thread.failure, ZeroDivisionError)
+    assert not inbox.windows
+
+
+def test_counters_add_up_over_reopenings() -> None:
+    scripts: list[list[object]] = [[SensorFault("dev", "one")], [SensorFault("dev", "two")], [True]]
+    with capturing(lambda: Scripted(scripts.pop(0))) as (_, inbox):
+        inbox.until(lambda box: bool(box.statuses) and box.statuses[-1].counters.get("closed") == 2)

@@ -1,0 +1,135 @@
+"""Normal states: seeded clouds of vectors stand for embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.frontend import band_edges_hz
+from echo_edge.normal import MONTH_S, Normal, NormalState, Tail, blocks
+from echo_edge.records import Embedding
+
+RATE_HZ = 16_000
+BANDS, WIDTH = len(band_edges_hz(RATE_HZ)), 24
+SECOND_NS = 1_000_000_000
+
+
+def cloud(n: int, seed: int, centre: float = 0.0) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).standard_normal((n, 1, BANDS, WIDTH))
+    return (centre + noise).astype(np.float32)
+
+
+def state(n: int = 200, seed: int = 1, centre: float = 0.0, name: str = "run") -> NormalState:
+    starts = np.arange(n, dtype=np.int64) * SECOND_NS
+    return NormalState(name, cloud(n, seed, centre), starts, starts + SECOND_NS)
+
+
+def normal(*states: NormalState, target: float = 1.0) -> Normal:
+    return Normal("bl_0001", list(states), target, hop_s=1.0, windows=5)
+
+
+def embedding(vectors: NDArray[np.float32]) -> Embedding:
+    return Embedding("m/p", vectors, RATE_HZ, 0, SECOND_NS)
+
+
+def test_another_normal_window_scores_about_one_and_stays_below_the_threshold() -> None:
+    judge = normal(state())
+    values = [judge.score(embedding(v)).value for v in cloud(200, seed=2)]
+    assert 0.9 < np.mean(values) < 1.1
+    assert max(values) < judge.threshold
+
+
+def test_a_window_that_differs_in_one_band_is_strange_and_that_band_is_named() -> None:
+    judge = normal(state())
+    odd = cloud(1, seed=3)[0]
+    odd[0, 4] += 8
+    score = judge.score(embedding(odd))
+    assert score.value > score.threshold
+    worst = max(score.bands, key=lambda band: band.share)
+    assert (worst.low_hz, worst.high_hz) == band_edges_hz(RATE_HZ)[4]
+    assert sum(band.share for band in score.bands) == pytest.approx(1)
+
+
+def test_a_window_is_judged_by_the_state_it_is_most_like() -> None:
+    judge = normal(state(name="idle"), state(seed=5, centre=20, name="run-50hz"))
+    score = judge.score(embedding(cloud(1, seed=6, centre=20)[0]))
+    assert score.state == "run-50hz"
+    assert score.value < score.threshold
+
+
+def test_the_strangest_channel_decides() -> None:
+    starts = np.arange(60, dtype=np.int64) * SECOND_NS
+    three = np.concatenate([cloud(60, seed) for seed in (1, 2, 3)], axis=1)
+    judge = normal(NormalState("run", three, starts, starts + SECOND_NS))
+    odd = np.concatenate([cloud(1, seed) for seed in (4, 5, 6)], axis=1)[0]
+    odd[2] += 5
+    assert judge.score(embedding(odd)).channel == 2
+
+
+def test_a_stricter_target_raises_the_threshold_and_is_what_is_estimated() -> None:
+    one = state()
+    thresholds = [normal(one, target=t).threshold for t in (100, 10, 1, 0.1)]
+    assert thresholds == sorted(thresholds)
+    assert normal(one, target=0.1).false_alarm_rate().estimated == pytest.approx(0.1)
+
+
+def test_fewer_windows_give_a_more_careful_threshold() -> None:
+    few = [normal(state(20, seed)).threshold for seed in range(20)]
+    many = [normal(state(1000, seed)).threshold for seed in range(3)]
+    assert np.median(few) > max(many)
+
+
+def test_what_is_demonstrated_tightens_with_clean_hours() -> None:
+    judge = normal(state(100))
+    assert judge.false_alarm_rate().demonstrated_upper_95 == pytest.approx(3 * MONTH_S / 100)
+    assert judge.false_alarm_rate(clean_s=900).demonstrated_upper_95 == pytest.approx(3 * MONTH_S / 1000)
+
+
+def test_the_tail_gives_back_the_chance_it_was_asked_for() -> None:
+    tail = Tail.fit(np.random.default_rng(0).exponential(size=500))
+    for chance in (0.1, 1e-3, 1e-6):
+        assert tail.exceedance(tail.quantile(chance)) == pytest.approx(chance)
+
+
+def test_the_tail_keeps_its_promise_for_small_exponential_samples() -> None:
+    random = np.random.default_rng(1)
+    chance, exceeded, trials = 0.01, 0, 4000
+    for _ in range(trials):
+        tail = Tail.fit(random.exponential(size=40))
+        exceeded += random.exponential() > tail.quantile(chance)
+    # 40 expected; six standard deviations of the binomial are 38
+    assert exceeded / trials == pytest.approx(chance, abs=38 / trials)
+
+
+def test_windows_that_overlap_never_test_each_other() -> None:
+    n = 60
+    vectors = np.repeat(cloud(n // 2, seed=1), 2, axis=0)  # every window has a twin that overlaps it
+    starts = np.arange(n, dtype=np.int64) * SECOND_NS // 2
+    held_out = NormalState("run", vectors, starts, starts + SECOND_NS).held_out
+    assert held_out.min() > 0.5
+
+
+def test_blocks_are_contiguous_and_at_least_four() -> None:
+    starts = np.arange(20, dtype=np.int64) * SECOND_NS
+    numbers = blocks(starts, starts + SECOND_NS)
+    assert list(np.unique(numbers)) == [0, 1, 2, 3]
+    assert (np.diff(numbers) >= 0).all()
+
+
+def test_a_window_of_another_shape_is_refused() -> None:
+    with pytest.raises(BaselineError, match="enroll again"):
+        normal(state()).score(embedding(np.zeros((1, BANDS + 1, WIDTH), np.float32)))
+
+
+def test_too_few_windows_teach_nothing() -> None:
+    with pytest.raises(EnrollError, match="5 useful windows are too few"):
+        state(5)
+
+
+def test_windows_that_do_not_differ_teach_nothing() -> None:
+    starts = np.arange(30, dtype=np.int64) * SECOND_NS
+    same = np.repeat(cloud(1, seed=1), 30, axis=0)
+    with pytest.raises(EnrollError, match="do not differ"):
+        NormalState("run", same, starts, starts + SECOND_NS)

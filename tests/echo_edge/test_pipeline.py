@@ -1,0 +1,140 @@
+"""Pipeline: from windows of an invented machine to verdicts, without threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from echo_edge.baseline import Baseline
+from echo_edge.enroll import Enrollment
+from echo_edge.errors import EnrollError
+from echo_edge.pipeline import Pipeline, Verdict
+from tests.world import POINT, RATE_HZ, broken, machine_windows, make_config, make_embedder
+
+
+def enrolled(pipeline: Pipeline, state: str = "run", **machine: float) -> Baseline:
+    enrollment = Enrollment(POINT, state, 60, "simulator:1", "g")
+    pipeline.learn(enrollment, machine_windows(60, **machine))
+    point = pipeline.points[POINT]
+    baseline = enrollment.finish(point.baseline)
+    point.adopt(baseline)
+    return baseline
+
+
+def pipeline() -> Pipeline:
+    return Pipeline(make_config(), make_embedder())
+
+
+def events(verdicts: list[Verdict]) -> list[str]:
+    return [v.event.type for v in verdicts if v.event is not None]
+
+
+def test_a_healthy_machine_stays_normal() -> None:
+    world = pipeline()
+    enrolled(world)
+    verdicts = world.step(machine_windows(60, skip_s=100))
+    assert {v.level for v in verdicts} == {"normal"}
+    assert events(verdicts) == []
+
+
+@pytest.mark.parametrize("fault", ["outer_race", "inner_race", "cavitation"])
+def test_a_faulty_machine_raises_an_alert_and_a_mended_one_clears_it(fault: str) -> None:
+    world = pipeline()
+    enrolled(world)
+    assert events(world.step(machine_windows(10, fault=fault))) == ["open"]
+    assert world.points[POINT].open_alert is not None
+    assert events(world.step(machine_windows(10, skip_s=50))) == ["clear"]
+
+
+def test_a_point_that_was_never_enrolled_has_no_score_and_says_so() -> None:
+    (verdict,) = pipeline().step(machine_windows(1))
+    assert (verdict.level, verdict.score, verdict.reason) == ("not_monitored", None, "not enrolled yet")
+
+
+@pytest.mark.parametrize(
+    ("value", "flaw"), [(np.nan, "not_finite"), (np.inf, "not_finite"), (0.0, "stuck"), (1.5, "stuck")]
+)
+def test_a_window_of_dead_or_impossible_samples_is_not_judged(value: float, flaw: str) -> None:
+    world = pipeline()
+    enrolled(world)
+    good, bad = machine_windows(2, skip_s=50)
+    verdicts = world.step([good, broken(bad, value)])
+    assert [(v.level, v.unusable) for v in verdicts] == [("normal", None), ("not_monitored", flaw)]
+    assert verdicts[1].score is None
+
+
+def test_a_baseline_of_another_sampling_rate_is_not_used() -> None:
+    world = pipeline()
+    enrolled(world)
+    (verdict,) = world.step(machine_windows(1, rate_hz=2 * RATE_HZ))
+    assert verdict.level == "not_monitored"
+    assert f"was made with rate_hz {RATE_HZ} Hz, the point now has {2 * RATE_HZ} Hz" in (verdict.reason or "")
+
+
+def test_a_baseline_of_another_model_is_not_used() -> None:
+    baseline = enrolled(pipeline())
+    other = Pipeline(make_config(), make_embedder(width=24))
+    other.points[POINT].adopt(baseline)
+    object.__setattr__(other.points[POINT], "_model_sha256", "1" * 64)
+    (verdict,) = other.step(machine_windows(1))
+    assert verdict.level == "not_monitored"
+    assert "was made with model fake" in (verdict.reason or "")
+
+
+def test_a_second_state_is_learned_beside_the_first() -> None:
+    world = pipeline()
+    enrolled(world, "idle", load=0.1)
+    enrolled(world, "full", load=1.0)
+    idle, full = world.step([*machine_windows(1, skip_s=50, load=0.1), *machine_windows(1, skip_s=50, load=1.0)])
+    assert (idle.level, idle.score and idle.score.state) == ("normal", "idle")
+    assert (full.level, full.score and full.score.state) == ("normal", "full")
+
+
+def test_live_windows_teach_until_there_are_enough_and_bad_ones_are_left_out() -> None:
+    world = pipeline()
+    done: list[Enrollment] = []
+    point = world.points[POINT]
+    point.on_enrolled = done.append
+    point.enrollment = Enrollment(POINT, "run", 20, "simulator:1", "g")
+    windows = machine_windows(25)
+    world.step([broken(windows[0], np.nan), *windows[1:20]])
+    assert not done
+    world.step(windows[20:])
+    assert done[0].progress.useful == 20
+    assert done[0].progress.excluded == {"not_finite": 1}
+    assert point.enrollment is None
+
+
+def test_an_enrollment_from_a_dead_sensor_is_refused() -> None:
+    world = pipeline()
+    enrollment = Enrollment(POINT, "run", 60, "simulator:1", "g")
+    with pytest.raises(EnrollError, match="most windows are unusable") as refused:
+        world.learn(enrollment, [broken(w, 0.0) for w in machine_windows(20)])
+    assert refused.value.exit_code == 3
+
+
+def test_the_same_windows_give_the_same_verdicts() -> None:
+    def play() -> list[float]:
+        world = pipeline()
+        enrolled(world)
+        return [v.score.value for v in world.step(machine_windows(10, fault="outer_race")) if v.score]
+
+    assert play() == play()
+
+
+def test_windows_judged_together_score_as_if_judged_alone() -> None:
+    world = pipeline()
+    enrolled(world)
+    windows = machine_windows(4, skip_s=50)
+    together = [v.score.value for v in world.step(windows) if v.score]
+    alone = [v.score.value for w in windows for v in world.step([w]) if v.score]
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_window_that_was_itself_learned_is_at_distance_zero() -> None:
+    world = pipeline()
+    enrolled(world)
+    (verdict,) = world.step(machine_windows(1))
+    assert verdict.score is not None
+    assert verdict.score.value == 0
+    assert {band.share for band in verdict.score.bands} == {0.0}
