@@ -136,10 +136,13 @@ def _checked(samples: ArrayLike) -> NDArray[np.float32]:
     signal = np.asarray(samples, np.float32)
     if signal.ndim != 1:
         raise ValueError(f"samples of shape {signal.shape}: one channel at a time, shape (S,)")
-    # One sum instead of a mask as large as the signal: any NaN or infinity survives it, and float64 cannot overflow.
-    if not np.isfinite(signal.sum(dtype=np.float64)):
-        where = int(np.flatnonzero(~np.isfinite(signal))[0])
-        raise ValueError(f"sample {where} is {signal[where]}: samples must be finite")
+    # The energy instead of a mask as large as the signal: any NaN or infinity survives the sum of squares, and so does
+    # a level (about 1e16) whose spectrum would overflow.
+    with np.errstate(all="ignore"):
+        energy = np.dot(signal, signal)
+    if not np.isfinite(energy):
+        where = int(np.argmax(np.where(np.isfinite(signal), np.abs(signal), np.inf)))
+        raise ValueError(f"sample {where} is {signal[where]}: samples must be finite, and no spectrum may overflow")
     return signal
 
 

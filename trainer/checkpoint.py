@@ -73,7 +73,9 @@ def _read_pth(path: Path, allow_pickle: bool) -> tuple[dict[str, Tensor], dict[s
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: holds more than weights; loading it would run code: {error}") from error
+        raise CheckpointError(
+            f"{path}: not a torch file, or not of weights alone: loading it would run code"
+        ) from error
     except (OSError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path}: not a torch file: {error}") from error
     if not isinstance(content, dict):

@@ -202,6 +202,9 @@ def _parser() -> argparse.ArgumentParser:
         "--provenance", help="one line: where the weights come from (default: the file and its SHA-256)"
     )
     parser.add_argument("--heads", type=int, help="attention heads, if neither the file nor width / 64 says it")
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="let a .pth run code while it loads: only if you trust it"
+    )
     parser.add_argument("--half", action="store_true", help="store weights as float16: half the file, same speed")
     parser.add_argument("--untrained", choices=sorted(PRESETS), help="random weights of this size: to try, to test")
     parser.add_argument("--seed", type=int, default=0, help="of --untrained (default 0)")
@@ -221,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name = arguments.name or f"echo-{arguments.untrained}-untrained"
             origin = f"seeded random weights, not trained (seed {arguments.seed})"
         else:
-            model = load_checkpoint(arguments.checkpoint, heads=arguments.heads)
+            model = load_checkpoint(arguments.checkpoint, heads=arguments.heads, allow_pickle=arguments.allow_pickle)
             name = arguments.name or arguments.checkpoint.stem
             origin = f"{arguments.checkpoint.name}, SHA-256 {sha256_hex(arguments.checkpoint.read_bytes())}"
         path, difference = export_package(
