@@ -78,6 +78,7 @@ class Mosquitto:
         self.port = free_port()
         self.folder = folder
         self.log_file = folder / "mosquitto.log"
+        folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"
         self._running: ExitStack | None = None
         self._process: subprocess.Popen[bytes] | None = None

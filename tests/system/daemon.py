@@ -1,0 +1,149 @@
+"""The real daemon in a process of its own, and mosquitto_sub to listen to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.broker import HOST, wait_for
+
+START_S = 30.0
+
+
+def command(
+    *arguments: str | Path, env: dict[str, str] | None = None, timeout_s: float = 50
+) -> subprocess.CompletedProcess[str]:
+    """Run ``echo-edge`` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "echo_edge", *map(str, arguments)],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+class Daemon:
+    """``echo-edge run CONFIG`` with state and log in ``folder``; a context manager that stops it politely."""
+
+    def __init__(self, folder: Path, config: str, env: dict[str, str] | None = None) -> None:
+        folder.mkdir(exist_ok=True)
+        self.config = folder / "line1.yaml"
+        self.config.write_text(config)
+        self.state = folder / "state"
+        self.state.mkdir(exist_ok=True)
+        self.env = {"STATE_DIRECTORY": str(self.state), **(env or {})}
+        self._log = folder / "daemon.log"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(self) -> None:
+        with self._log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "echo_edge", "run", str(self.config)],
+                env={**os.environ, **self.env},
+                stdout=out,
+                stderr=out,
+            )
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+            raise
+
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    def enroll(self, point: str, *arguments: str | Path) -> dict[str, Any]:
+        """``echo-edge enroll``; returns its JSON result."""
+        done = command("enroll", self.config, point, "--json", *arguments, env=self.env)
+        assert done.returncode == 0, done.stdout + done.stderr + self.log
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer["result"]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One message as it arrived."""
+
+    at_s: float
+    """Monotonic."""
+
+    topic: str
+    payload: dict[str, Any]
+
+
+class MosquittoSub:
+    """The ``mosquitto_sub`` program on everything; a context manager."""
+
+    def __init__(self, port: int) -> None:
+        program = shutil.which("mosquitto_sub")
+        assert program is not None
+        self._process = subprocess.Popen(
+            [program, "-h", HOST, "-p", str(port), "-V", "5", "-v", "-t", "echo-edge/#"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.messages: list[Heard] = []
+        self._reader = threading.Thread(target=self._read, name="mosquitto_sub")
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            topic, _, text = line.partition(" ")
+            if text.strip():
+                self.messages.append(Heard(time.monotonic(), topic, json.loads(text)))
+
+    def __enter__(self) -> MosquittoSub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(5)
+        self._reader.join(5)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def on(self, suffix: str) -> list[Heard]:
+        return [m for m in self.messages if m.topic.endswith(suffix)]
+
+    def last(self, suffix: str) -> dict[str, Any]:
+        heard = self.on(suffix)
+        return heard[-1].payload if heard else {}
+
+    def alerts(self, point: str, kind: str | None = None) -> list[Heard]:
+        machine, _, name = point.partition("/")
+        heard = self.on(f"/m/{machine}/p/{name}/alert")
+        return [m for m in heard if kind in (None, m.payload["type"])]
+
+    def wait_level(self, point: str, level: str, daemon: Daemon, timeout_s: float = START_S) -> dict[str, Any]:
+        machine, _, name = point.partition("/")
+        suffix = f"/m/{machine}/p/{name}/state"
+        wait_for(
+            lambda: self.last(suffix).get("level") == level,
+            f"{point} to be {level}; last {self.last(suffix)}; log {daemon.log[-1500:]}",
+            timeout_s,
+        )
+        return self.last(suffix)
