@@ -1,0 +1,222 @@
+"""Write docs/configuration.md and configs/daemon/schema.json from the models of echo_edge/config.py.
+
+.venv/bin/python docs/make_reference.py            write both
+.venv/bin/python docs/make_reference.py --check    exit 1 when one of them is stale
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from echo_edge import config
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "configuration.md"
+SCHEMA = ROOT / "configs" / "daemon" / "schema.json"
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Written by docs/make_reference.py from echo_edge/config.py: change it there, then run the script. -->
+
+One YAML file describes one gateway. A commented one is [example.yaml](../configs/daemon/example.yaml).
+Check a file before the daemon reads it: every problem is named with its line; the exit code is then 78.
+
+```console
+$ echo-edge check line1.yaml
+line1.yaml:9: machines.pump-12.points.de.window.lenght_s: unknown key; did you mean 'length_s'?
+```
+
+- Keys that are not listed here are refused, and so are keys that stand twice.
+- A number's unit is the end of its key: `_s` seconds, `_hz` hertz.
+- An *id* has up to 48 lower-case letters, digits, `-` and `_`, and starts with a letter or digit. Ids become parts of
+  MQTT topics.
+- A path is absolute, or relative to the folder of the configuration file. The files must exist.
+- The daemon reads the file once, at start. Restart it after a change.
+- A change of `model`, of a point's `channels`, of `window.length_s` or of the device's rate makes the point
+  `not_monitored` until it is enrolled again: its baseline was made with another signal. A new `scale`, `unit` or
+  device is not noticed so far: enroll again yourself.
+
+For completion and hints in an editor that has the YAML language server, begin the file with a line that names the
+schema ([schema.json](../configs/daemon/schema.json)), by path or address:
+
+```yaml
+# yaml-language-server: $schema=schema.json
+```
+"""
+SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
+    ("The file", config.Config, ""),
+    ("`gateway`", config.GatewayConfig, "gateway: {id: gw-hall3}"),
+    ("`engine`", config.EngineConfig, "engine: {kind: auto, threads: 2}"),
+    (
+        "`mqtt`",
+        config.MqttConfig,
+        "mqtt: {host: broker.example, port: 8883, tls: {ca_file: ca.pem}, username: gw-hall3, password_file: password}",
+    ),
+    ("`mqtt.tls`", config.TlsConfig, ""),
+    (
+        "`devices.NAME` of kind `microphone`",
+        config.MicrophoneConfig,
+        'mic1: {kind: microphone, device: "usb:0d8c:0014:A1", rate_hz: 48000}',
+    ),
+    (
+        "`devices.NAME` of kind `accelerometer`",
+        config.AccelerometerConfig,
+        "acc1: {kind: accelerometer, port: /dev/serial/by-id/usb-acme-1}",
+    ),
+    ("`devices.NAME` of kind `wavfile`", config.WavFileConfig, "rec1: {kind: wavfile, files: [{path: pump.wav}]}"),
+    ("`devices.NAME.files[]`", config.RecordingConfig, ""),
+    (
+        "`devices.NAME` of kind `simulator`",
+        config.SimulatorConfig,
+        "sim1: {kind: simulator, rate_hz: 25600, channels: 3, fault: outer_race}",
+    ),
+    ("`machines.NAME`", config.MachineConfig, "pump-12: {title: Feed pump 12, points: {de: {device: acc1}}}"),
+    ("`machines.NAME.points.NAME`", config.PointConfig, "de: {device: acc1, channels: [x, y, z]}"),
+    ("`machines.NAME.points.NAME.window`", config.WindowConfig, "window: {length_s: 5, hop_s: 2.5}"),
+    ("`machines.NAME.points.NAME.alert`", config.AlertConfig, "alert: {windows: 10, strange_windows: 6}"),
+)
+TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+UNITS = {"_s": "s", "_hz": "Hz"}
+BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
+
+
+def page() -> str:
+    """Return the whole reference in Markdown."""
+    return "\n".join([INTRODUCTION, *(_section(*section) for section in SECTIONS)])
+
+
+def schema() -> str:
+    """Return the JSON Schema of the file, for editors."""
+    body = config.Config.model_json_schema()
+    _plain(body)
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema", **body, "title": "echo-edge gateway"}
+    return json.dumps(named, indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    stale = [path for path, text in ((PAGE, page()), (SCHEMA, schema())) if _read(path) != text]
+    if arguments == ["--check"]:
+        for path in stale:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is stale: run python docs/make_reference.py\n")
+        return 1 if stale else 0
+    PAGE.write_text(page(), "utf-8")
+    SCHEMA.parent.mkdir(parents=True, exist_ok=True)
+    SCHEMA.write_text(schema(), "utf-8")
+    return 0
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def _section(title: str, model: type[BaseModel], example: str) -> str:
+    lines = [f"## {title}", "", _markdown(getdoc(model) or "")]
+    if example:
+        lines += ["", "```yaml", example, "```"]
+    lines += ["", "| key | type | default | range | meaning |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(_row(name, field))} |" for name, field in model.model_fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
+    unit = next((unit for suffix, unit in UNITS.items() if name.endswith(suffix)), "")
+    is_id = any(getattr(m, "pattern", None) == config.ID_PATTERN for m in field.metadata)
+    kind = "id" if is_id else _type(field.annotation)
+    return f"`{name}`", kind, _default(field), _range(field, unit), _meaning(name, field)
+
+
+def _meaning(name: str, field: FieldInfo) -> str:
+    if field.description:
+        return _markdown(field.description)
+    if name == "kind":
+        return "Which driver reads the device."
+    model = field.annotation
+    return _markdown(getdoc(model) or "") if isinstance(model, type) else ""
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        text = "device"
+    elif origin is typing.Literal:
+        text = " or ".join(_code(value) for value in arguments)
+    elif origin in (typing.Union, types.UnionType):
+        text = " or ".join(_type(member) for member in arguments if member is not types.NoneType)
+    elif origin is list:
+        text = f"list of {_type(arguments[0])}"
+    elif origin is dict:
+        text = f"mapping of id to {_type(arguments[1])}"
+    elif issubclass(annotation, BaseModel):
+        text = "section"
+    else:
+        text = TYPES[annotation]
+    return text
+
+
+def _code(value: Any) -> str:
+    """Return a value as it is written in YAML: quoted where YAML would take the text for a number."""
+    bare = isinstance(value, str) and not value.replace(".", "").isdigit()
+    return f"`{value if bare else json.dumps(value)}`"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.default
+    if value is None:
+        return "absent"
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    return _code(value)
+
+
+def _range(field: FieldInfo, unit: str) -> str:
+    parts = [
+        f"{sign} {_figure(getattr(m, key))}"
+        for kind, key, sign in BOUNDS
+        for m in field.metadata
+        if isinstance(m, kind)
+    ]
+    text = ", ".join(parts) + (f" {unit}" if unit and parts else unit)
+    if any(isinstance(m, MinLen) for m in field.metadata):
+        text = "at least one"
+    return text
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.10g}" if value >= 10_000 else f"{value:g}"
+
+
+def _markdown(text: str) -> str:
+    return " ".join(text.replace("``", "`").split()).replace("|", "\\|")
+
+
+def _plain(node: Any) -> None:
+    """Turn the docstrings' double backquotes into what an editor shows best."""
+    for child in _children(node):
+        _plain(child)
+    if isinstance(node, dict) and isinstance(node.get("description"), str):
+        node["description"] = _markdown(node["description"])
+
+
+def _children(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        yield from node.values()
+    elif isinstance(node, list):
+        yield from node
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
