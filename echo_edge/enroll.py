@@ -38,11 +38,11 @@ class Enrollment:
         point: ``machine/point``.
         state: name of the normal state to learn or to learn anew.
         needed: useful windows after which it is complete.
-        identity: which sensor or recordings the windows come from.
-        unit: the samples' unit.
+        identity: which sensor or recordings the windows come from; may be set until it is finished.
+        unit: the samples' unit; likewise.
     """
 
-    def __init__(self, point: str, state: str, needed: int, identity: str, unit: str) -> None:
+    def __init__(self, point: str, state: str, needed: int, identity: str = "", unit: str = "") -> None:
         self.point = point
         self.state = state
         self.identity = identity

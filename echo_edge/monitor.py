@@ -17,6 +17,7 @@ from echo_edge.mailbox import Mailbox
 from echo_edge.pipeline import Pipeline, Point
 from echo_edge.records import Window
 from echo_edge.report import Reporter
+from sensors import SourceInfo
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Monitor(threading.Thread):
         self._store = store
         self._reporter = reporter
         self._sensors: dict[str, SensorStatus] = {}
+        self._infos: dict[str, SourceInfo] = {}  # of each device when it was last open
         self._learning: dict[str, Reply] = {}
 
     def run(self) -> None:
@@ -60,6 +62,8 @@ class Monitor(threading.Thread):
             order()
         for status in mail.reports:
             self._sensors[status.device] = status
+            if status.info is not None:
+                self._infos[status.device] = status.info
             self._reporter.sensor(status)
         for verdict in self._pipeline.step(mail.windows):
             self.windows_judged += 1
@@ -97,15 +101,17 @@ class Monitor(threading.Thread):
         if point in self._learning:
             reply({"ok": False, "code": 6, "error": f"{point} is being enrolled already"})
             return
-        if sensor is None or sensor.info is None:
-            why = sensor.reason if sensor is not None and sensor.reason else "it is not open yet"
-            reply({"ok": False, "code": 3, "error": f"{point}: its sensor {watched.config.device} is not ready: {why}"})
+        if sensor is not None and sensor.state in {"lost", "ended"}:
+            why = f"its sensor {watched.config.device} is {sensor.state}: {sensor.reason}"
+            reply({"ok": False, "code": 3, "error": f"{point}: {why}"})
             return
         window = watched.config.window
         needed = windows_needed(minutes, window.length_s, window.hop_s)
 
         def done(enrollment: Enrollment) -> None:
             del self._learning[point]
+            if info := self._infos.get(watched.config.device):
+                enrollment.identity, enrollment.unit = info.identity, info.unit
             self.finish(enrollment, reply)
 
         def failed(error: EnrollError) -> None:
@@ -114,7 +120,7 @@ class Monitor(threading.Thread):
 
         self._learning[point] = reply
         watched.on_enrolled, watched.on_enroll_failed = done, failed
-        watched.enrollment = Enrollment(point, state, needed, sensor.info.identity, sensor.info.unit)
+        watched.enrollment = Enrollment(point, state, needed)
         reply({"progress": asdict(watched.enrollment.progress)})
 
     def cancel(self, point: str, reply: Reply) -> None:

@@ -1,0 +1,256 @@
+"""The real daemon, a real broker, and everything that goes wrong around them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.broker import Mosquitto, needs_mosquitto, wait_for
+from tests.system.daemon import Daemon, MosquittoSub, command
+
+pytestmark = needs_mosquitto
+
+WINDOW = "window: {length_s: 0.5, hop_s: 0.5}"
+SIMULATED = "{kind: simulator, rate_hz: 16000, seed: 5}"
+
+
+def config(port: int, devices: dict[str, str], extra_mqtt: str = "") -> str:
+    """One machine ``m`` with one point per device, of the device's name."""
+    lines = ["gateway: {id: gw}", f"mqtt: {{port: {port}, state_interval_s: 0.2{extra_mqtt}}}", "devices:"]
+    lines += [f"  {name}: {device}" for name, device in devices.items()]
+    lines += ["machines:", "  m:", "    points:"]
+    lines += [f"      {name}: {{device: {name}, {WINDOW}}}" for name in devices]
+    return "\n".join(lines) + "\n"
+
+
+def write_bad_recordings(folder: Path) -> dict[str, Path]:
+    """One file of each kind of badness; the key says which."""
+    rate_hz = 16_000
+    noise = np.random.default_rng(0).standard_normal(rate_hz).astype(np.float32) * 0.1
+    files = {name: folder / f"{name}.wav" for name in ("empty", "truncated", "text", "no-samples", "nan", "tiny")}
+    files["empty"].touch()
+    soundfile.write(files["truncated"], noise, rate_hz)
+    files["truncated"].write_bytes(files["truncated"].read_bytes()[:1000])
+    files["text"].write_text("this is no recording\n" * 100)
+    soundfile.write(files["no-samples"], noise[:0], rate_hz)
+    soundfile.write(files["nan"], np.where(np.arange(rate_hz) == 500, np.nan, noise), rate_hz, subtype="FLOAT")
+    soundfile.write(files["tiny"], noise[:200], rate_hz)
+    return files
+
+
+@pytest.mark.timeout(120)
+def test_bad_recordings_are_named_and_the_healthy_stream_beside_them_carries_on(tmp_path: Path) -> None:
+    bad = write_bad_recordings(tmp_path)
+    devices = {name: f"{{kind: wavfile, files: [{{path: {path}}}]}}" for name, path in bad.items()}
+    with Mosquitto(tmp_path / "broker") as broker, MosquittoSub(broker.port) as heard:
+        daemon = Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED, **devices}))
+        with daemon:
+            heard.wait_level("m/good", "not_monitored", daemon)
+            daemon.enroll("m/good", "--minutes", "0.15")
+            for name in bad:
+                wait_for(lambda n=name: len(heard.last(f"/p/{n}/quality").get("reasons", [])) == 2, name)  # type: ignore[misc]
+                quality = heard.last(f"/p/{name}/quality")
+                assert (quality["state"], quality["reasons"][0]) == ("lost", "sensor_lost")
+                assert bad[name].name in quality["reasons"][1]
+                assert heard.last(f"/p/{name}/state")["level"] == "not_monitored"
+                assert "score" not in heard.last(f"/p/{name}/state")
+            heard.wait_level("m/good", "normal", daemon)
+            assert heard.last("/p/good/quality")["state"] == "ok"
+            assert daemon.stop() == 0
+    assert not heard.on("/alert")
+
+
+@pytest.mark.timeout(90)
+def test_garbage_on_a_serial_port_is_a_lost_sensor_and_nothing_else(tmp_path: Path) -> None:
+    from sensors import Machine, PtyAccelerometer  # noqa: PLC0415
+
+    with (
+        PtyAccelerometer(Machine(1, 8000, 3)) as good,
+        PtyAccelerometer(Machine(2, 8000, 3)) as bad,
+        Mosquitto(tmp_path / "broker") as broker,
+        MosquittoSub(broker.port) as heard,
+    ):
+        ports = {name: f"{{kind: accelerometer, port: {pty.port}}}" for name, pty in (("good", good), ("bad", bad))}
+        daemon = Daemon(tmp_path / "daemon", config(broker.port, ports))
+        with daemon:
+            wait_for(lambda: heard.last("/p/bad/quality").get("state") == "ok", "both sensors", 30)
+            bad.lose(400)
+            wait_for(lambda: heard.last("/p/bad/quality")["reasons"] == ["gap"], "the jump in sequence to be told")
+            assert heard.last("/p/bad/quality")["gaps"] == {"count_1h": 1, "lost_samples_1h": 400}
+            bad.break_crc()
+            wait_for(lambda: heard.last("/p/bad/quality")["gaps"]["count_1h"] == 2, "the lost frame to be told")
+            bad.silent.set()
+            for _ in range(8):
+                bad.send(b"\x55\xaa" * 500)
+                time.sleep(0.5)
+            wait_for(lambda: heard.last("/p/bad/quality")["state"] == "lost", "the garbage to be told", 10)
+            bad.silent.clear()
+            wait_for(lambda: heard.last("/p/bad/quality")["state"] != "lost", "the sensor to come back", 20)
+            assert {m.payload["state"] for m in heard.on("/p/good/quality")[1:]} <= {"ok", "lost"}
+            assert heard.last("/p/good/quality")["state"] == "ok"
+
+
+@pytest.mark.timeout(120)
+def test_a_broker_may_come_late_and_die_and_the_daemon_goes_on(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path / "broker")
+    daemon = Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED}))
+    with daemon:
+        wait_for(lambda: "1 points" in daemon.log, "the daemon to start", 30)
+        daemon.enroll("m/good", "--minutes", "0.15")
+        with broker:
+            with MosquittoSub(broker.port) as heard:
+                heard.wait_level("m/good", "normal", daemon)
+            broker.kill()
+            time.sleep(1)
+            broker.start()
+            with MosquittoSub(broker.port) as heard:
+                state = heard.wait_level("m/good", "normal", daemon)
+                assert state["operating_state"] == {"name": "run", "source": "auto"}
+                assert heard.on("/status")[0].payload["state"] == "online"
+                assert heard.on("/info")[0].payload["model"]["name"] == "echo-tiny-untrained"
+                assert heard.last("/alert/active")["alert"] is None
+        assert daemon.stop() == 0
+
+
+@pytest.mark.timeout(60)
+def test_a_wrong_password_is_said_without_the_password(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("wrong-horse\n")
+    secret.chmod(0o600)
+    with Mosquitto(tmp_path / "broker", passwords={"gw": "right"}) as broker:
+        extra = f", username: gw, password_file: {secret}"
+        with Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED}, extra)) as daemon:
+            wait_for(
+                lambda: "not authorised" in daemon.log.lower().replace("authorized", "authorised"), "the refusal", 30
+            )
+            assert daemon.stop() == 0
+    assert str(secret) in daemon.log
+    assert "wrong-horse" not in daemon.log
+
+
+@pytest.mark.timeout(90)
+def test_a_fault_of_the_machine_is_told_and_a_late_subscriber_sees_it(tmp_path: Path) -> None:
+    from sensors import Machine, PtyAccelerometer  # noqa: PLC0415
+
+    machine = Machine(1, 16_000, 3)
+    with (
+        PtyAccelerometer(machine) as sensor,
+        Mosquitto(tmp_path / "broker") as broker,
+        MosquittoSub(broker.port) as heard,
+    ):
+        daemon = Daemon(
+            tmp_path / "daemon", config(broker.port, {"de": f"{{kind: accelerometer, port: {sensor.port}}}"})
+        )
+        with daemon:
+            heard.wait_level("m/de", "not_monitored", daemon)
+            wait_for(lambda: heard.last("/quality").get("state") == "ok", "the sensor", 20)
+            daemon.enroll("m/de", "--minutes", "0.3")
+            heard.wait_level("m/de", "normal", daemon)
+            machine.set_fault("inner_race")
+            wait_for(lambda: len(heard.alerts("m/de", "open")) == 1, "the alert", 20)
+            with MosquittoSub(broker.port) as late:
+                wait_for(lambda: bool(late.last("/alert/active").get("alert")), "the open alert, retained")
+                assert late.last("/alert/active")["alert"] == heard.alerts("m/de")[-1].payload
+            machine.set_fault(None)
+            wait_for(lambda: len(heard.alerts("m/de", "clear")) == 1, "the end of it", 20)
+            wait_for(lambda: heard.last("/alert/active")["alert"] is None, "nothing active")
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_and_sigterm_end_the_daemon_politely(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker") as broker, MosquittoSub(broker.port) as heard:
+        for number, name in ((signal.SIGINT, "a"), (signal.SIGTERM, "b")):
+            with Daemon(tmp_path / name, config(broker.port, {"good": SIMULATED})) as daemon:
+                heard.wait_level("m/good", "not_monitored", daemon)
+                wait_for(lambda: heard.last("/status").get("state") == "online", "online")
+                daemon.process.send_signal(number)
+                assert daemon.process.wait(15) == 0
+            wait_for(lambda: heard.last("/status")["state"] == "offline", "the farewell")
+
+
+def test_only_one_daemon_uses_a_state_folder(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, config(1883, {"good": SIMULATED}))
+    with daemon:
+        wait_for(lambda: "1 points" in daemon.log, "the daemon to start", 30)
+        second = command("run", daemon.config, env=daemon.env)
+        assert second.returncode == 1
+        assert "another echo-edge is using this state folder" in second.stderr
+
+
+def test_a_technician_who_closes_the_terminal_cancels_the_enrollment(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, config(1883, {"good": SIMULATED}))
+    with daemon:
+        wait_for(lambda: "good: ok" in daemon.log, "the daemon to start", 30)
+        arguments = [
+            sys.executable,
+            "-m",
+            "echo_edge",
+            "enroll",
+            str(daemon.config),
+            "m/good",
+            "--minutes",
+            "60",
+            "--json",
+        ]
+        with subprocess.Popen(arguments, env={**daemon.env, "PATH": ""}, stdout=subprocess.PIPE) as terminal:
+            assert terminal.stdout is not None
+            assert json.loads(terminal.stdout.readline())["progress"]["useful"] == 0
+            again = command("enroll", daemon.config, "m/good", "--minutes", "1", env=daemon.env)
+            assert again.returncode == 6
+            assert "is being enrolled already" in again.stderr
+            terminal.kill()
+        wait_for(lambda: "enrollment cancelled" in daemon.log, "the end of the enrollment")
+
+
+def test_a_broken_configuration_ends_with_78_and_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "line1.yaml"
+    path.write_text(config(1883, {"good": SIMULATED}).replace("hop_s", "hops_s"))
+    for verb in ("run", "check"):
+        done = command(verb, path, env={"STATE_DIRECTORY": str(tmp_path)})
+        assert done.returncode == 78
+        assert f"{path}:8: machines.m.points.good.window.hops_s: unknown key; did you mean 'hop_s'?" in done.stderr
+
+
+def test_a_model_package_that_was_changed_ends_with_78(tmp_path: Path) -> None:
+    from echo_edge.artifact import load_package  # noqa: PLC0415
+
+    package = load_package("echo-tiny-untrained")
+    data = bytearray(package.onnx_path.read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "echo-tiny-untrained.onnx").write_bytes(data)
+    (tmp_path / "echo-tiny-untrained.json").write_text(package.onnx_path.with_suffix(".json").read_text())
+    path = tmp_path / "line1.yaml"
+    path.write_text(config(1883, {"good": SIMULATED}) + f"model: {tmp_path / 'echo-tiny-untrained.onnx'}\n")
+    for verb in ("run", "check"):
+        done = command(verb, path, env={"STATE_DIRECTORY": str(tmp_path)})
+        assert done.returncode == 78, done.stderr
+        assert "echo-tiny-untrained.onnx" in done.stderr
+
+
+def test_enrolling_alone_teaches_what_the_daemon_then_uses(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker") as broker, MosquittoSub(broker.port) as heard:
+        daemon = Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED}))
+        result = daemon.enroll("m/good", "--minutes", "0.15")
+        assert result["baseline"] == "bl_0001"
+        assert result["model"] == "echo-tiny-untrained"
+        with daemon:
+            assert heard.wait_level("m/good", "normal", daemon)["baseline"] == "bl_0001"
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "text", "no-samples", "nan", "tiny"])
+def test_an_enrollment_from_a_bad_recording_is_refused_and_names_it(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "line1.yaml"
+    path.write_text(config(1883, {"good": SIMULATED}))
+    file = write_bad_recordings(tmp_path)[kind]
+    done = command("enroll", path, "m/good", "--from", file, env={"STATE_DIRECTORY": str(tmp_path)})
+    assert done.returncode == 4, done.stderr
+    assert file.name in done.stderr
+    assert "Traceback" not in done.stderr
