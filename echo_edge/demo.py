@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -131,35 +132,28 @@ def _play(stack: ExitStack, console: Console) -> int:
     daemon = stack.enter_context(_daemon(config, env, folder / "daemon.log"))
     points = list(load_config(config).points())
 
+    stage = Stage(subscriber, daemon, folder)
+
     def say(text: str) -> None:
         step.plain = text
         if not live.console.is_terminal:
             console.print(text)
 
     say(f"1/5 broker: {broker.name}, MQTT {broker.protocol}; the daemon starts")
-    opened = lambda: (
-        len(subscriber.states) == len(points)
-        and all(  # noqa: E731
-            "not enrolled" in s.get("reason", "") for s in subscriber.states.values()
-        )
-    )
-    _wait(opened, START_WITHIN_S, "the daemon did not hear every sensor", daemon, folder, subscriber)
+    stage.wait(lambda: stage.all_hear(points), START_WITHIN_S, "the daemon did not hear every sensor")
     say(f"2/5 this is how they sound when they are well: {ENROLL_S} s of enrolling")
     _enroll_all(config, env, points)
-    all_normal = lambda: all(s["level"] == "normal" for s in subscriber.states.values())  # noqa: E731
-    _wait(all_normal, 15, "not every point became normal", daemon, folder, subscriber)
+    stage.wait(stage.all_normal, 15, "not every point became normal")
     time.sleep(5)
     say(f"3/5 {FAULTY}: a bearing's outer race begins to spall")
     for machine in pump_1:
         machine.set_fault(FAULT, 1.0)
-    accused = f"no alert for {FAULTY}"
-    _wait(lambda: subscriber.told_of("open", FAULTY), ALERT_WITHIN_S, accused, daemon, folder, subscriber)
+    stage.wait(lambda: subscriber.told_of("open", FAULTY), ALERT_WITHIN_S, f"no alert for {FAULTY}")
     time.sleep(5)  # the other point of the machine hears it too
     say(f"4/5 {FAULTY}: the bearing is replaced")
     for machine in pump_1:
         machine.set_fault(None)
-    cleared = lambda: len(subscriber.told_of("clear", FAULTY)) == len(subscriber.told_of("open", FAULTY))  # noqa: E731
-    _wait(cleared, ALERT_WITHIN_S, f"the alert of {FAULTY} did not clear", daemon, folder, subscriber)
+    stage.wait(stage.all_cleared, ALERT_WITHIN_S, f"the alert of {FAULTY} did not clear")
     time.sleep(2)
     wrong = [a for a in subscriber.alerts if a["machine"] == HEALTHY]
     if wrong:
@@ -167,6 +161,35 @@ def _play(stack: ExitStack, console: Console) -> int:
         return 1
     say(f"5/5 done: {FAULTY} opened and cleared over MQTT, {HEALTHY} stayed silent")
     return 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the demonstration waits for, and what it tells when it waits in vain."""
+
+    subscriber: Subscriber
+    daemon: subprocess.Popen[bytes]
+    folder: Path
+
+    def all_hear(self, points: list[str]) -> bool:
+        """Every point has a sensor and waits to be enrolled."""
+        states = self.subscriber.states
+        return len(states) == len(points) and all("not enrolled" in s.get("reason", "") for s in states.values())
+
+    def all_normal(self) -> bool:
+        return all(state["level"] == "normal" for state in self.subscriber.states.values())
+
+    def all_cleared(self) -> bool:
+        return len(self.subscriber.told_of("clear", FAULTY)) == len(self.subscriber.told_of("open", FAULTY))
+
+    def wait(self, done: Callable[[], object], timeout_s: float, failure: str) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not done():
+            if self.daemon.poll() is not None or time.monotonic() > deadline_s:
+                states = {point: s.get("reason", s["level"]) for point, s in self.subscriber.states.items()}
+                tail = (self.folder / "daemon.log").read_text(errors="replace")[-2000:]
+                raise EchoEdgeError(f"{failure}; points: {states}; the daemon's log ends:\n{tail}")
+            time.sleep(0.1)
 
 
 def _print_alert(console: Console, payload: dict[str, Any]) -> None:
@@ -231,20 +254,3 @@ def _enroll_all(config: Path, env: dict[str, str], points: list[str]) -> None:
             os.environ["STATE_DIRECTORY"] = before
     if errors:
         raise errors[0]
-
-
-def _wait(
-    done: Callable[[], object],
-    timeout_s: float,
-    failure: str,
-    daemon: subprocess.Popen[bytes],
-    folder: Path,
-    subscriber: Subscriber,
-) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not done():
-        if daemon.poll() is not None or time.monotonic() > deadline_s:
-            states = {point: s.get("reason", s["level"]) for point, s in subscriber.states.items()}
-            tail = (folder / "daemon.log").read_text(errors="replace")[-2000:]
-            raise EchoEdgeError(f"{failure}; points: {states}; the daemon's log ends:\n{tail}")
-        time.sleep(0.1)

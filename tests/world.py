@@ -1,4 +1,4 @@
-"""Small worlds for tests: a configuration from a few words, an embedder without a model, windows of an invented machine."""
+"""Small worlds for tests: a configuration, an embedder without a model, windows of an invented machine."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""What the daemon loads, seen from a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BLOCK_TORCH = "import sys; sys.modules['torch'] = None\n"  # any import of it raises ImportError
+DAEMON = "import echo_edge.cli, echo_edge.daemon, echo_edge.replay, echo_edge.evaluate, echo_edge.enroll_command\n"
+
+
+def fresh(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_daemon_runs_where_torch_cannot_be_imported() -> None:
+    script = """
+from pathlib import Path
+from echo_edge.config import Config
+from echo_edge.daemon import make_embedder
+from echo_edge.records import Window
+import numpy as np
+config = Config.model_validate({"gateway": {"id": "g"}, "devices": {"a": {"kind": "simulator"}},
+    "machines": {"m": {"points": {"p": {"device": "a"}}}}}, context={"folder": Path()})
+noise = np.random.default_rng(0).standard_normal((1, 16000)).astype(np.float32)
+(embedding,) = make_embedder(config).embed([Window("m/p", noise, 16000, 0)])
+print(embedding.bands.shape)
+"""
+    assert fresh(BLOCK_TORCH + DAEMON + script) == "(1, 7, 192)"
+
+
+def test_the_daemon_loads_no_driver_and_no_engine_before_the_configuration_names_it() -> None:
+    heavy = "('torch', 'trainer', 'sounddevice', 'serial', 'soundfile', 'onnxruntime', 'tensorrt', 'sklearn', 'amqtt')"
+    assert fresh(DAEMON + f"import sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_a_command_that_only_looks_loads_neither_index_nor_engine() -> None:
+    heavy = "('faiss', 'onnxruntime', 'torch', 'sklearn')"
+    assert fresh(f"import echo_edge.cli, sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
