@@ -1,0 +1,149 @@
+"""The documents say what the program does: references are current, commands exist, links resolve, examples hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import jsonschema
+import pytest
+import typer.main
+import yaml
+
+from echo_edge.cli import app
+from echo_edge.config import load_config
+from echo_edge.payload import SCHEMAS, load_schema
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+EXAMPLE = ROOT / "configs" / "daemon" / "example.yaml"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text("utf-8")) if found == language]
+
+
+def reference() -> ModuleType:
+    """The script that writes the reference; ``docs`` is no package."""
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_configuration_reference_and_the_editor_schema_are_current():
+    assert reference().main(["--check"]) == 0, "run: .venv/bin/python docs/make_reference.py"
+
+
+def test_the_reference_names_every_key_of_every_section():
+    page = (DOCS / "configuration.md").read_text("utf-8")
+    missing = [
+        f"{model.__name__}.{key}"
+        for _, model, _ in reference().SECTIONS
+        for key in model.model_fields
+        if f"| `{key}` |" not in page
+    ]
+    models = json.loads((ROOT / "configs/daemon/schema.json").read_text("utf-8"))["$defs"]
+    assert missing == []
+    assert {model.__name__ for _, model, _ in reference().SECTIONS} == {*models, "Config"}
+
+
+def test_the_example_configuration_passes_its_check_and_its_schema():
+    config = load_config(EXAMPLE)
+    schema = json.loads((ROOT / "configs/daemon/schema.json").read_text("utf-8"))
+    jsonschema.validate(yaml.safe_load(EXAMPLE.read_text("utf-8")), schema)
+    assert {device.kind for device in config.devices.values()} == {"simulator"}, "it must run without files or sensors"
+
+
+def test_the_editor_schema_refuses_an_unknown_key():
+    schema = json.loads((ROOT / "configs/daemon/schema.json").read_text("utf-8"))
+    example = yaml.safe_load(EXAMPLE.read_text("utf-8")) | {"gatewy": {}}
+    with pytest.raises(jsonschema.ValidationError, match="gatewy"):
+        jsonschema.validate(example, schema)
+
+
+def test_the_configuration_of_the_quick_start_is_valid(tmp_path: Path):
+    (text,) = blocks(DOCS / "quick-start.md", "yaml")
+    file = tmp_path / "line1.yaml"
+    file.write_text(text)
+    assert list(load_config(file).points()) == ["pump-12/de"]
+
+
+@each_page
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" in target:
+            continue
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert file.is_relative_to(ROOT), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", file.read_text("utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w\s-]", "", h.lower()).replace(" ", "-") for h in headings}, target
+
+
+@each_page
+def test_every_command_and_option_named_exists(page: Path):
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group, of typer's or click's
+    text = page.read_text("utf-8")
+    code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks(page, "console"), *blocks(page, "yaml")])
+    used = re.findall(r"echo-edge (?!-)([a-z]+)\b([^\n|]*)", code)
+    options = {
+        name: {o for p in sub.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+        for name, sub in commands.items()
+    }
+    for name, rest in used:
+        assert name in options, f"echo-edge {name}"
+        unknown = set(re.findall(r"(?<!\S)--[a-z-]+", rest)) - options[name]
+        assert not unknown, f"echo-edge {name} {unknown}"
+    known = set().union(*options.values()) | {
+        "--untrained",
+        "--licence",
+        "--name",
+        "--half",
+        "--check",
+    }  # of trainer, docs
+    assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
+
+
+@each_page
+def test_every_make_target_named_exists(page: Path):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^\$ )make ([a-z]+)", page.read_text("utf-8"), re.MULTILINE))
+    assert named <= targets
+
+
+@each_page
+def test_every_source_file_named_exists(page: Path):
+    for name in re.findall(
+        r"`((?:echo_edge|sensors|trainer|docs|scripts|configs)/[\w./-]+\.\w+)`", page.read_text("utf-8")
+    ):
+        assert (ROOT / name).is_file(), name
+
+
+def test_the_message_examples_obey_their_schemas_and_cover_all_of_them():
+    examples = [json.loads(text) for text in blocks(DOCS / "mqtt.md", "json")]
+    for example in examples:
+        name = example["schema"].split("/")[1]
+        jsonschema.validate(example, load_schema(name))
+    assert {example["schema"] for example in examples} == {f"echo-edge/{name}/1" for name in SCHEMAS}
+
+
+def test_the_picture_of_the_demo_asks_no_other_host_for_anything():
+    picture = (DOCS / "demo.svg").read_text("utf-8")
+    assert not re.search(r"@import|@font-face|url\(\"?\s*http|href=", picture)
+
+
+@each_page
+def test_no_path_of_the_machine_it_was_written_on(page: Path):
+    assert not re.search(r"/work/|/tmp/|/root/|/home/", page.read_text("utf-8"))
