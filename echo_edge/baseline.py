@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from echo_edge.errors import BaselineError
 from echo_edge.normal import NormalState
 
+UNNAMED_UNIT = "unit"  # what a recording gets that was scaled by hand, with nobody saying in which unit
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -33,6 +35,8 @@ class Origin:
     rate_hz: int
     channels: tuple[int, ...]
     length_s: float
+    unit: str
+    """Of the samples; the level matters to the encoder. ``unit`` (a scale given by hand) is taken for any."""
 
     def difference(self, now: Origin) -> str | None:
         """The first thing that differs, in words; None when nothing does."""
@@ -45,6 +49,8 @@ class Origin:
             then, today = getattr(self, name), getattr(now, name)
             if then != today:
                 return f"{name} {then}{unit}, the point now has {today}{unit}"
+        if self.unit != now.unit and UNNAMED_UNIT not in {self.unit, now.unit}:
+            return f"samples in {self.unit}, the point's are now in {now.unit}"
         return None
 
 
@@ -54,7 +60,6 @@ class Baseline:
 
     point: str
     origin: Origin
-    unit: str
     identity: str
     """Which physical sensor (or which recordings) it was learned from."""
 
@@ -116,7 +121,6 @@ class BaselineStore:
         manifest = json.dumps(
             {
                 "origin": asdict(baseline.origin),
-                "unit": baseline.unit,
                 "identity": baseline.identity,
                 "states": [s.name for s in baseline.states],
                 "excluded": baseline.excluded,
@@ -154,7 +158,6 @@ class BaselineStore:
         return Baseline(
             point,
             origin,
-            data["unit"],
             data["identity"],
             _unpack(data["states"], vectors),
             data["excluded"],

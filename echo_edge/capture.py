@@ -32,6 +32,8 @@ class SensorStatus:
     reason: str | None = None
     info: SourceInfo | None = None
     counters: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Points that this device cannot serve as they are configured, and why."""
 
 
 class Capture(threading.Thread):
@@ -58,6 +60,7 @@ class Capture(threading.Thread):
         self._points = points
         self._mailbox = mailbox
         self._stop_asked = threading.Event()
+        self._refused: dict[str, str] = {}
         self._counters: dict[str, int] = {}  # of the sources before this one
         self._status = SensorStatus(device, "opening", time.time_ns())
 
@@ -98,17 +101,23 @@ class Capture(threading.Thread):
             self._stop_asked.wait(delay_s)
 
     def _windowers(self, info: SourceInfo) -> list[Windower]:
+        """One per point; a point that the device cannot serve is left out and named, the others are served."""
+        self._refused = {}
         windowers = []
         for name, point in self._points.items():
-            channels = point.channel_numbers
+            channels, window = point.channel_numbers, point.window
             if max(channels) >= info.channels:
-                raise SensorError(
-                    self._device, f"{name} asks for channel {max(channels)}, the device has 0..{info.channels - 1}"
-                )
+                have = f"0..{info.channels - 1}" if info.channels > 1 else "only channel 0"
+                self._refused[name] = f"asks for channel {max(channels)}, {self._device} has {have}"
+                continue
             try:
-                windowers.append(Windower(name, channels, info.rate_hz, point.window.length_s, point.window.hop_s))
+                made = Windower(name, channels, info.rate_hz, window.length_s, window.hop_s, info.unit)
             except ValueError as error:
-                raise SensorError(self._device, f"{name}: window of {point.window.length_s:g} s: {error}") from error
+                self._refused[name] = f"window of {window.length_s:g} s: {error}"
+            else:
+                windowers.append(made)
+        for name, reason in self._refused.items():
+            log.error("%s: %s", name, reason)
         return windowers
 
     def _stream(self, source: Source, windowers: list[Windower]) -> None:
@@ -133,7 +142,9 @@ class Capture(threading.Thread):
             level = logging.INFO if state == "ok" else logging.WARNING
             log.log(level, "%s: %s%s", self._device, state, f": {reason}" if reason else "")
         since_ns = time.time_ns() if changed else self._status.since_ns
-        self._status = SensorStatus(self._device, state, since_ns, reason, info, self._totals(source))
+        self._status = SensorStatus(
+            self._device, state, since_ns, reason, info, self._totals(source), dict(self._refused)
+        )
         self._post(self._status)
 
     def _post(self, status: SensorStatus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -15,26 +16,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from echo_edge import __version__
-from echo_edge.config import Config, load_config
+from echo_edge.config import ID_PATTERN, Config, load_config, read_password
 from echo_edge.errors import (
     ArtifactError,
-    BaselineError,
     ConfigError,
     EchoEdgeError,
     EngineError,
     EnrollError,
     RecordingError,
 )
+from echo_edge.store import StoreBusyError
 
-EXIT_FAILED, EXIT_USAGE, EXIT_NO_DATA, EXIT_SENSOR, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 4, 3, 70, 78
+EXIT_FAILED, EXIT_USAGE, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 4, 6, 70, 78
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Hears machines and says over MQTT when one stops sounding like itself.\n\n"
-    "Exit codes: 0 done, 1 failed, 2 usage, 3 sensor bad, 4 not enough data, 5 rejected by the self-test, "
-    "6 conflict, 70 engine failed, 78 a file needs a person.",
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 sensor bad, 4 not enough or unusable data, "
+    "6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 out = Console()
 err = Console(stderr=True)
@@ -59,7 +60,7 @@ def main() -> None:
             ArtifactError: EXIT_CONFIG,
             EngineError: EXIT_ENGINE,
             RecordingError: EXIT_NO_DATA,
-            BaselineError: EXIT_FAILED,
+            StoreBusyError: EXIT_CONFLICT,
         }
         _fail(error, codes.get(type(error), EXIT_FAILED))
 
@@ -96,6 +97,8 @@ def check(config: ConfigPath, as_json: AsJson = False) -> None:
     problems: list[str] = []
     try:
         loaded = load_config(config)
+        if loaded.mqtt.password_file is not None:
+            read_password(loaded.mqtt, None)
         load_package(loaded.model)
     except ConfigError as error:
         problems = error.problems
@@ -107,8 +110,8 @@ def check(config: ConfigPath, as_json: AsJson = False) -> None:
         for problem in problems:
             err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
     else:
-        points = loaded.points()
-        out.print(f"{config}: fine. {len(loaded.devices)} devices, {len(points)} points: {', '.join(points)}")
+        watched = ", ".join(f"{name} on {point.device}" for name, point in loaded.points().items())
+        out.print(f"{config}: fine. It watches {watched}", markup=False, highlight=False, soft_wrap=True)
     if problems:
         sys.exit(EXIT_CONFIG)
 
@@ -128,11 +131,17 @@ def devices(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([asdict(device) for device in found], indent=2))
         return
-    table = Table("kind", "id", "what", "rates [Hz]", "channels", "configuration or problem", title="Plugged in")
+    table = Table("kind", "id", "what", "rates [Hz]", "channels", "problem", title="Plugged in")
     for d in found:
         rates = ", ".join(str(r) for r in d.rates_hz)
-        table.add_row(d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem or "\n".join(d.config_lines))
+        table.add_row(d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem)
     out.print(table if found else "nothing found: no microphone and no serial port")
+    if lines := [line for d in found if not d.problem for line in d.config_lines]:
+        out.print("\nTo paste into the configuration:\n\ndevices:")
+        for line in lines:
+            out.print(
+                f"  {line.strip()}" if line == line.lstrip() else line, markup=False, highlight=False, soft_wrap=True
+            )
 
 
 @app.command()
@@ -155,6 +164,8 @@ def enroll(
 
     loaded = load_config(config)
     _known_point(loaded, point)
+    if not re.match(ID_PATTERN, state):
+        _fail(f"--state '{state}' is not an id: use up to 48 lower-case letters, digits, '-' and '_'", EXIT_USAGE)
     with _bar(as_json) as bar:
         task = bar.add_task("opening", total=None)
 
@@ -177,7 +188,7 @@ def enroll(
     )
     out.print(
         f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
-        f"demonstrated so far: fewer than {rate['demonstrated_upper_95']:.0f} (95 %)."
+        f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %)."
     )
     out.print("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
 
@@ -236,13 +247,11 @@ def evaluate(
 
 
 @app.command()
-def demo(
-    svg: Annotated[Path | None, typer.Option(help="Also save the final screen as an SVG picture.")] = None,
-) -> None:
+def demo() -> None:
     """Show it: two invented pumps, a broker, the daemon, a fault, the alert and its end. No hardware, no network."""
     from echo_edge.demo import run_demo  # noqa: PLC0415
 
-    sys.exit(run_demo(svg))
+    sys.exit(run_demo())
 
 
 def _known_point(config: Config, point: str) -> None:

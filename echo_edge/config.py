@@ -116,6 +116,11 @@ class MqttConfig(Model):
     state_interval_s: float = Field(default=10.0, ge=0.1, le=3600)
     """A point's state is told at once when its level changes, else no more often than this."""
 
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int | float) else value  # YAML reads an unquoted 5 as a number
+
     @field_validator("password_file")
     @classmethod
     def _exists(cls, value: Path | None, info: ValidationInfo) -> Path | None:

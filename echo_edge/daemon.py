@@ -140,6 +140,8 @@ def _watch(
         if not publisher.alive:
             log.critical("the publisher's thread ended")
             return EXIT_ENGINE
+        problems = publisher.problems if publisher.connected else ()
+        publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
         if time.monotonic() - monitor.heartbeat_s > HUNG_AFTER_S:
             log.critical("the pipeline has not come round for %.0f s", HUNG_AFTER_S)
             return EXIT_ENGINE

@@ -29,7 +29,7 @@ from echo_edge.config import load_config
 from echo_edge.demo_broker import DemoBroker, demo_broker
 from echo_edge.enroll_command import enroll_point
 from echo_edge.errors import EchoEdgeError
-from sensors import AlsaMicrophone, Machine, PtyAccelerometer
+from sensors import AlsaMicrophone, Machine, PtyAccelerometer, SensorError, list_microphones
 
 FAULTY, HEALTHY = "pump-1", "pump-2"
 FAULT = "outer_race"
@@ -89,22 +89,20 @@ class Subscriber:
         self._client.loop_stop()
 
 
-def run_demo(svg: Path | None = None) -> int:
+def run_demo() -> int:
     """Run it; 0 when the fault was reported and cleared over MQTT and the healthy machine stayed silent."""
-    console = Console(record=True, width=None if sys.stdout.isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else 110)
     try:
         with ExitStack() as stack:
             return _play(stack, console)
-    except EchoEdgeError as error:
+    except (EchoEdgeError, SensorError) as error:
         console.print(str(error), style="red", markup=False)
         return 1
-    finally:
-        if svg is not None:
-            console.save_svg(str(svg), title="make demo")
 
 
 def _play(stack: ExitStack, console: Console) -> int:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="echo-edge-demo-")))
+    list_microphones()  # says at once when PortAudio is missing
     broker = stack.enter_context(demo_broker())
     pump_1 = [Machine(1, MIC_RATE_HZ, 1, unit="Pa"), Machine(1, ACC_RATE_HZ, 3)]
     mic = stack.enter_context(AlsaMicrophone(pump_1[0]))
@@ -125,8 +123,12 @@ def _play(stack: ExitStack, console: Console) -> int:
     step = Text()
     subscriber = Subscriber(broker, lambda payload: _print_alert(console, payload))
     stack.callback(subscriber.close)
-    live = stack.enter_context(
-        Live(get_renderable=lambda: Group(_table(subscriber), step), console=console, refresh_per_second=4)
+    stack.enter_context(
+        Live(
+            get_renderable=lambda: Group(_table(subscriber), step if console.is_terminal else ""),
+            console=console,
+            refresh_per_second=4,
+        )
     )
     env = {**os.environ, **mic.env, "STATE_DIRECTORY": str(folder)}
     daemon = stack.enter_context(_daemon(config, env, folder / "daemon.log"))
@@ -136,7 +138,7 @@ def _play(stack: ExitStack, console: Console) -> int:
 
     def say(text: str) -> None:
         step.plain = text
-        if not live.console.is_terminal:
+        if not console.is_terminal:
             console.print(text)
 
     say(f"1/5 broker: {broker.name}, MQTT {broker.protocol}; the daemon starts")

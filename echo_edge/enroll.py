@@ -14,7 +14,7 @@ from echo_edge.baseline import Baseline, Origin
 from echo_edge.config import PointConfig
 from echo_edge.errors import EnrollError
 from echo_edge.normal import MIN_WINDOWS, NormalState
-from echo_edge.recordings import recorded_windows
+from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.records import Embedding, Window
 
 MAX_EXCLUDED = 0.5  # more unusable windows than this, and the sensor is the problem, not the machine
@@ -39,14 +39,12 @@ class Enrollment:
         state: name of the normal state to learn or to learn anew.
         needed: useful windows after which it is complete.
         identity: which sensor or recordings the windows come from; may be set until it is finished.
-        unit: the samples' unit; likewise.
     """
 
-    def __init__(self, point: str, state: str, needed: int, identity: str = "", unit: str = "") -> None:
+    def __init__(self, point: str, state: str, needed: int, identity: str = "") -> None:
         self.point = point
         self.state = state
         self.identity = identity
-        self.unit = unit
         self._needed = needed
         self._embeddings: list[Embedding] = []
         self._excluded: Counter[str] = Counter()
@@ -102,7 +100,7 @@ class Enrollment:
         excluded = dict(self._excluded)
         if active is not None and active.origin.difference(self._origin) is None:
             return active.with_state(state, self.identity, excluded)
-        return Baseline(self.point, self._origin, self.unit, self.identity, (state,), excluded)
+        return Baseline(self.point, self._origin, self.identity, (state,), excluded)
 
 
 def unusable(window: Window) -> str | None:
@@ -125,12 +123,13 @@ def windows_needed(minutes: float, length_s: float, hop_s: float) -> int:
 def recorded_enrollment(
     config: PointConfig, point: str, state: str, files: Sequence[Path], scale: float | None = None
 ) -> tuple[Enrollment, list[Window]]:
-    """An enrollment from recordings, and the windows to feed it.
+    """An enrollment from recordings (files or folders), and the windows to feed it.
 
     Raises:
         RecordingError: a recording cannot be used.
     """
     window = config.window
-    cut = recorded_windows(point, config.channel_numbers, window.length_s, window.hop_s, files, scale)
-    identity = "recordings: " + ", ".join(path.name for path in files)
-    return Enrollment(point, state, len(cut.windows), identity, cut.unit), cut.windows
+    recordings = [file for path in files for file in recordings_in(path)]
+    windows = recorded_windows(point, config.channel_numbers, window.length_s, window.hop_s, recordings, scale)
+    identity = "recordings: " + ", ".join(path.name for path in recordings)
+    return Enrollment(point, state, len(windows), identity), windows

@@ -91,8 +91,9 @@ def _listen(config: Config, pipeline: Pipeline, point: str, state: str, minutes:
     try:
         info = source.open()
         needed = windows_needed(minutes, window.length_s, window.hop_s)
-        enrollment = Enrollment(point, state, needed, info.identity, info.unit)
-        windower = Windower(point, settings.channel_numbers, info.rate_hz, window.length_s, window.hop_s)
+        enrollment = Enrollment(point, state, needed, info.identity)
+        channels = settings.channel_numbers
+        windower = Windower(point, channels, info.rate_hz, window.length_s, window.hop_s, info.unit)
         for windows in _batches(source.read, windower):
             pipeline.learn(enrollment, windows)
             show(asdict(enrollment.progress))

@@ -93,7 +93,7 @@ def evaluate(
     leaked = {file.resolve() for file in learned} & {row.path.resolve() for row in rows}
     if leaked:
         raise RecordingError(f"{sorted(leaked)[0]}: is learned as normal and tested as well; the figure would be false")
-    windows = recorded_windows(POINT, [0], length_s, length_s, learned).windows
+    windows = recorded_windows(POINT, [0], length_s, length_s, learned)
     rate_hz = windows[0].rate_hz
     detectors: dict[str, Callable[[Sequence[Window]], list[Embedding]]] = {
         "ours": embedder.embed,
@@ -106,7 +106,7 @@ def evaluate(
     files: list[dict[str, Any]] = []
     for row in rows:
         progress("scoring", len(files), len(rows))
-        cut = recorded_windows(POINT, [0], length_s, length_s, [row.path], row.scale).windows
+        cut = recorded_windows(POINT, [0], length_s, length_s, [row.path], row.scale)
         if cut[0].rate_hz != rate_hz:
             raise RecordingError(f"{row.path}: is {cut[0].rate_hz} Hz, the normal recordings are {rate_hz} Hz")
         scores = {

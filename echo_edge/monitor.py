@@ -52,6 +52,7 @@ class Monitor(threading.Thread):
             while not self._mailbox.closed:
                 self.heartbeat_s = time.monotonic()
                 self._round()
+            self._reporter.end()
         except Exception as error:  # the thread's outermost line: the supervisor ends the process
             log.exception("the pipeline failed")
             self.failure = error
@@ -111,7 +112,7 @@ class Monitor(threading.Thread):
         def done(enrollment: Enrollment) -> None:
             del self._learning[point]
             if info := self._infos.get(watched.config.device):
-                enrollment.identity, enrollment.unit = info.identity, info.unit
+                enrollment.identity = info.identity
             self.finish(enrollment, reply)
 
         def failed(error: EnrollError) -> None:

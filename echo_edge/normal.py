@@ -23,6 +23,9 @@ BLOCK_S = 60  # windows closer than this are too alike to test each other; short
 SCALE_FLOOR = 0.1  # of the median band's: a band that hardly ever changes must not turn a whisper into infinity
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
 
+# a search takes tens of microseconds: waiting for a second thread that is busy elsewhere was seen to cost 200 ms
+faiss.omp_set_num_threads(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Tail:

@@ -90,6 +90,7 @@ class Point:
             window.rate_hz,
             tuple(self.config.channel_numbers),
             self.config.window.length_s,
+            window.unit,
         )
 
     def reject(self, window: Window, unusable: str) -> Verdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from echo_edge.errors import RecordingError
@@ -14,17 +13,9 @@ from sensors import Block, SensorError, read_recording
 SUFFIXES = (".wav", ".flac")
 
 
-@dataclass(frozen=True, slots=True)
-class Excerpts:
-    """Windows of one or more recordings of one point."""
-
-    windows: list[Window]
-    unit: str
-
-
 def recorded_windows(
     point: str, channels: list[int], length_s: float, hop_s: float, files: Sequence[Path], scale: float | None = None
-) -> Excerpts:
+) -> list[Window]:
     """Cut recordings into windows; no window spans two files, and their times follow on from 1970.
 
     Args:
@@ -50,7 +41,7 @@ def recorded_windows(
         if max(channels) >= samples.shape[1]:
             raise RecordingError(f"{path}: has {samples.shape[1]} channel(s); {point} needs channel {max(channels)}")
         try:
-            windower = Windower(point, channels, rate_hz, length_s, hop_s)
+            windower = Windower(point, channels, rate_hz, length_s, hop_s, unit)
         except ValueError as error:
             raise RecordingError(f"{path}: window of {length_s:g} s at {rate_hz} Hz: {error}") from error
         cut = windower.push(Block(samples, start_ns, after_gap=True))
@@ -60,7 +51,7 @@ def recorded_windows(
             )
         windows += cut
         start_ns += len(samples) * 1_000_000_000 // rate_hz
-    return Excerpts(windows, unit)
+    return windows
 
 
 def recordings_in(path: Path) -> list[Path]:

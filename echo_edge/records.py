@@ -25,6 +25,9 @@ class Window:
     time_ns: int
     """Capture time of the first sample, nanoseconds since 1970 UTC."""
 
+    unit: str = "full scale"
+    """Physical unit of the samples, as ``SourceInfo.unit``."""
+
     @property
     def length_s(self) -> float:
         return float(self.samples.shape[1] / self.rate_hz)

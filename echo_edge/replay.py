@@ -29,8 +29,8 @@ def replay(config: Config, point: str, files: Sequence[Path], scale: float | Non
     pipeline = Pipeline(config, make_embedder(config))
     pipeline.points[point].adopt(baseline)
     window = settings.window
-    cut = recorded_windows(point, settings.channel_numbers, window.length_s, window.hop_s, files, scale)
-    for one in cut.windows:
+    windows = recorded_windows(point, settings.channel_numbers, window.length_s, window.hop_s, files, scale)
+    for one in windows:
         for verdict in pipeline.step([one]):
             yield from _lines(verdict, baseline.origin.model_name)
 

@@ -95,6 +95,11 @@ class Reporter:
             self._tell_quality(name, point.device)
             self._tell_active(name, time.time_ns(), None)
 
+    def end(self) -> None:
+        """Say that nothing is monitored any more: a retained ``normal`` must not outlive us."""
+        for name in self._config.points():
+            self.unmonitored(name, "stopped")
+
     def sensor(self, status: SensorStatus) -> None:
         """A device came, went or lost samples."""
         self._quality[status.device].update(status)
@@ -103,6 +108,8 @@ class Reporter:
                 self._tell_quality(name, status.device)
                 if status.state != "ok":
                     self.unmonitored(name, f"sensor {status.state}" + (f": {status.reason}" if status.reason else ""))
+                elif refused := status.refused.get(name):
+                    self.unmonitored(name, refused)
 
     def unmonitored(self, point: str, reason: str) -> None:
         """Say that a point has no verdict, and why."""

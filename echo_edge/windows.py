@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from echo_edge.frontend import frame_count
+from echo_edge.frontend import SPEC, frame_count
 from echo_edge.records import Window
 from sensors import Block
 
@@ -21,6 +21,7 @@ class Windower:
         channels: which columns of the blocks belong to the point.
         rate_hz: the device's native rate.
         length_s: seconds per window.
+        unit: physical unit of the samples.
         hop_s: seconds between window starts; a number of samples is kept exact over years by rounding each start
             from the count of windows, not by adding up rounded hops.
 
@@ -28,13 +29,17 @@ class Windower:
         ValueError: the window is too short or too long for the encoder at this rate.
     """
 
-    def __init__(self, point: str, channels: list[int], rate_hz: int, length_s: float, hop_s: float) -> None:
+    def __init__(
+        self, point: str, channels: list[int], rate_hz: int, length_s: float, hop_s: float, unit: str = "full scale"
+    ) -> None:
         self.point = point
+        self.unit = unit
         self.rate_hz = rate_hz
         self._channels = channels
         self._length = round(length_s * rate_hz)
         self._hop = hop_s * rate_hz
-        frame_count(self._length, rate_hz)
+        if (frames := frame_count(self._length, rate_hz)) > SPEC.max_frames:
+            raise ValueError(f"{frames} frames of 10 ms are more than the {SPEC.max_frames} that the encoder takes")
         self._restart()
 
     def _restart(self) -> None:
@@ -58,7 +63,7 @@ class Windower:
             joined = self._joined()
             offset = start - self._first
             samples = joined[:, offset : offset + self._length].copy()
-            done.append(Window(self.point, samples, self.rate_hz, self._time_ns(start)))
+            done.append(Window(self.point, samples, self.rate_hz, self._time_ns(start), self.unit))
             self._windows += 1
             self._forget(joined, round(self._windows * self._hop))
         return done

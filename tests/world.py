@@ -41,10 +41,11 @@ def machine_windows(
 ) -> list[Window]:
     """Consecutive windows of half a second; ``fault`` and ``severity`` as ``Machine.set_fault`` takes them."""
     fault, severity = machine.pop("fault", None), machine.pop("severity", 1.0)
+    unit = machine.get("unit", "g")
     invented = Machine(seed, machine.pop("rate_hz", RATE_HZ), **machine)
     invented.set_fault(fault, severity)
     invented.samples(round((1 + skip_s) * invented.rate_hz))  # a fault sets in softly
-    windower = Windower(point, [0], invented.rate_hz, 0.5, 0.5)
+    windower = Windower(point, [0], invented.rate_hz, 0.5, 0.5, unit)
     samples = invented.samples(round(count * 0.5 * invented.rate_hz))
     return windower.push(Block(samples, 0, after_gap=True))
 
@@ -56,4 +57,4 @@ def broken(window: Window, value: float) -> Window:
         samples[:] = value
     else:
         samples[0, 100] = value
-    return Window(window.point, samples, window.rate_hz, window.time_ns)
+    return Window(window.point, samples, window.rate_hz, window.time_ns, window.unit)

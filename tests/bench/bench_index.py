@@ -35,7 +35,7 @@ def main() -> None:
     package = load_package("echo-tiny-untrained")
     embedder = Embedder(package, create_engine("auto", package, threads=1))
     random = np.random.default_rng(0)
-    table = Table("window", "embed [ms]", "score [ms]", "share", f"target < {TARGET_SHARE:.0%}")
+    table = Table("window", "embed [ms]", "search [ms]", "share", f"target < {TARGET_SHARE:.0%}", "whole score [ms]")
     table.title = f"scoring against {NORMALS} normals, {package.name}, one thread"
     rows = []
     for rate_hz in (16_000, 48_000):
@@ -48,13 +48,13 @@ def main() -> None:
             state = NormalState("run", vectors.astype(np.float32), starts, starts + length_s * SECOND_NS)
             normal = Normal("bl_0001", [state], 1.0, length_s, 5)
             embed_ms = median_ms(lambda w=window: embedder.embed([w]), 15)  # type: ignore[misc]
+            search_ms = median_ms(lambda s=state, e=embedding: s.ratios(e.bands), 200)  # type: ignore[misc]
             score_ms = median_ms(lambda n=normal, e=embedding: n.score(e), 200)  # type: ignore[misc]
-            share = score_ms / embed_ms
+            share = search_ms / embed_ms
             name = f"{rate_hz // 1000} kHz {length_s} s"
-            rows.append({"window": name, "embed_ms": embed_ms, "score_ms": score_ms, "share": share})
-            table.add_row(
-                name, f"{embed_ms:.1f}", f"{score_ms:.3f}", f"{share:.2%}", "met" if share < TARGET_SHARE else "MISSED"
-            )
+            rows.append({"window": name, "embed_ms": embed_ms, "search_ms": search_ms, "score_ms": score_ms})
+            met = "met" if share < TARGET_SHARE else "MISSED"
+            table.add_row(name, f"{embed_ms:.1f}", f"{search_ms:.3f}", f"{share:.2%}", met, f"{score_ms:.3f}")
     Console().print(table)
     print(json.dumps({"index": rows}))
 

@@ -20,7 +20,7 @@ def world() -> Pipeline:
 
 
 def learned(pipeline: Pipeline, state: str = "run", active: Baseline | None = None, seed: int = 1) -> Baseline:
-    enrollment = Enrollment(POINT, state, 30, "simulator:1", "g")
+    enrollment = Enrollment(POINT, state, 30, "simulator:1")
     pipeline.learn(enrollment, machine_windows(30, seed=seed))
     return enrollment.finish(active)
 
@@ -83,7 +83,7 @@ def test_a_damaged_row_is_noticed_and_left_alone(tmp_path: Path, column: str) ->
 
 def test_too_little_material_is_refused() -> None:
     pipeline = world()
-    enrollment = Enrollment(POINT, "run", 30, "simulator:1", "g")
+    enrollment = Enrollment(POINT, "run", 30, "simulator:1")
     with pytest.raises(EnrollError, match="no useful window"):
         enrollment.finish(None)
     pipeline.learn(enrollment, machine_windows(5))

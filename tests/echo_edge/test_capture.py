@@ -70,9 +70,11 @@ class Inbox:
 
 
 @contextmanager
-def capturing(make_source: Callable[[], Source], point: PointConfig = POINT) -> Iterator[tuple[Capture, Inbox]]:
+def capturing(
+    make_source: Callable[[], Source], points: dict[str, PointConfig] | None = None
+) -> Iterator[tuple[Capture, Inbox]]:
     mailbox: Mailbox[SensorStatus] = Mailbox()
-    thread = Capture("dev", make_source, {"m/p": point}, mailbox)
+    thread = Capture("dev", make_source, points or {"m/p": POINT}, mailbox)
     thread.start()
     try:
         yield thread, Inbox(mailbox)
@@ -110,12 +112,20 @@ def test_a_device_that_is_not_there_is_reported_and_tried_again() -> None:
     assert inbox.statuses[-1].state in {"ok", "lost"}
 
 
-def test_a_channel_that_the_device_lacks_is_said_and_nothing_is_captured() -> None:
-    point = PointConfig.model_validate({"device": "dev", "channels": [3]})
-    with capturing(lambda: Scripted([True] * 5), point) as (_, inbox):
-        inbox.until(lambda box: any(s.state == "lost" for s in box.statuses))
-    assert "asks for channel 3, the device has 0..0" in str(inbox.statuses[-1].reason)
-    assert not inbox.windows
+def test_a_channel_that_the_device_lacks_costs_only_the_point_that_asks_for_it() -> None:
+    wrong = PointConfig.model_validate({"device": "dev", "channels": [3]})
+    with capturing(lambda: Scripted([True] * 5), {"m/p": POINT, "m/q": wrong}) as (_, inbox):
+        inbox.until(lambda box: bool(box.windows))
+    assert inbox.statuses[-1].refused == {"m/q": "asks for channel 3, dev has only channel 0"}
+    assert {w.point for w in inbox.windows} == {"m/p"}
+
+
+def test_a_window_that_is_too_long_at_the_devices_rate_is_said() -> None:
+    long = PointConfig.model_validate({"device": "dev", "window": {"length_s": 20, "hop_s": 20}})
+    options = {"rate_hz": 22_050}
+    with capturing(lambda: create_source("simulator", "dev", **options), {"m/p": long}) as (_, inbox):
+        inbox.until(lambda box: bool(box.statuses) and box.statuses[-1].state == "ok")
+    assert "window of 20 s: " in inbox.statuses[-1].refused["m/p"]
 
 
 def test_a_defect_in_a_driver_ends_the_thread_and_is_kept_for_the_supervisor() -> None:

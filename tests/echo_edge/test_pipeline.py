@@ -13,7 +13,7 @@ from tests.world import POINT, RATE_HZ, broken, machine_windows, make_config, ma
 
 
 def enrolled(pipeline: Pipeline, state: str = "run", **machine: float) -> Baseline:
-    enrollment = Enrollment(POINT, state, 60, "simulator:1", "g")
+    enrollment = Enrollment(POINT, state, 60, "simulator:1")
     pipeline.learn(enrollment, machine_windows(60, **machine))
     point = pipeline.points[POINT]
     baseline = enrollment.finish(point.baseline)
@@ -71,6 +71,14 @@ def test_a_baseline_of_another_sampling_rate_is_not_used() -> None:
     assert f"was made with rate_hz {RATE_HZ} Hz, the point now has {2 * RATE_HZ} Hz" in (verdict.reason or "")
 
 
+def test_a_baseline_in_another_unit_is_not_used() -> None:
+    world = pipeline()
+    enrolled(world)
+    (verdict,) = world.step(machine_windows(1, unit="full scale"))
+    assert verdict.level == "not_monitored"
+    assert "samples in g, the point's are now in full scale" in (verdict.reason or "")
+
+
 def test_a_baseline_of_another_model_is_not_used() -> None:
     baseline = enrolled(pipeline())
     other = Pipeline(make_config(), make_embedder(width=24))
@@ -95,7 +103,7 @@ def test_live_windows_teach_until_there_are_enough_and_bad_ones_are_left_out() -
     done: list[Enrollment] = []
     point = world.points[POINT]
     point.on_enrolled = done.append
-    point.enrollment = Enrollment(POINT, "run", 20, "simulator:1", "g")
+    point.enrollment = Enrollment(POINT, "run", 20, "simulator:1")
     windows = machine_windows(25)
     world.step([broken(windows[0], np.nan), *windows[1:20]])
     assert not done
@@ -107,7 +115,7 @@ def test_live_windows_teach_until_there_are_enough_and_bad_ones_are_left_out() -
 
 def test_an_enrollment_from_a_dead_sensor_is_refused() -> None:
     world = pipeline()
-    enrollment = Enrollment(POINT, "run", 60, "simulator:1", "g")
+    enrollment = Enrollment(POINT, "run", 60, "simulator:1")
     with pytest.raises(EnrollError, match="most windows are unusable") as refused:
         world.learn(enrollment, [broken(w, 0.0) for w in machine_windows(20)])
     assert refused.value.exit_code == 3

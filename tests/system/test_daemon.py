@@ -181,7 +181,7 @@ def test_only_one_daemon_uses_a_state_folder(tmp_path: Path) -> None:
     with daemon:
         wait_for(lambda: "1 points" in daemon.log, "the daemon to start", 30)
         second = command("run", daemon.config, env=daemon.env)
-        assert second.returncode == 1
+        assert second.returncode == 6
         assert "another echo-edge is using this state folder" in second.stderr
 
 
