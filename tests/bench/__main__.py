@@ -1,0 +1,21 @@
+"""``make bench``: every benchmark in turn; ``--quick`` watches the daemon for one minute instead of ten."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def main() -> int:
+    quick = "--quick" in sys.argv[1:]
+    runs = [
+        ["tests.bench.bench_encoder"],
+        ["tests.bench.bench_index"],
+        ["tests.bench.bench_daemon", "--minutes", "1" if quick else "10"],
+    ]
+    # a process each: the next figure must not inherit memory, threads or warm caches of the one before
+    return max(subprocess.run([sys.executable, "-m", *run], check=False).returncode for run in runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
