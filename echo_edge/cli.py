@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from echo_edge import __version__
-from echo_edge.config import ID_PATTERN, Config, load_config, read_password
+from echo_edge.config import ID_PATTERN, Config
+from echo_edge.config_file import load_config, read_password
 from echo_edge.errors import (
     ArtifactError,
     ConfigError,

@@ -1,28 +1,21 @@
-"""Configuration: one YAML file, checked once, with every problem named by file and line.
-
-Each key has its unit in its name and its meaning below it; unknown keys are refused with the nearest known one.
-"""
+"""Configuration: what can be set, with its unit in its name, its meaning below it and its check beside it."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from echo_edge.errors import ConfigError
 from echo_edge.frontend import SPEC
 from echo_edge.mqtt import is_loopback
 
@@ -336,12 +329,17 @@ class Config(Model):
     """Every machine, by a name of your choice."""
 
     @model_validator(mode="after")
-    def _points_have_devices(self) -> Config:
+    def _points_fit_their_devices(self) -> Config:
         for name, point in self.points().items():
+            where = f"machines.{name.replace('/', '.points.')}"
             if point.device not in self.devices:
+                hint = suggest(point.device, self.devices)
+                raise ValueError(f"{where}.device: there is no device '{point.device}' under 'devices'{hint}")
+            device = self.devices[point.device]
+            if isinstance(device, MicrophoneConfig | SimulatorConfig) and max(point.channel_numbers) >= device.channels:
                 raise ValueError(
-                    f"machines.{name.replace('/', '.points.')}.device: there is no device "
-                    f"'{point.device}' under 'devices'{_suggest(point.device, self.devices)}"
+                    f"{where}.channels: '{point.device}' is opened with {device.channels} channel(s), counted from 0; "
+                    f"raise devices.{point.device}.channels or choose another channel"
                 )
         return self
 
@@ -360,147 +358,8 @@ class Config(Model):
         return machine.target_false_alarms_per_month / len(machine.points)
 
 
-def load_config(path: Path) -> Config:
-    """Read and check a configuration file.
-
-    Raises:
-        ConfigError: every problem in one go, each as ``file:line: key: what is wrong``.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}"]) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError([f"{path}:{line}: is not valid YAML: {error.problem}"]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: is not valid YAML: {error}"]) from error
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError([f"{path}:1: is empty or not a mapping; start with 'gateway:', 'devices:', 'machines:'"])
-    problems = [f"{path}:{line}: {key}: is there twice; ids and keys must be unique" for line, key in _repeated(root)]
-    try:
-        config = Config.model_validate(yaml.safe_load(text), context={"folder": path.parent})
-    except ValidationError as error:
-        problems += [_problem(path, root, details) for details in error.errors()]
-    except yaml.YAMLError as error:
-        problems.append(f"{path}: is not valid YAML: {error}")
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
-def _repeated(node: yaml.Node, prefix: str = "") -> Iterator[tuple[int, str]]:
-    """Keys that stand twice in one mapping, which YAML would settle silently by taking the last."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            full = f"{prefix}{key.value}"
-            if key.value in seen:
-                yield key.start_mark.line + 1, full
-            seen.add(key.value)
-            yield from _repeated(value, f"{full}.")
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            yield from _repeated(value, f"{prefix[:-1]}[{i}].")
-
-
-def _problem(path: Path, root: yaml.Node, details: Any) -> str:
-    """One line of ours for one error of pydantic's."""
-    loc = list(details["loc"])
-    if loc[:1] == ["devices"] and len(loc) > 2 and loc[2] in _DEVICES:
-        del loc[2]  # the tag of a discriminated union stands in the location, but not in the file
-    key, line = _locate(root, loc)
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "extra_forbidden":
-        message = f"unknown key{_suggest(str(loc[-1]), _known_keys(details['loc']))}"
-    elif details["type"] == "missing":
-        message = "is missing"
-    elif "input" in details and not isinstance(details["input"], dict | list) and details["type"] != "value_error":
-        message = f"{message}, not {details['input']!r}"
-    if details["type"] == "string_pattern_mismatch" and ID_PATTERN in message:
-        message = f"'{details['input']}' is not an id: use up to 48 lower-case letters, digits, '-' and '_'"
-    return f"{path}:{line}: {key}: {message}" if key else f"{path}:{line}: {message}"
-
-
-def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
-    """Follow an error's location through the YAML tree as far as it goes; return the dotted key and its line."""
-    key, line = "", node.start_mark.line + 1
-    for part in loc:
-        if part == "[key]":
-            continue
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-        if isinstance(node, yaml.MappingNode):
-            for key_node, value in node.value:
-                if key_node.value == str(part):
-                    line, node = key_node.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return key, line
-
-
-_DEVICES: dict[str, type[Model]] = {
-    "microphone": MicrophoneConfig,
-    "accelerometer": AccelerometerConfig,
-    "wavfile": WavFileConfig,
-    "simulator": SimulatorConfig,
-}
-_SECTIONS: dict[str, type[Model]] = {
-    "gateway": GatewayConfig,
-    "engine": EngineConfig,
-    "mqtt": MqttConfig,
-    "tls": TlsConfig,
-    "files": RecordingConfig,
-    "window": WindowConfig,
-    "alert": AlertConfig,
-    "points": PointConfig,
-    "machines": MachineConfig,
-    **_DEVICES,
-}
-
-
-def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    """The keys that the section holding ``loc`` knows."""
-    for part in reversed(loc[:-1]):
-        if part in _SECTIONS:
-            return list(_SECTIONS[part].model_fields)
-    return list(Config.model_fields)
-
-
-def _suggest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the nearest known one, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known are: {', '.join(sorted(known))}"
-
-
-def read_password(mqtt: MqttConfig, credentials_folder: str | None) -> str | None:
-    """The broker password from its file or systemd credential; None when there is none.
-
-    Raises:
-        ConfigError: it cannot be read, or others could read it too.
-    """
-    if mqtt.password_credential is not None:
-        if credentials_folder is None:
-            raise ConfigError(
-                [
-                    f"mqtt.password_credential: '{mqtt.password_credential}' needs systemd's "
-                    "LoadCredential=; there is no $CREDENTIALS_DIRECTORY"
-                ]
-            )
-        path = Path(credentials_folder) / mqtt.password_credential
-    elif mqtt.password_file is not None:
-        path = mqtt.password_file
-        if path.stat().st_mode & 0o077:
-            raise ConfigError([f"mqtt.password_file: {path} can be read by others; chmod 600 {path}"])
-    else:
-        return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    if not lines or not re.search(r"\S", lines[0]):
-        raise ConfigError([f"{path}: holds no password in its first line"])
-    return lines[0]

@@ -16,7 +16,8 @@ from echo_edge import __version__
 from echo_edge.artifact import load_package, verify
 from echo_edge.baseline import BaselineStore
 from echo_edge.capture import Capture, SensorStatus
-from echo_edge.config import Config, MqttConfig, read_password
+from echo_edge.config import Config, MqttConfig
+from echo_edge.config_file import read_password
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine

@@ -25,7 +25,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from echo_edge.config import load_config
+from echo_edge.config_file import load_config
 from echo_edge.demo_broker import DemoBroker, demo_broker
 from echo_edge.enroll_command import enroll_point
 from echo_edge.errors import EchoEdgeError

@@ -14,7 +14,7 @@ import typer.main
 import yaml
 
 from echo_edge.cli import app
-from echo_edge.config import load_config
+from echo_edge.config_file import load_config
 from echo_edge.payload import SCHEMAS, load_schema
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from echo_edge.config import MqttConfig, load_config, read_password
+from echo_edge.config import MqttConfig
+from echo_edge.config_file import load_config, read_password
 from echo_edge.errors import ConfigError
 
 GOOD = """\
@@ -72,6 +73,11 @@ def test_every_problem_is_told_in_one_go(tmp_path: Path) -> None:
 def test_a_point_needs_a_device_that_exists(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, GOOD.replace("nde: {device: acc", "nde: {device: ac"))
     assert "there is no device 'ac' under 'devices'; did you mean 'acc'?" in problem
+
+
+def test_a_point_needs_a_channel_that_its_device_opens(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, GOOD.replace("channels: 3", "channels: 2"))
+    assert "machines.pump.points.de.channels: 'acc' is opened with 2 channel(s)" in problem
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "gateway: [", "a: b: c", "gateway: {id: \x00}"])
