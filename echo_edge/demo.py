@@ -123,6 +123,8 @@ def _play(stack: ExitStack, console: Console) -> int:
     step = Text()
     subscriber = Subscriber(broker, lambda payload: _print_alert(console, payload))
     stack.callback(subscriber.close)
+    env = {**os.environ, **mic.env, "STATE_DIRECTORY": str(folder)}
+    daemon = stack.enter_context(_daemon(config, env, folder / "daemon.log"))
     stack.enter_context(
         Live(
             get_renderable=lambda: Group(_table(subscriber), step if console.is_terminal else ""),
@@ -130,8 +132,6 @@ def _play(stack: ExitStack, console: Console) -> int:
             refresh_per_second=4,
         )
     )
-    env = {**os.environ, **mic.env, "STATE_DIRECTORY": str(folder)}
-    daemon = stack.enter_context(_daemon(config, env, folder / "daemon.log"))
     points = list(load_config(config).points())
 
     stage = Stage(subscriber, daemon, folder)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
+from echo_edge.payload import load_schema
 from tests.broker import HOST, wait_for
 
 START_S = 30.0
@@ -95,7 +98,7 @@ class Heard:
 
 
 class MosquittoSub:
-    """The ``mosquitto_sub`` program on everything; a context manager."""
+    """The ``mosquitto_sub`` program on everything; a context manager that checks every message against its schema."""
 
     def __init__(self, port: int) -> None:
         program = shutil.which("mosquitto_sub")
@@ -125,6 +128,9 @@ class MosquittoSub:
         self._reader.join(5)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        for message in self.messages:
+            name = message.payload["schema"].split("/")[1]
+            jsonschema.validate(message.payload, load_schema(name), format_checker=jsonschema.FormatChecker())
 
     def on(self, suffix: str) -> list[Heard]:
         return [m for m in self.messages if m.topic.endswith(suffix)]
