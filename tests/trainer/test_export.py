@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
 from echo_edge.artifact import load_package, verify
