@@ -18,6 +18,7 @@ def test_the_demo_reports_and_clears_a_fault_and_leaves_the_healthy_machine_alon
         told = [a for a in alerts if a["point"] == point and a["type"] != "update"]
         assert [a["type"] for a in told] == ["open", "clear"]
         assert len({a["alert_id"] for a in told}) == 1
-        assert told[0]["bands"][0]["hz"][0] < 5_000 < told[0]["bands"][0]["hz"][1] + 2_000  # the bearing's resonance
+        low_hz, high_hz = told[0]["bands"][0]["hz"]
+        assert 3_000 < (low_hz + high_hz) / 2 < 8_000  # where the impacts of a bearing ring
     assert {a["machine"] for a in alerts} == {"pump-1"}
     assert {a["model"] for a in alerts} == {"echo-tiny-untrained"}
