@@ -159,7 +159,10 @@ def _open(sealed: bytes) -> Frame:
         raise ValueError("unknown version")
     if kind == DATA:
         return DataFrame(_unpack(payload, fmt, frames, channels), index, sequence, time_us, flags)
-    body = json.loads(payload)  # both its errors are ValueErrors
+    try:
+        body = json.loads(payload)
+    except RecursionError as error:  # its other errors are ValueErrors
+        raise ValueError("nested too deep") from error
     if not isinstance(body, dict):
         raise ValueError("not an object")
     return Message(kind, body, sequence)

@@ -15,9 +15,11 @@ from sensors.framing import (
     HEADER,
     INFO,
     MAX_FRAME,
+    VERSION,
     DataFrame,
     Decoder,
     Message,
+    _seal,
     encode_data,
     encode_info,
     encode_message,
@@ -105,6 +107,14 @@ def test_a_flood_without_zeros_takes_no_memory_and_the_next_frame_is_found() -> 
 def test_samples_that_are_not_numbers_are_refused() -> None:
     decoder = Decoder()
     assert decoder.push(encode_data(np.array([[np.nan]], dtype=np.float32), fmt="f32", index=0)) == []
+    assert decoder.counters["bad_frames"] == 1
+
+
+def test_a_message_nested_beyond_all_reason_costs_one_frame() -> None:
+    decoder = Decoder()
+    deep = _seal(HEADER.pack(INFO, VERSION, 0, 0, 0, 0, 0, 0, 0, 0) + b"[" * 60_000)
+    (frame,) = decoder.push(deep + data_frame())
+    assert same(frame)
     assert decoder.counters["bad_frames"] == 1
 
 
