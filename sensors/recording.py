@@ -72,14 +72,18 @@ def manifest_scale(path: Path) -> tuple[float | None, str | None]:
     """Return scale and unit of the nearest manifest that lists the file; (None, None) when none does.
 
     Raises:
-        SensorUnavailable: it lists the file with a scale that is none.
+        SensorUnavailable: it lists the file with a scale that is none, or cannot be read.
     """
     path = path.resolve()
     for folder in list(path.parents)[:MANIFEST_LEVELS]:
         manifest = folder / MANIFEST
         if not manifest.is_file():
             continue
-        row = _rows(manifest, manifest.stat().st_mtime_ns).get(path.relative_to(folder).as_posix())
+        try:
+            rows = _rows(manifest, manifest.stat().st_mtime_ns)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise _refuse(path, f"its scale may be in {manifest}, which cannot be read: {error}") from error
+        row = rows.get(path.relative_to(folder).as_posix())
         if row is not None:
             return _row_scale(path, manifest, row)
     return None, None
@@ -88,7 +92,7 @@ def manifest_scale(path: Path) -> tuple[float | None, str | None]:
 @lru_cache(maxsize=8)
 def _rows(manifest: Path, changed_ns: int) -> dict[str, dict[str, str]]:  # noqa: ARG001 - the time is part of the key
     """Return a manifest's rows by file; read once for all the recordings of a folder."""
-    with manifest.open(newline="", encoding="utf-8") as text:
+    with manifest.open(newline="", encoding="utf-8-sig") as text:  # spreadsheets put a mark in front of the first name
         return {row.get("file") or "": row for row in csv.DictReader(text)}
 
 
@@ -142,7 +146,7 @@ def _opened(path: Path) -> Any:
         raise _refuse(path, error.strerror or str(error)) from error
     try:
         file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: ``.raw``, whose shape only its maker knows
         raise _refuse(path, f"truncated: {missing} bytes missing" if missing else f"not audio: {error}") from error
     if missing or not file.frames:
         file.close()

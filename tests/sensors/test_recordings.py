@@ -89,6 +89,25 @@ def test_a_manifest_with_a_scale_that_is_none_is_refused(tmp_path: Path) -> None
         read_recording(ramp(tmp_path / "a.wav"))
 
 
+def test_a_manifest_saved_by_a_spreadsheet_gives_its_scale_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("file,scale,unit\na.wav,0.25,g\n", encoding="utf-8-sig")
+    samples, _, unit = read_recording(ramp(tmp_path / "a.wav"))
+    assert (samples[8, 0], unit) == (2.0, "g")
+
+
+@pytest.mark.parametrize("content", ["file,scale,unit\na.wav,1,\xb5m\n".encode("latin-1"), b'"' + b"x" * 200_000])
+def test_a_manifest_that_cannot_be_read_is_refused_rather_than_ignored(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.csv").write_bytes(content)
+    with pytest.raises(SensorUnavailable, match=r"manifest\.csv, which cannot be read"):
+        read_recording(ramp(tmp_path / "a.wav"))
+
+
+def test_bare_samples_without_a_header_are_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(16_000))
+    with pytest.raises(SensorUnavailable, match="not audio"):
+        read_recording(tmp_path / "a.raw")
+
+
 def test_an_excerpt_is_cut_to_the_sample(tmp_path: Path) -> None:
     samples, _, _ = read_recording(ramp(tmp_path / "a.wav"), 0.25, 0.5, scale=1.0)
     assert np.array_equal(samples[:, 0], np.arange(2000, 4000))
