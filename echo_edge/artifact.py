@@ -193,6 +193,8 @@ def sha256_hex(data: bytes) -> str:
 
 def _locate(name_or_path: str | Path) -> tuple[Path, Path]:
     path = Path(name_or_path)
+    if not path.name:
+        raise ArtifactError(f"{str(name_or_path)!r} names no model")
     bare = len(path.parts) == 1
     if path.suffix in (".onnx", ".json"):
         path = path.with_suffix("")

@@ -58,6 +58,12 @@ def test_a_missing_model_is_named_with_those_that_exist():
         load_package("no-such-model")
 
 
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_name_that_is_none_is_refused(name):
+    with pytest.raises(ArtifactError, match="names no model"):
+        load_package(name)
+
+
 def test_one_flipped_bit_is_refused_with_both_hashes(package_dir):
     path = package_dir / f"{NAME}.onnx"
     data = bytearray(path.read_bytes())
