@@ -47,19 +47,15 @@ class MqttSettings:
     password_source: str = "the configuration"
     """Where the password came from, for the log; never the password."""
 
-    tls: bool = False
-    """Encrypt and check the broker against the system's authorities; implied by the three files."""
-
     ca_file: Path | None = None
+    """Authority that signed the broker's certificate; any of the three files means TLS."""
+
     client_cert: Path | None = None
     client_key: Path | None = None
     allow_plaintext: bool = False
     keepalive_s: int = 15
     client_id: str | None = None
     """Absent: ``echo-edge-`` and the gateway's id."""
-
-    base: str = "echo-edge/v1"
-    """What every topic starts with; for ``Topics``."""
 
     def __post_init__(self) -> None:
         if not self.secure and not self.allow_plaintext and not is_loopback(self.host):
@@ -69,7 +65,7 @@ class MqttSettings:
 
     @property
     def secure(self) -> bool:
-        return self.tls or any((self.ca_file, self.client_cert, self.client_key))
+        return any((self.ca_file, self.client_cert, self.client_key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Publisher:
         # Full jitter: a hall of gateways must not come back to a restarted broker in step.
         self._jitter = jitter or (lambda ceiling_s: random.uniform(0, ceiling_s))
         self._client_id = settings.client_id or f"echo-edge-{topics.gateway}"
-        self._status: tuple[str, str | None] = ("online", None)
+        self._status: tuple[str, str | None] = ("online", None)  # any thread writes it, only ours says it
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -111,8 +111,7 @@ class Publisher:
         """Change what ``status`` says while we are connected: ``online``, or ``degraded`` with a reason."""
         if (state, reason) != self._status:
             self._status = (state, reason)
-            if self._connected:  # else `_greet` will say it
-                self.set_state(self._topics.status, self._status_bytes())
+            self._wake()
 
     @property
     def connected(self) -> bool:
@@ -157,6 +156,8 @@ class Publisher:
             if self._stopping.is_set() and self._farewell_is_over(link):
                 break
             if link.up_s is not None:
+                if link.said != self._status:
+                    self._say(link)
                 self._send(link.connection)
         self._connected = False
         # Unless `offline` has arrived, the will must speak for us: no DISCONNECT then.
@@ -176,7 +177,7 @@ class Publisher:
                 self._backlog.settle(notice.mid, notice.reason, time.monotonic())
             elif isinstance(notice, Connected):
                 link.up_s = time.monotonic()
-                self._greet(notice)
+                self._greet(notice, link)
             else:
                 lost = lost or notice  # a refusal says more than the disconnection that follows it
         return lost
@@ -188,10 +189,10 @@ class Publisher:
         silent = self._backlog.oldest_in_flight_s(now_s) > self._timing.answer_s
         return Lost("no answer to a message") if silent else None
 
-    def _greet(self, notice: Connected) -> None:
+    def _greet(self, notice: Connected, link: _Link) -> None:
         self._backlog.reconnected(notice.receive_maximum)
         # Subscribers learn that we are back before they see what we have to say.
-        self._backlog.set_state(self._topics.status, self._status_bytes(), first=True)
+        self._say(link, first=True)
         self._connected, self._problem = True, None
         log.info("connected to %s as %s", self._where(), self._client_id)
 
@@ -208,17 +209,18 @@ class Publisher:
             return True
         if link.stopping_since_s is None:
             link.stopping_since_s = now_s
-            self._say("stopping")
+            self._status = ("stopping", None)
         elif not link.offline_said and (self._backlog.idle or now_s - link.stopping_since_s > allowed_s / 2):
             link.offline_said = True
-            self._say("offline")
+            self._status = ("offline", None)
         elif link.offline_said and self._backlog.state_settled(self._topics.status):
             return True
         return now_s - link.stopping_since_s > allowed_s
 
-    def _say(self, state: str) -> None:
-        self._status = (state, None)
-        self._backlog.set_state(self._topics.status, self._status_bytes())
+    def _say(self, link: _Link, *, first: bool = False) -> None:
+        link.said = state, reason = self._status
+        payload = encode(status_payload(self._envelope, state, self._now_ns(), reason))
+        self._backlog.set_state(self._topics.status, payload, first=first)
 
     def _note(self, lost: Lost) -> None:
         if lost.problem == self._problem:
@@ -252,10 +254,6 @@ class Publisher:
     def _where(self) -> str:
         return f"{self._settings.host}:{self._settings.port}"
 
-    def _status_bytes(self) -> bytes:
-        state, reason = self._status
-        return encode(status_payload(self._envelope, state, self._now_ns(), reason))
-
 
 @dataclass(slots=True)
 class _Link:
@@ -264,6 +262,9 @@ class _Link:
     connection: Connection
     opened_s: float
     up_s: float | None = None
+    said: tuple[str, str | None] | None = None
+    """The status that this connection has last been given to publish."""
+
     stopping_since_s: float | None = None
     offline_said: bool = False
 
