@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MODELS_DIR = Path(__file__).parent / "models"
 # How protobuf writes the key of an external-data entry; in 11 MB of weights it does not turn up by chance.
 EXTERNAL_DATA_KEY = b"\x0a\x08location\x12"
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]*"
 MIN_COSINE = 0.9999
 MAX_ABS = 0.01  # CPU engines differ by 1e-5; a half-precision engine on the target by a few thousandths
 
@@ -90,7 +91,7 @@ class Manifest(_Strict):
     """``NAME.json``. A field may be added only with a new ``schema``."""
 
     schema_version: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=f"^{NAME_PATTERN}$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of ``NAME.onnx``."""
 
@@ -112,6 +113,7 @@ class ModelPackage:
     embed_dim: int
     depth: int
     heads: int
+    patch_kernel_t: int
     opset: int
     front_end: FrontEnd
     provenance: str
@@ -155,6 +157,7 @@ def load_package(name_or_path: str | Path) -> ModelPackage:
         embed_dim=encoder.embed_dim,
         depth=encoder.depth,
         heads=encoder.heads,
+        patch_kernel_t=encoder.patch_kernel_t,
         opset=manifest.opset,
         front_end=manifest.front_end,
         provenance=manifest.provenance,

@@ -12,6 +12,7 @@ import argparse
 import base64
 import json
 import logging
+import re
 import sys
 import tempfile
 import warnings
@@ -27,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from echo_edge.artifact import TestVector, load_package, sha256_hex
+from echo_edge.artifact import NAME_PATTERN, TestVector, load_package, sha256_hex
 from echo_edge.frontend import SPEC
 from trainer.checkpoint import CheckpointError, load_checkpoint
 from trainer.export_graph import ExportEncoder, round_to_half
@@ -44,7 +45,7 @@ FloatArray = NDArray[np.float32]
 
 
 class ExportError(Exception):
-    """The exported model does not compute what the checkpoint computes; nothing was written."""
+    """The package cannot be named so, or does not compute what the checkpoint computes; nothing was written."""
 
 
 def export_package(
@@ -56,8 +57,10 @@ def export_package(
         model: in eval mode; with ``half`` its matrices are rounded in place.
         half: store matrices as float16, which halves the file; the arithmetic stays float32.
     Raises:
-        ExportError: ONNX Runtime and torch differ by more than 5e-5 for some shape.
+        ExportError: the name is none, or ONNX Runtime and torch differ by more than 5e-5 for some shape.
     """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ExportError(f"{name!r} names no package: letters, digits, '.', '_' and '-' only; choose one by --name")
     if half:
         round_to_half(model)
     data = to_onnx(model, half=half)

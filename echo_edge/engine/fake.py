@@ -39,6 +39,7 @@ def fake_package(engine: FakeEngine) -> ModelPackage:
         embed_dim=engine.embed_dim,
         depth=1,
         heads=1,
+        patch_kernel_t=SPEC.patch_frames,
         opset=20,
         front_end=front_end,
         provenance="fixed random directions",

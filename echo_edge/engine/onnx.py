@@ -48,6 +48,7 @@ class OnnxEngine:
             ArtifactError: the file is damaged or is not such a model.
         """
         self.embed_dim = package.embed_dim
+        self._min_frames = package.patch_kernel_t
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, threads)
         options.inter_op_num_threads = 1
@@ -72,6 +73,8 @@ class OnnxEngine:
     def run(self, bands: FloatArray, position: FloatArray) -> FloatArray:
         """As ``Engine.run``."""
         check_input(bands, position)
+        if bands.shape[-1] < self._min_frames:  # no patch at all: the file would answer the same whatever it hears
+            raise ValueError(f"{bands.shape[-1]} frames: this model needs at least {self._min_frames}")
         tokens = bands.shape[-1] // SPEC.patch_frames + 1
         runs = -(-len(bands) * tokens // TOKENS_PER_RUN)
         step = -(-len(bands) // max(1, runs))  # equal parts: a small rest would fetch all weights for one band

@@ -66,7 +66,7 @@ def test_rounding_to_half_keeps_the_export_exact():
     model = Echo(EchoConfig(192, 1)).eval()
     round_to_half(model)
     for name, weight in ExportEncoder(model).named_parameters():
-        if weight.ndim == 2 and "self_attn.in_proj" not in name:
+        if weight.ndim == 2:
             assert torch.equal(weight.half().float(), weight), name
 
 
@@ -78,6 +78,22 @@ def test_a_model_that_computes_something_else_is_never_written(toy, tmp_path, mo
     with pytest.raises(ExportError):
         export_package(toy, tmp_path / "out", "toy", provenance="", licence="")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_no_package_can_have_is_refused_before_any_work(toy, tmp_path, capsys):
+    save_safetensors(toy, tmp_path / "best (1).safetensors")
+    assert main([str(tmp_path / "best (1).safetensors"), str(tmp_path / "out")]) == 1
+    assert "'best (1)' names no package" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_refuses_less_signal_than_one_patch_of_its_model(tmp_path):
+    overlapping = Echo(EchoConfig(64, 1, patch_kernel_t=32)).eval()
+    path, _ = export_package(overlapping, tmp_path, "overlap", provenance="", licence="")
+    engine = create_engine("onnx", load_package(path))
+    with pytest.raises(ValueError, match="16 frames: this model needs at least 32"):
+        engine.run(*(part.numpy() for part in some_bands(2, 16)))
+    assert engine.run(*(part.numpy() for part in some_bands(2, 32))).shape == (2, 64)
 
 
 def test_a_checkpoint_that_does_not_fit_ends_with_code_1_and_one_line(tmp_path, capsys):
