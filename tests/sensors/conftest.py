@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -38,11 +37,10 @@ def children() -> set[int]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
-    before = set(threading.enumerate()), open_files(), children()
+    before = open_files(), children()
     yield
-    assert set(threading.enumerate()) <= before[0]
-    assert open_files() == before[1]
-    assert children() <= before[2]
+    assert open_files() == before[0]
+    assert children() <= before[1]
 
 
 def collect(source: Source, frames: int) -> NDArray[np.float32]:
