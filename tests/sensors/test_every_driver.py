@@ -105,15 +105,22 @@ def test_blocks_hold_about_a_tenth_of_a_second_and_follow_each_other(world: Worl
         assert after.time_ns - before.time_ns == pytest.approx(len(before.samples) / RATE_HZ * 1e9, abs=60e6)
 
 
+def second_is_on_time(source: Source) -> bool:
+    """Read about a second; True when it took as long, and the next block is dated now."""
+    start = time.monotonic()
+    frames = sum(len(next_block(source).samples) for _ in range(10))
+    took_s = time.monotonic() - start
+    block = next_block(source)
+    age_s = (time.time_ns() - block.time_ns) / 1e9 - len(block.samples) / RATE_HZ
+    return abs(frames / RATE_HZ - took_s) < 0.35 and -0.01 < age_s < 0.5
+
+
 def test_samples_come_at_the_pace_of_the_device_and_are_dated_now(world: World) -> None:
     world.source.open()
     for _ in range(3):
         next_block(world.source)
-    start = time.monotonic()
-    frames = sum(len(next_block(world.source).samples) for _ in range(10))
-    assert frames / RATE_HZ == pytest.approx(time.monotonic() - start, abs=0.35)
-    block = next_block(world.source)
-    assert -0.01 < (time.time_ns() - block.time_ns) / 1e9 - len(block.samples) / RATE_HZ < 0.5
+    # A busy machine may stall us for longer than that once; a driver with a wrong pace has it every time.
+    assert any(second_is_on_time(world.source) for _ in range(4))
 
 
 # ALSA's file plugin cannot overrun: for the microphone see the tests of LateOverflowFilter
