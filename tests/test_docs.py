@@ -16,6 +16,7 @@ import yaml
 from echo_edge.cli import app
 from echo_edge.config_file import load_config
 from echo_edge.payload import SCHEMAS, load_schema
+from sensors.recording import manifest_scale
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -71,11 +72,20 @@ def test_the_editor_schema_refuses_an_unknown_key():
         jsonschema.validate(example, schema)
 
 
-def test_the_configuration_of_the_quick_start_is_valid(tmp_path: Path):
-    (text,) = blocks(DOCS / "quick-start.md", "yaml")
-    file = tmp_path / "line1.yaml"
-    file.write_text(text)
-    assert list(load_config(file).points()) == ["pump-12/de"]
+def test_the_configurations_of_the_quick_start_are_valid(tmp_path: Path):
+    sensor, recordings = blocks(DOCS / "quick-start.md", "yaml")
+    (tmp_path / "normal").mkdir()
+    (tmp_path / "normal" / "n0.wav").touch()
+    (tmp_path / "line1.yaml").write_text(sensor)
+    (tmp_path / "files.yaml").write_text(recordings)
+    assert list(load_config(tmp_path / "line1.yaml").points()) == ["pump-12/de"]
+    assert list(load_config(tmp_path / "files.yaml").points()) == ["pump/de"]
+
+
+def test_the_manifest_of_the_quick_start_scales_recordings(tmp_path: Path):
+    (manifest,) = blocks(DOCS / "quick-start.md", "csv")
+    (tmp_path / "manifest.csv").write_text(manifest)
+    assert manifest_scale(tmp_path / "n0.wav") == (pytest.approx(50 / 32768), "g")
 
 
 @each_page
@@ -112,7 +122,8 @@ def test_every_command_and_option_named_exists(page: Path):
         "--name",
         "--half",
         "--check",
-    }  # of trainer, docs
+        "--quick",
+    }  # of trainer, docs, bench
     assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
 
 
