@@ -44,9 +44,13 @@ line1.yaml:9: machines.pump-12.points.de.window.lenght_s: unknown key; did you m
   MQTT topics.
 - A path is absolute, or relative to the folder of the configuration file. The files must exist.
 - The daemon reads the file once, at start. Restart it after a change.
-- A change of `model`, of a point's `channels`, of `window.length_s` or of the device's rate makes the point
-  `not_monitored` until it is enrolled again: its baseline was made with another signal. A new `scale`, `unit` or
-  device is not noticed so far: enroll again yourself.
+- A change of `model`, of a point's `channels`, of `window.length_s`, or of the device's rate or unit makes the point
+  `not_monitored` until it is enrolled again: its baseline was made with another signal. A new `scale` in the same
+  unit, or another device, is not noticed so far: enroll again yourself.
+- `scale` of a microphone is per full scale (-1 to 1), `scale` of a recording per step of the stored integer.
+- `check` also loads the model, reads the password file, and compares a point's channels with those of a microphone or
+  simulator. What a device turns out not to have makes only the points that ask for it
+  `not_monitored`.
 
 For completion and hints in an editor that has the YAML language server, begin the file with a line that names the
 schema ([schema.json](../configs/daemon/schema.json)), by path or address:
