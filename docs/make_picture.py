@@ -2,7 +2,7 @@
 
 .venv/bin/echo-edge demo > demo.txt && .venv/bin/python docs/make_picture.py demo.txt
 
-The picture of ``echo-edge demo --svg`` cuts long lines off and loads its fonts from another host; this one does not.
+rich cuts long lines off in an SVG and has it load its fonts from another host; this picture does neither.
 """
 
 from __future__ import annotations
