@@ -48,14 +48,15 @@ class AlertPolicy:
             self._cleared_ns = score.end_ns
             return self._next("clear", score)
         grown = score.value > UPDATE_RATIO * self._open.peak_value
-        if grown and score.end_ns - self._open.time_ns >= UPDATE_EVERY_NS:
+        if grown and abs(score.end_ns - self._open.time_ns) >= UPDATE_EVERY_NS:
             return self._next("update", score)
         return None
 
     def _opened(self, score: Score) -> Event | None:
         if score.value <= score.threshold or self.strange_windows < self._config.strange_windows:
             return None
-        if self._cleared_ns is not None and score.end_ns - self._cleared_ns < self._config.hold_off_s * 1e9:
+        since_ns = None if self._cleared_ns is None else score.end_ns - self._cleared_ns
+        if since_ns is not None and 0 <= since_ns < self._config.hold_off_s * 1e9:  # negative: the clock was set back
             return None
         severity = "warning" if score.provisional else "alarm"
         self._open = Event(

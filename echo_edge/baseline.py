@@ -13,7 +13,7 @@ import sqlite3
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,9 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.errors import BaselineError
-from echo_edge.normal import NormalState
+from echo_edge.normal import Calibration, NormalState
 
 UNNAMED_UNIT = "unit"  # what a recording gets that was scaled by hand, with nobody saying in which unit
+UNCALIBRATED = "full scale"
+
+
+def same_unit(one: str, other: str) -> bool:
+    """True when samples can be compared; a scale given by hand is taken for any physical unit."""
+    return one == other or (UNNAMED_UNIT in {one, other} and UNCALIBRATED not in {one, other})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Origin:
     channels: tuple[int, ...]
     length_s: float
     unit: str
-    """Of the samples; the level matters to the encoder. ``unit`` (a scale given by hand) is taken for any."""
+    """Of the samples; the level matters to the encoder. see ``same_unit``."""
 
     def difference(self, now: Origin) -> str | None:
         """The first thing that differs, in words; None when nothing does."""
@@ -49,7 +55,7 @@ class Origin:
             then, today = getattr(self, name), getattr(now, name)
             if then != today:
                 return f"{name} {then}{unit}, the point now has {today}{unit}"
-        if self.unit != now.unit and UNNAMED_UNIT not in {self.unit, now.unit}:
+        if not same_unit(self.unit, now.unit):
             return f"samples in {self.unit}, the point's are now in {now.unit}"
         return None
 
@@ -107,13 +113,20 @@ class BaselineStore:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self._path)
+        """One transaction.
+
+        Raises:
+            BaselineError: the database is locked, damaged, full or not to be written; nothing was changed.
+        """
         try:
-            db.execute("PRAGMA synchronous=FULL")
-            with db:
-                yield db
-        finally:
-            db.close()
+            with closing(sqlite3.connect(self._path, timeout=2)) as db:
+                db.execute("PRAGMA synchronous=FULL")
+                with db:
+                    yield db
+        except sqlite3.Error as error:
+            raise BaselineError(
+                f"{self._path}: {error}; look at the disk, or move the file away to begin anew"
+            ) from error
 
     def add(self, baseline: Baseline) -> Baseline:
         """Store a new version; it is the active one from here on. Returns it with its id and time."""
@@ -175,9 +188,11 @@ def _digest(point: str, manifest: str, vectors: bytes) -> str:
 
 
 def _pack(states: tuple[NormalState, ...]) -> bytes:
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, NDArray[np.generic] | np.generic] = {}
     for i, state in enumerate(states):
-        arrays |= {f"vectors_{i}": state.vectors, f"start_{i}": state.start_ns, f"end_{i}": state.end_ns}
+        learned = state.calibration
+        arrays |= {f"vectors_{i}": state.vectors, f"scale_{i}": learned.scale, f"held_out_{i}": learned.held_out}
+        arrays[f"learned_s_{i}"] = np.float64(learned.learned_s)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy types the keywords as allow_pickle
     return buffer.getvalue()
@@ -187,7 +202,11 @@ def _unpack(names: list[str], data: bytes) -> tuple[NormalState, ...]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return tuple(
-                NormalState(name, arrays[f"vectors_{i}"], arrays[f"start_{i}"], arrays[f"end_{i}"])
+                NormalState(
+                    name,
+                    arrays[f"vectors_{i}"],
+                    Calibration(arrays[f"scale_{i}"], arrays[f"held_out_{i}"], float(arrays[f"learned_s_{i}"])),
+                )
                 for i, name in enumerate(names)
             )
     except (KeyError, ValueError, zipfile.BadZipFile) as error:

@@ -36,6 +36,22 @@ class SensorStatus:
     """Points that this device cannot serve as they are configured, and why."""
 
 
+def point_windower(name: str, point: PointConfig, info: SourceInfo) -> Windower:
+    """The windower of a point on the device that was opened.
+
+    Raises:
+        ValueError: the device lacks a channel, or its rate does not suit the window's length.
+    """
+    channels, window = point.channel_numbers, point.window
+    if max(channels) >= info.channels:
+        have = f"channels 0..{info.channels - 1}" if info.channels > 1 else "only channel 0"
+        raise ValueError(f"there is no channel {max(channels)}, the device has {have}")
+    try:
+        return Windower(name, channels, info.rate_hz, window.length_s, window.hop_s, info.unit)
+    except ValueError as error:
+        raise ValueError(f"window of {window.length_s:g} s: {error}") from error
+
+
 class Capture(threading.Thread):
     """Owns one device from open to close.
 
@@ -105,17 +121,10 @@ class Capture(threading.Thread):
         self._refused = {}
         windowers = []
         for name, point in self._points.items():
-            channels, window = point.channel_numbers, point.window
-            if max(channels) >= info.channels:
-                have = f"0..{info.channels - 1}" if info.channels > 1 else "only channel 0"
-                self._refused[name] = f"asks for channel {max(channels)}, {self._device} has {have}"
-                continue
             try:
-                made = Windower(name, channels, info.rate_hz, window.length_s, window.hop_s, info.unit)
+                windowers.append(point_windower(name, point, info))
             except ValueError as error:
-                self._refused[name] = f"window of {window.length_s:g} s: {error}"
-            else:
-                windowers.append(made)
+                self._refused[name] = f"{self._device}: {error}"
         for name, reason in self._refused.items():
             log.error("%s: %s", name, reason)
         return windowers

@@ -152,14 +152,19 @@ def enroll(
     state: Annotated[str, typer.Option(help="Name of the normal state, for example `run-50hz`.")] = "run",
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to listen to the live sensor.")] = 10.0,
     files: Annotated[
-        list[Path] | None, typer.Option("--from", help="Learn from recordings instead; repeat for several.")
+        list[Path] | None,
+        typer.Option("--from", help="Learn from this recording, or every one in this folder; repeatable."),
     ] = None,
-    scale: Annotated[float | None, typer.Option(help="Physical units per stored unit of the recordings.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(min=1e-30, help="Physical units per stored unit of the recordings.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Teach a normal state: from the live sensor, or from recordings.
+    """Teach a normal state: from the live sensor for `--minutes`, or with `--from` from recordings to their end.
 
-    Works through the running daemon, or alone when none runs. The active baseline changes only when all went well.
+    Works through the running daemon, or alone when none runs. The active baseline changes only when all went well:
+    another `--state` is added to it, the same one is replaced. At least 12 windows are learned, however few minutes
+    are asked for; alerts stay warnings until 24 hours are.
     """
     from echo_edge.enroll_command import enroll_point  # noqa: PLC0415
 
@@ -175,7 +180,10 @@ def enroll(
                 print(json.dumps({"progress": progress}), flush=True)
             excluded = "".join(f", {n} excluded ({reason})" for reason, n in progress["excluded"].items())
             bar.update(
-                task, total=progress["needed"], completed=progress["useful"], description=f"useful windows{excluded}"
+                task,
+                total=progress["needed"] or None,
+                completed=progress["useful"],
+                description=f"useful windows{excluded}",
             )
 
         result = enroll_point(loaded, point, state, minutes, [f.absolute() for f in files or []], scale, show)
@@ -191,7 +199,8 @@ def enroll(
         f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
         f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %)."
     )
-    out.print("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
+    if result["provisional"]:
+        out.print("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
 
 
 @app.command()
@@ -199,9 +208,12 @@ def replay(
     config: ConfigPath,
     point: PointName,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, played one after the other.")],
-    scale: Annotated[float | None, typer.Option(help="Physical units per stored unit.")] = None,
+    scale: Annotated[float | None, typer.Option(min=1e-30, help="Physical units per stored unit.")] = None,
 ) -> None:
-    """Judge recordings exactly as the daemon would: prints scores and events as JSON lines."""
+    """Judge recordings exactly as the daemon would: prints scores and events as JSON lines.
+
+    The point must have been enrolled. A window that cannot be judged is a line with its reason instead of a score.
+    """
     from echo_edge.replay import replay as replay_files  # noqa: PLC0415
 
     loaded = load_config(config)
@@ -219,7 +231,12 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads.")] = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Measure on labelled recordings: ROC-AUC and partial AUC, a mean log spectrum beside ours."""
+    """Measure on labelled recordings: ROC-AUC and partial AUC, a mean log spectrum beside ours.
+
+    Only the first channel is used. Paths in the CSV are relative to it; a file's score is the mean of its windows';
+    the partial AUC goes to a false positive rate of 0.1. The scale of normal recordings comes from a `manifest.csv`
+    beside them.
+    """
     from echo_edge.artifact import load_package  # noqa: PLC0415
     from echo_edge.embedder import Embedder  # noqa: PLC0415
     from echo_edge.engine import create_engine  # noqa: PLC0415

@@ -320,6 +320,12 @@ class Config(Model):
     model: str = "echo-tiny-untrained"
     """Model package: the name of a shipped one, or the path of a ``NAME.onnx`` with its ``NAME.json``."""
 
+    @field_validator("model")
+    @classmethod
+    def _model_path(cls, value: str, info: ValidationInfo) -> str:
+        is_path = "/" in value or value.endswith((".onnx", ".json"))
+        return str(_existing(Path(value), info)) if is_path else value
+
     engine: EngineConfig = EngineConfig()
     mqtt: MqttConfig = MqttConfig()
     devices: dict[Id, DeviceConfig] = Field(min_length=1)

@@ -14,6 +14,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 
 MAX_ORDER_BYTES = 65536
 MAX_CLIENTS = 8
-BATCH = 8  # recorded windows per turn of the pipeline: live streams get theirs in between
 
 
 class EnrollOrder(BaseModel):
@@ -74,9 +74,14 @@ class Control(threading.Thread):
                 client, _ = self._server.accept()
             except TimeoutError:
                 continue
+            except OSError as error:  # out of descriptors, most likely: clients wait, monitoring does not
+                log.error("the control socket cannot accept: %s", error)
+                self._stop_asked.wait(1)
+                continue
             self._clients = [t for t in self._clients if t.is_alive()]
             if len(self._clients) == MAX_CLIENTS:
-                client.close()
+                with client, suppress(OSError):
+                    client.sendall(_line({"ok": False, "code": 6, "error": "too many clients at once; try again"}))
                 continue
             thread = threading.Thread(target=self._serve, args=(client,), name="control:client", daemon=True)
             self._clients.append(thread)
@@ -96,13 +101,11 @@ class Control(threading.Thread):
                 order = EnrollOrder.model_validate_json(_read_line(client))
                 answers = self._from_files(order) if order.files else self._from_stream(order, client)
                 for answer in answers:
-                    client.sendall(json.dumps(answer).encode() + b"\n")
+                    client.sendall(_line(answer))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
-                client.sendall(
-                    json.dumps({"ok": False, "code": 2, "error": f"{where}: {first['msg']}"}).encode() + b"\n"
-                )
+                client.sendall(_line({"ok": False, "code": 2, "error": f"{where}: {first['msg']}"}))
             except OSError as error:
                 log.info("a control client went away: %s", error)
 
@@ -133,11 +136,10 @@ class Control(threading.Thread):
             yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
             return
         try:
-            enrollment, windows = recorded_enrollment(
+            enrollment, batches = recorded_enrollment(
                 points[order.point], order.point, order.state, order.files, order.scale
             )
-            for first in range(0, len(windows), BATCH):
-                batch = windows[first : first + BATCH]
+            for batch in batches:
                 self._in_pipeline(partial(self._monitor.learn, enrollment, batch))
                 yield {"progress": asdict(enrollment.progress)}
             answers: list[dict[str, Any]] = []
@@ -156,7 +158,7 @@ class Control(threading.Thread):
         def order() -> None:
             try:
                 work()
-            except EnrollError as error:
+            except EchoEdgeError as error:
                 errors.append(error)
             finally:
                 done.set()
@@ -166,9 +168,13 @@ class Control(threading.Thread):
                 raise EnrollError("the daemon is stopping; nothing was changed", 1)
         while not done.wait(0.2):
             if self._stop_asked.is_set():
-                raise EnrollError("the daemon is stopping; nothing was changed", 1)
+                raise EnrollError("the daemon is stopping; look whether the enrollment was still stored", 1)
         if errors:
             raise errors[0]
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
 
 
 def _read_line(client: socket.socket) -> bytes:

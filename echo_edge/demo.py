@@ -157,6 +157,7 @@ def _play(stack: ExitStack, console: Console) -> int:
         machine.set_fault(None)
     stage.wait(stage.all_cleared, ALERT_WITHIN_S, f"the alert of {FAULTY} did not clear")
     time.sleep(2)
+    stage.wait(stage.all_normal, 15, "not every point is normal in the end")
     wrong = [a for a in subscriber.alerts if a["machine"] == HEALTHY]
     if wrong:
         say(f"FAILED: {len(wrong)} alert messages for the healthy {HEALTHY}")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from echo_edge.baseline import Baseline, Origin
 from echo_edge.config import PointConfig
-from echo_edge.errors import EnrollError
+from echo_edge.errors import EnrollError, RecordingError
 from echo_edge.normal import MIN_WINDOWS, NormalState
 from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.records import Embedding, Window
 
+MAX_KEPT = 4096  # windows per state: beyond, every second one is let go, so that memory and search stay bounded
+MAX_SAMPLE = 1e15  # the spectrum of anything larger would overflow
+BATCH = 8  # recorded windows per turn of the pipeline: live streams get theirs in between
 MAX_EXCLUDED = 0.5  # more unusable windows than this, and the sensor is the problem, not the machine
 
 
@@ -28,6 +32,8 @@ class Progress:
     state: str
     useful: int
     needed: int
+    """Useful windows that complete it; 0 when it goes on to the end of the recordings."""
+
     excluded: dict[str, int]
 
 
@@ -37,7 +43,7 @@ class Enrollment:
     Args:
         point: ``machine/point``.
         state: name of the normal state to learn or to learn anew.
-        needed: useful windows after which it is complete.
+        needed: useful windows after which it is complete; 0 for recordings, which end by themselves.
         identity: which sensor or recordings the windows come from; may be set until it is finished.
     """
 
@@ -47,16 +53,19 @@ class Enrollment:
         self.identity = identity
         self._needed = needed
         self._embeddings: list[Embedding] = []
+        self._useful = 0
+        self._stride = 1  # of so many useful windows, one is kept
+        self._learned_s, self._heard_ns = 0.0, 0
         self._excluded: Counter[str] = Counter()
         self._origin: Origin | None = None
 
     @property
     def progress(self) -> Progress:
-        return Progress(self.point, self.state, len(self._embeddings), self._needed, dict(self._excluded))
+        return Progress(self.point, self.state, self._useful, self._needed, dict(self._excluded))
 
     @property
     def complete(self) -> bool:
-        return len(self._embeddings) >= self._needed
+        return 0 < self._needed <= self._useful
 
     def exclude(self, reason: str) -> None:
         """Count a window that must not be learned.
@@ -66,7 +75,7 @@ class Enrollment:
         """
         self._excluded[reason] += 1
         bad = sum(self._excluded.values())
-        if bad >= MIN_WINDOWS and bad > MAX_EXCLUDED * (bad + len(self._embeddings)):
+        if bad >= MIN_WINDOWS and bad > MAX_EXCLUDED * (bad + self._useful):
             reasons = ", ".join(f"{n} {reason}" for reason, n in self._excluded.most_common())
             raise EnrollError(f"{self.point}: most windows are unusable ({reasons}); look at the sensor first", 3)
 
@@ -79,7 +88,13 @@ class Enrollment:
         if self._origin is not None and (difference := self._origin.difference(origin)):
             raise EnrollError(f"{self.point}: the enrollment began with {difference}; start again", 3)
         self._origin = origin
-        self._embeddings.append(embedding)
+        if self._useful % self._stride == 0:
+            self._embeddings.append(embedding)
+        self._useful += 1
+        self._learned_s += max(0, embedding.end_ns - max(embedding.time_ns, self._heard_ns)) / 1e9
+        self._heard_ns = embedding.end_ns
+        if len(self._embeddings) > MAX_KEPT:
+            self._embeddings, self._stride = self._embeddings[::2], 2 * self._stride
 
     def finish(self, active: Baseline | None) -> Baseline:
         """Make the baseline that is to follow ``active``; nothing is stored yet.
@@ -91,11 +106,12 @@ class Enrollment:
         """
         if self._origin is None:
             raise EnrollError(f"{self.point}: no useful window was seen")
-        state = NormalState(
+        state = NormalState.learn(
             self.state,
             np.stack([e.bands for e in self._embeddings]),
             np.array([e.time_ns for e in self._embeddings], dtype=np.int64),
             np.array([e.end_ns for e in self._embeddings], dtype=np.int64),
+            self._learned_s,
         )
         excluded = dict(self._excluded)
         if active is not None and active.origin.difference(self._origin) is None:
@@ -110,6 +126,8 @@ def unusable(window: Window) -> str | None:
     """
     if not np.isfinite(window.samples).all():
         return "not_finite"
+    if np.abs(window.samples).max() > MAX_SAMPLE:
+        return "out_of_range"
     if (np.ptp(window.samples, axis=1) == 0).any():
         return "stuck"
     return None
@@ -122,14 +140,17 @@ def windows_needed(minutes: float, length_s: float, hop_s: float) -> int:
 
 def recorded_enrollment(
     config: PointConfig, point: str, state: str, files: Sequence[Path], scale: float | None = None
-) -> tuple[Enrollment, list[Window]]:
-    """An enrollment from recordings (files or folders), and the windows to feed it.
+) -> tuple[Enrollment, Iterator[list[Window]]]:
+    """An enrollment from recordings (files or folders), and the batches of windows to feed it.
 
     Raises:
-        RecordingError: a recording cannot be used.
+        RecordingError: a recording is named twice; or, from the iterator, cannot be used.
     """
     window = config.window
     recordings = [file for path in files for file in recordings_in(path)]
-    windows = recorded_windows(point, config.channel_numbers, window.length_s, window.hop_s, recordings, scale)
+    twice = [file for file, count in Counter(file.resolve() for file in recordings).items() if count > 1]
+    if twice:
+        raise RecordingError(f"{twice[0]}: is given twice; what is repeated teaches nothing and would look like more")
+    cut = recorded_windows(point, config.channel_numbers, window.length_s, window.hop_s, recordings, scale)
     identity = "recordings: " + ", ".join(path.name for path in recordings)
-    return Enrollment(point, state, len(windows), identity), windows
+    return Enrollment(point, state, 0, identity), iter(lambda: list(islice(cut, BATCH)), [])

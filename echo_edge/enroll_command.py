@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from echo_edge.baseline import BaselineStore
+from echo_edge.capture import point_windower
 from echo_edge.config import Config
 from echo_edge.control import send_order
 from echo_edge.daemon import make_embedder
 from echo_edge.enroll import Enrollment, recorded_enrollment, windows_needed
-from echo_edge.errors import EnrollError
+from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.monitor import summary
 from echo_edge.pipeline import Pipeline
-from echo_edge.records import Window
 from echo_edge.store import StoreBusyError, control_socket, database, exclusive, state_folder
-from echo_edge.windows import Windower
 from sensors import SensorError, create_source
 
-BATCH = 8
+log = logging.getLogger(__name__)
 
 Show = Callable[[dict[str, Any]], None]
 
@@ -71,15 +71,20 @@ def _alone(
     settings = config.points()[point]
     pipeline = Pipeline(config, make_embedder(config))
     store = BaselineStore(database(folder))
+    try:
+        active = store.active(point)
+    except BaselineError as error:  # it is to be replaced
+        log.warning("%s", error)
+        active = None
     if files:
-        enrollment, windows = recorded_enrollment(settings, point, state, files, scale)
-        for first in range(0, len(windows), BATCH):
-            pipeline.learn(enrollment, windows[first : first + BATCH])
+        enrollment, batches = recorded_enrollment(settings, point, state, files, scale)
+        for batch in batches:
+            pipeline.learn(enrollment, batch)
             show(asdict(enrollment.progress))
     else:
         enrollment = _listen(config, pipeline, point, state, minutes, show)
     watched = pipeline.points[point]
-    watched.adopt(store.add(enrollment.finish(store.active(point))))
+    watched.adopt(store.add(enrollment.finish(active)))
     return summary(watched, enrollment)
 
 
@@ -87,27 +92,18 @@ def _listen(config: Config, pipeline: Pipeline, point: str, state: str, minutes:
     settings = config.points()[point]
     device = config.devices[settings.device]
     source = create_source(device.kind, settings.device, **device.model_dump(exclude={"kind"}))
-    window = settings.window
+    needed = windows_needed(minutes, settings.window.length_s, settings.window.hop_s)
     try:
         info = source.open()
-        needed = windows_needed(minutes, window.length_s, window.hop_s)
         enrollment = Enrollment(point, state, needed, info.identity)
-        channels = settings.channel_numbers
-        windower = Windower(point, channels, info.rate_hz, window.length_s, window.hop_s, info.unit)
-        for windows in _batches(source.read, windower):
-            pipeline.learn(enrollment, windows)
-            show(asdict(enrollment.progress))
-            if enrollment.complete:
-                return enrollment
+        windower = point_windower(point, settings, info)
+        while not enrollment.complete:
+            block = source.read()
+            if block is not None and (windows := windower.push(block)):
+                pipeline.learn(enrollment, windows)
+                show(asdict(enrollment.progress))
     except (SensorError, ValueError) as error:
-        raise EnrollError(str(error), 3) from error
+        raise EnrollError(f"{point}: {error}", 3) from error
     finally:
         source.close()
-    raise EnrollError(f"{point}: the sensor ended early")
-
-
-def _batches(read: Callable[[], Any], windower: Windower) -> Iterator[list[Window]]:
-    while True:
-        block = read()
-        if block is not None and (windows := windower.push(block)):
-            yield windows
+    return enrollment

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from echo_edge.baseline import same_unit
 from echo_edge.embedder import Embedder
 from echo_edge.errors import RecordingError
 from echo_edge.frontend import log_spectrogram
@@ -93,7 +94,7 @@ def evaluate(
     leaked = {file.resolve() for file in learned} & {row.path.resolve() for row in rows}
     if leaked:
         raise RecordingError(f"{sorted(leaked)[0]}: is learned as normal and tested as well; the figure would be false")
-    windows = recorded_windows(POINT, [0], length_s, length_s, learned)
+    windows = list(recorded_windows(POINT, [0], length_s, length_s, learned))
     rate_hz = windows[0].rate_hz
     detectors: dict[str, Callable[[Sequence[Window]], list[Embedding]]] = {
         "ours": embedder.embed,
@@ -106,9 +107,14 @@ def evaluate(
     files: list[dict[str, Any]] = []
     for row in rows:
         progress("scoring", len(files), len(rows))
-        cut = recorded_windows(POINT, [0], length_s, length_s, [row.path], row.scale)
+        cut = list(recorded_windows(POINT, [0], length_s, length_s, [row.path], row.scale))
         if cut[0].rate_hz != rate_hz:
             raise RecordingError(f"{row.path}: is {cut[0].rate_hz} Hz, the normal recordings are {rate_hz} Hz")
+        if not same_unit(cut[0].unit, windows[0].unit):
+            raise RecordingError(
+                f"{row.path}: samples are in {cut[0].unit}, the normal recordings' in {windows[0].unit}; "
+                "a difference in scale alone would look like a fault"
+            )
         scores = {
             name: float(np.mean([_score(normals[name], e) for e in _batched(embed, cut)]))
             for name, embed in detectors.items()
@@ -129,7 +135,7 @@ def _learn(
     embed: Callable[[Sequence[Window]], list[Embedding]], windows: Sequence[Window], told: Callable[[int], None]
 ) -> NormalState:
     embeddings = list(_batched(embed, windows, told))
-    return NormalState(
+    return NormalState.learn(
         "normal",
         np.stack([e.bands for e in embeddings]),
         np.array([e.time_ns for e in embeddings], dtype=np.int64),

@@ -14,12 +14,15 @@ from echo_edge.capture import SensorStatus
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.mailbox import Mailbox
+from echo_edge.normal import FIRM_AFTER_S
 from echo_edge.pipeline import Pipeline, Point
 from echo_edge.records import Window
 from echo_edge.report import Reporter
 from sensors import SourceInfo
 
 log = logging.getLogger(__name__)
+
+REFRESH_S = 60.0  # what ages by itself (gaps of the last hour) is told again this often
 
 Reply = Callable[[dict[str, Any]], None]
 """Takes one message of the answer to an order; the last one holds ``ok``."""
@@ -44,6 +47,7 @@ class Monitor(threading.Thread):
         self._sensors: dict[str, SensorStatus] = {}
         self._infos: dict[str, SourceInfo] = {}  # of each device when it was last open
         self._learning: dict[str, Reply] = {}
+        self._refreshed_s = self.heartbeat_s
 
     def run(self) -> None:
         try:
@@ -52,20 +56,16 @@ class Monitor(threading.Thread):
             while not self._mailbox.closed:
                 self.heartbeat_s = time.monotonic()
                 self._round()
-            self._reporter.end()
         except Exception as error:  # the thread's outermost line: the supervisor ends the process
             log.exception("the pipeline failed")
             self.failure = error
+        finally:
+            self._reporter.end()
 
     def _round(self) -> None:
         mail = self._mailbox.take(timeout_s=1.0)
         for order in mail.orders:
             order()
-        for status in mail.reports:
-            self._sensors[status.device] = status
-            if status.info is not None:
-                self._infos[status.device] = status.info
-            self._reporter.sensor(status)
         for verdict in self._pipeline.step(mail.windows):
             self.windows_judged += 1
             point = self._pipeline.points[verdict.window.point]
@@ -74,6 +74,25 @@ class Monitor(threading.Thread):
                 log.warning("%s: alert %s %s", point.name, verdict.event.alert_id, verdict.event.type)
             if (reply := self._learning.get(point.name)) and point.enrollment is not None:
                 reply({"progress": asdict(point.enrollment.progress)})
+        # after the windows: they came before the report, and a sensor that is lost must not look well again
+        for status in mail.reports:
+            self._sensor(status)
+        if self.heartbeat_s - self._refreshed_s > REFRESH_S:
+            self._refreshed_s = self.heartbeat_s
+            self._reporter.refresh()
+
+    def _sensor(self, status: SensorStatus) -> None:
+        self._sensors[status.device] = status
+        if status.info is not None:
+            self._infos[status.device] = status.info
+        self._reporter.sensor(status)
+        for name in list(self._learning):
+            point = self._pipeline.points[name]
+            if point.config.device != status.device or point.enrollment is None:
+                continue
+            if status.state == "ended" or name in status.refused:
+                point.enrollment = None
+                point.on_enroll_failed(EnrollError(f"{name}: {status.refused.get(name, status.reason)}", 3))
 
     def _load_baselines(self) -> None:
         for point in self._pipeline.points.values():
@@ -105,6 +124,9 @@ class Monitor(threading.Thread):
         if sensor is not None and sensor.state in {"lost", "ended"}:
             why = f"its sensor {watched.config.device} is {sensor.state}: {sensor.reason}"
             reply({"ok": False, "code": 3, "error": f"{point}: {why}"})
+            return
+        if sensor is not None and point in sensor.refused:
+            reply({"ok": False, "code": 3, "error": f"{point}: {sensor.refused[point]}"})
             return
         window = watched.config.window
         needed = windows_needed(minutes, window.length_s, window.hop_s)
@@ -143,6 +165,9 @@ class Monitor(threading.Thread):
         except EnrollError as error:
             reply({"ok": False, "code": error.exit_code, "error": str(error)})
             return
+        except BaselineError as error:  # the disk: the old baseline stays in force
+            reply({"ok": False, "code": 1, "error": str(error)})
+            return
         point.adopt(baseline)
         if point.open_alert is None:
             log.info("%s: enrolled '%s' as %s", point.name, enrollment.state, baseline.id)
@@ -154,7 +179,7 @@ def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
     baseline, rate = point.baseline, point.false_alarm_rate
     if baseline is None or rate is None:
         raise BaselineError(f"{point.name}: nothing was adopted")
-    learned_s = sum(state.learned_s for state in baseline.states)
+    learned_s = sum(state.calibration.learned_s for state in baseline.states)
     return {
         "baseline": baseline.id,
         "parent": baseline.parent,
@@ -162,6 +187,7 @@ def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
         "model": baseline.origin.model_name,
         "rate_hz": baseline.origin.rate_hz,
         "learned_s": round(learned_s, 3),
+        "provisional": learned_s < FIRM_AFTER_S,
         "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items()},
         **asdict(enrollment.progress),
     }

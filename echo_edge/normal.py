@@ -6,11 +6,12 @@ Shape suffixes: W = windows, C = channels, N = bands, D = embedding width.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.frontend import band_edges_hz
@@ -21,6 +22,7 @@ MIN_WINDOWS = 12  # below, not even the usual distance between normals is known
 MIN_BLOCKS, MAX_BLOCKS = 4, 60
 BLOCK_S = 60  # windows closer than this are too alike to test each other; short enrollments use shorter blocks
 SCALE_FLOOR = 0.1  # of the median band's: a band that hardly ever changes must not turn a whisper into infinity
+MAX_TESTED = 1024  # windows that leave-block-out scores: the work grows with their number times all
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
 
 # a search takes tens of microseconds: waiting for a second thread that is busy elsewhere was seen to cost 200 ms
@@ -62,51 +64,60 @@ class Tail:
         return self.start + self.count * self.mean_excess * (math.pow(self.share / chance, 1 / self.count) - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What leave-block-out taught of a state; stored with it, so that loading need not compute it again."""
+
+    scale: NDArray[np.float64]
+    """Shape (C, N): the usual distance between normals of each channel and band."""
+
+    held_out: NDArray[np.float64]
+    """Shape (W',): scores of windows against the others, as if they had not been learned."""
+
+    learned_s: float
+    """Seconds of signal that were learned; overlapping windows count once."""
+
+
 class NormalState:
     """One normal way to run, learned from windows of one point.
 
     Args:
         name: the state's name.
         vectors: shape (W, C, N, D), in order of time.
-        start_ns, end_ns: shape (W,), capture times; windows that overlap never test each other.
-
-    Raises:
-        EnrollError: too few windows, or windows that do not differ (a silent sensor, a repeated recording).
+        calibration: from ``calibrate`` on the same vectors.
     """
 
-    def __init__(
-        self,
+    def __init__(self, name: str, vectors: NDArray[np.float32], calibration: Calibration) -> None:
+        self.name = name
+        self.vectors = vectors
+        self.calibration = calibration
+        # distances between embeddings are small beside the embeddings: centring keeps their digits
+        self._centre = vectors.mean(axis=0)
+        centred = _halved(vectors - self._centre)
+        self._indexes = [[_index(centred[:, c, n]) for n in range(vectors.shape[2])] for c in range(vectors.shape[1])]
+
+    @classmethod
+    def learn(
+        cls,
         name: str,
         vectors: NDArray[np.float32],
         start_ns: NDArray[np.int64],
         end_ns: NDArray[np.int64],
-    ) -> None:
-        if len(vectors) < MIN_WINDOWS:
-            raise EnrollError(f"{len(vectors)} useful windows are too few to learn '{name}'; at least {MIN_WINDOWS}")
-        self.name = name
-        self.vectors = vectors
-        self.start_ns = start_ns
-        self.end_ns = end_ns
-        # distances between embeddings are small beside the embeddings: centring keeps their float32 digits
-        self._centre = vectors.mean(axis=0)
-        centred = _halved(vectors - self._centre)
-        held_out = _leave_block_out(centred, start_ns, end_ns)
-        scale = np.median(held_out, axis=0)
-        floor = SCALE_FLOOR * np.median(scale, axis=1, keepdims=True)
-        if not np.all(floor > 0):
-            raise EnrollError(f"the windows of '{name}' do not differ: a silent sensor, or one recording repeated")
-        self._scale = np.maximum(scale, floor)
-        self.held_out = combine(held_out / self._scale).max(axis=1)
-        """Shape (W,): the score of each window against the others, as if it had not been learned."""
+        learned_s: float | None = None,
+    ) -> NormalState:
+        """Calibrate and make a state.
 
-        self._indexes = [[_index(centred[:, c, n]) for n in range(vectors.shape[2])] for c in range(vectors.shape[1])]
+        Args:
+            start_ns, end_ns: shape (W,), capture times; windows that overlap never test each other.
+            learned_s: seconds of signal behind the windows, where more were seen than are kept.
 
-    @property
-    def learned_s(self) -> float:
-        """Seconds of signal that were learned; overlapping windows count once."""
-        ends = np.maximum.accumulate(self.end_ns)
-        starts = np.maximum(self.start_ns, np.concatenate([self.start_ns[:1], ends[:-1]]))
-        return float(np.maximum(self.end_ns - starts, 0).sum() / 1e9)
+        Raises:
+            EnrollError: too few windows, too short a time, or windows that do not differ.
+        """
+        calibration = calibrate(name, vectors, start_ns, end_ns)
+        if learned_s is not None:
+            calibration = replace(calibration, learned_s=learned_s)
+        return cls(name, vectors, calibration)
 
     def ratios(self, bands: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distance to the nearest normal per channel and band, in units of the usual one. (C, N, D) -> (C, N)."""
@@ -117,8 +128,29 @@ class NormalState:
                 for c, indexes in enumerate(self._indexes)
             ]
         )
-        ratios: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0.0)) / self._scale
+        ratios: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0.0)) / self.calibration.scale
         return ratios
+
+
+def calibrate(
+    name: str, vectors: NDArray[np.float32], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
+) -> Calibration:
+    """Find the usual distance per band and the scores of held-out windows; see ``NormalState.learn``."""
+    if len(vectors) < MIN_WINDOWS:
+        raise EnrollError(f"{len(vectors)} useful windows are too few to learn '{name}'; at least {MIN_WINDOWS}")
+    distances = _leave_block_out(name, _halved(vectors - vectors.mean(axis=0)), start_ns, end_ns)
+    scale = np.median(distances, axis=0)
+    floor = SCALE_FLOOR * np.median(scale, axis=1, keepdims=True)
+    if not np.all(floor > 0):
+        raise EnrollError(f"the windows of '{name}' do not differ: a silent sensor, or one recording repeated")
+    scale = np.maximum(scale, floor)
+    ends = np.maximum.accumulate(end_ns)
+    starts = np.maximum(start_ns, np.concatenate([start_ns[:1], ends[:-1]]))
+    learned_s = float(np.maximum(end_ns - starts, 0).sum() / 1e9)
+    held_out = combine(distances / scale).max(axis=1)
+    if Tail.fit(held_out).mean_excess <= 0:
+        raise EnrollError(f"the windows of '{name}' are all equally far apart: repeated material teaches nothing")
+    return Calibration(scale, held_out, learned_s)
 
 
 class Normal:
@@ -136,21 +168,28 @@ class Normal:
     ) -> None:
         self.baseline = baseline
         self.states = states
-        # scores are in units of each state's own usual distance, so that the states of a point can share one tail
-        self.tail = Tail.fit(np.concatenate([state.held_out for state in states]))
+        # Scores are in units of each state's own usual distance, so that the states of a point can share one tail. Each
+        # counts the same, as many scores as the smallest has: a calm state of many windows must not hide a lively one.
+        few = min(len(state.calibration.held_out) for state in states)
+        self.tail = Tail.fit(np.concatenate([_quantiles(state.calibration.held_out, few) for state in states]))
         self._target = target_per_month
         # The windows that the alert policy looks at count as one independent draw: neighbouring windows of a machine
         # are alike, and how much persistence gains is not known before it has run for long. What it gains is margin.
         self._draws_per_month = MONTH_S / (windows * hop_s)
         self.threshold = self.tail.quantile(min(target_per_month / self._draws_per_month, self.tail.share))
-        self.learned_s = sum(state.learned_s for state in states)
+        self.learned_s = sum(state.calibration.learned_s for state in states)
         self.provisional = self.learned_s < FIRM_AFTER_S
         self._shape = states[0].vectors.shape[1:]
 
-    def false_alarm_rate(self, clean_s: float = 0.0) -> FalseAlarmRate:
-        """The promise in force, after ``clean_s`` seconds of monitoring without an alert."""
+    def false_alarm_rate(self, monitored_s: float = 0.0, alerts: int = 0) -> FalseAlarmRate:
+        """The promise in force, after so many seconds of monitoring and alerts in them.
+
+        The enrollment counts as time without an alert: its windows were judged by leave-block-out. The bound on the
+        mean of a Poisson count of n is half the 95 % quantile of chi-square with 2 n + 2 degrees of freedom; 3.0 for 0.
+        """
         estimated = self.tail.exceedance(self.threshold) * self._draws_per_month
-        return FalseAlarmRate(self._target, estimated, 3 * MONTH_S / (self.learned_s + clean_s))
+        bound = float(chdtri(2 * alerts + 2, 0.05)) / 2
+        return FalseAlarmRate(self._target, estimated, bound * MONTH_S / (self.learned_s + monitored_s))
 
     def score(self, embedding: Embedding) -> Score:
         """Compare a window with every state and keep the one it is most like.
@@ -220,24 +259,38 @@ def blocks(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]) -> NDArray[np
     return np.arange(len(start_ns), dtype=np.int64) * count // len(start_ns)
 
 
+def _quantiles(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """``count`` evenly spaced order statistics of ``values``; all of them when there are no more."""
+    picked = ((np.arange(count) + 0.5) * len(values) / count).astype(np.int64)
+    spaced: NDArray[np.float64] = np.sort(values)[picked]
+    return spaced
+
+
 def _leave_block_out(
-    vectors: NDArray[np.float32], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
+    name: str, vectors: NDArray[np.float32], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Distance of every window to its nearest one outside its own block. (W, C, N, D) -> (W, C, N).
+    """Distance of windows to their nearest one outside their own block. (W, C, N, D) -> (W', C, N), W' <= MAX_TESTED.
 
     The distance to the training set itself would be zero; to a neighbour in time, too small. Windows that share
-    samples with the one judged are left out whatever their block.
+    samples with the block are left out too.
     """
     block = blocks(start_ns, end_ns)
-    distances = np.empty(vectors.shape[:3])
+    tested = np.zeros(len(vectors), dtype=bool)
+    tested[np.unique(np.linspace(0, len(vectors) - 1, min(MAX_TESTED, len(vectors))).astype(np.int64))] = True
+    parts = []
     for b in np.unique(block):
         inside = block == b
         first, last = start_ns[inside].min(), end_ns[inside].max()
         others = ~inside & ((end_ns <= first) | (start_ns >= last))
         if not others.any():
-            others = ~inside
+            raise EnrollError(f"'{name}' was heard for too short a time for windows of this length; learn longer")
+        queries = vectors[inside & tested]
+        if not len(queries):
+            continue
+        distances = np.empty(queries.shape[:3])
         for c in range(vectors.shape[1]):
             for n in range(vectors.shape[2]):
-                squared = _index(vectors[others, c, n]).search(np.ascontiguousarray(vectors[inside, c, n]), 1)[0]
-                distances[inside, c, n] = np.sqrt(np.maximum(squared[:, 0], 0.0))
-    return distances
+                found = _index(vectors[others, c, n]).search(np.ascontiguousarray(queries[:, c, n]), 1)[0]
+                distances[:, c, n] = np.sqrt(np.maximum(found[:, 0], 0.0))
+        parts.append(distances)
+    return np.concatenate(parts)

@@ -51,7 +51,7 @@ class Point:
         self._baseline: Baseline | None = None
         self._normal: Normal | None = None
         self.problem = "not enrolled yet"
-        self._clean_s = 0.0
+        self._monitored_s, self._alerts = 0.0, 0
 
     @property
     def baseline(self) -> Baseline | None:
@@ -63,7 +63,7 @@ class Point:
 
     @property
     def false_alarm_rate(self) -> FalseAlarmRate | None:
-        return None if self._normal is None else self._normal.false_alarm_rate(self._clean_s)
+        return None if self._normal is None else self._normal.false_alarm_rate(self._monitored_s, self._alerts)
 
     def adopt(self, baseline: Baseline) -> None:
         """Judge by this baseline from the next window on."""
@@ -71,7 +71,7 @@ class Point:
         self._baseline = baseline
         self._normal = Normal(baseline.id, list(baseline.states), self._target, self.config.window.hop_s, alert.windows)
         self._policy.forget()
-        self._clean_s = 0.0
+        self._monitored_s, self._alerts = 0.0, 0
 
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""
@@ -99,10 +99,13 @@ class Point:
         return Verdict(window, "not_monitored", f"the signal is {unusable}", unusable)
 
     def judge(self, window: Window, embedding: Embedding) -> Verdict:
-        """Learn or score one window."""
+        """Score one window, then learn it if it is wanted: the last one learned must not be judged by itself."""
         origin = self.origin(window)
-        if self.enrollment is not None:
-            self._learn(lambda enrollment: enrollment.add(embedding, origin))
+        verdict = self._judged(window, embedding, origin)
+        self._learn(lambda enrollment: enrollment.add(embedding, origin))
+        return verdict
+
+    def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
             return Verdict(window, "not_monitored", self.problem)
         try:
@@ -111,10 +114,8 @@ class Point:
         except BaselineError as error:
             return Verdict(window, "not_monitored", str(error))
         event = self._policy.update(score)
-        if self._policy.open is None:
-            self._clean_s += self.config.window.hop_s
-        else:
-            self._clean_s = 0.0
+        self._monitored_s += self.config.window.hop_s
+        self._alerts += event is not None and event.type == "open"
         level = self._policy.open.severity if self._policy.open else "normal"
         return Verdict(window, level, score=score, strange_windows=self._policy.strange_windows, event=event)
 
@@ -149,17 +150,18 @@ class Pipeline:
             EngineError: inference failed; the process must end.
         """
         bad = [unusable(window) for window in windows]
-        wanted = [w for w, flaw in zip(windows, bad, strict=True) if not flaw and not self.points[w.point].idle]
-        embeddings = iter(self._embedder.embed(wanted))
+        # by position, and decided once: an enrollment that ends within the batch must not shift what follows it
+        wanted = [i for i, w in enumerate(windows) if not bad[i] and not self.points[w.point].idle]
+        embeddings = dict(zip(wanted, self._embedder.embed([windows[i] for i in wanted]), strict=True))
         verdicts = []
-        for window, flaw in zip(windows, bad, strict=True):
-            point = self.points[window.point]
+        for i, window in enumerate(windows):
+            point, flaw = self.points[window.point], bad[i]
             if flaw:
                 verdicts.append(point.reject(window, flaw))
-            elif point.idle:
-                verdicts.append(Verdict(window, "not_monitored", point.problem))
+            elif i in embeddings:
+                verdicts.append(point.judge(window, embeddings[i]))
             else:
-                verdicts.append(point.judge(window, next(embeddings)))
+                verdicts.append(Verdict(window, "not_monitored", point.problem))
         return verdicts
 
     def learn(self, enrollment: Enrollment, windows: Sequence[Window]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from echo_edge.errors import RecordingError
@@ -15,8 +15,10 @@ SUFFIXES = (".wav", ".flac")
 
 def recorded_windows(
     point: str, channels: list[int], length_s: float, hop_s: float, files: Sequence[Path], scale: float | None = None
-) -> list[Window]:
-    """Cut recordings into windows; no window spans two files, and their times follow on from 1970.
+) -> Iterator[Window]:
+    """Cut recordings into windows, one file in memory at a time.
+
+    No window spans two files; their times follow on from 1970.
 
     Args:
         scale: physical units per stored unit; None takes it from a ``manifest.csv`` beside the file.
@@ -25,14 +27,13 @@ def recorded_windows(
         RecordingError: names the file and what is wrong with it: missing, empty, not audio, truncated, not finite, of
             another rate or unit than the first, without the channel, or shorter than a window.
     """
-    windows: list[Window] = []
     rate_hz, unit, start_ns = 0, "", 0
     for path in files:
         try:
             samples, rate, its_unit = read_recording(path, scale=scale)
         except SensorError as error:
             raise RecordingError(str(error)) from error
-        if windows and (rate, its_unit) != (rate_hz, unit):
+        if rate_hz and (rate, its_unit) != (rate_hz, unit):
             raise RecordingError(
                 f"{path}: is {rate} Hz in {its_unit}, {files[0]} is {rate_hz} Hz in {unit}; "
                 "one baseline needs one rate and one unit"
@@ -49,9 +50,8 @@ def recorded_windows(
             raise RecordingError(
                 f"{path}: lasts {len(samples) / rate_hz:.3f} s, shorter than one window of {length_s:g} s"
             )
-        windows += cut
+        yield from cut
         start_ns += len(samples) * 1_000_000_000 // rate_hz
-    return windows
 
 
 def recordings_in(path: Path) -> list[Path]:

@@ -98,7 +98,7 @@ class FalseAlarmRate:
     """From the fitted tail; an extrapolation as far as the data are shorter than the promise."""
 
     demonstrated_upper_95: float
-    """What the clean hours seen so far prove: 3/T, the 95 % bound after no event in T (rule of three)."""
+    """What the time so far proves if every alert in it was a false one: the 95 % Poisson bound, 3/T without any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,16 +35,18 @@ class SensorQuality:
     def __init__(self) -> None:
         self.status: SensorStatus | None = None
         self._history: deque[tuple[float, int, int]] = deque()  # (monotonic s, gaps, lost frames), at every change
-        self._unusable: str | None = None
+        self._unusable: dict[str, str] = {}  # point -> what is wrong with its latest window
 
     def update(self, status: SensorStatus) -> None:
         self.status = status
         self._history.append((time.monotonic(), status.counters.get("gaps", 0), status.counters.get("lost_frames", 0)))
 
-    def windows_are(self, reason: str | None) -> bool:
-        """Note why the latest window was unusable (None: it was good); True when that changed."""
-        changed, self._unusable = self._unusable != reason, reason
-        return changed
+    def windows_are(self, point: str, reason: str | None) -> bool:
+        """Note why a point's latest window was unusable (None: it was good); True when that changed."""
+        before = self._unusable.pop(point, None)
+        if reason is not None:
+            self._unusable[point] = reason
+        return before != reason
 
     def last_hour(self) -> tuple[int, int]:
         """Gaps and lost samples of the last hour."""
@@ -67,7 +69,7 @@ class SensorQuality:
             state = "lost"
         else:
             reasons += ["gap"] if gaps else []
-            reasons += [self._unusable] if self._unusable else []
+            reasons += [self._unusable[point]] if point in self._unusable else []
             state = "degraded" if reasons else "ok"
         rate = float(status.info.rate_hz) if status is not None and status.info is not None else None
         return Quality(point, time.time_ns(), state, tuple(reasons), rate, None, gaps, lost)
@@ -100,6 +102,11 @@ class Reporter:
         for name in self._config.points():
             self.unmonitored(name, "stopped")
 
+    def refresh(self) -> None:
+        """Tell every sensor's quality again: gaps leave the last hour without anything happening."""
+        for name, point in self._config.points().items():
+            self._tell_quality(name, point.device)
+
     def sensor(self, status: SensorStatus) -> None:
         """A device came, went or lost samples."""
         self._quality[status.device].update(status)
@@ -120,7 +127,7 @@ class Reporter:
         """One window was judged, or could not be."""
         name, window, score = point.name, verdict.window, verdict.score
         quality = self._quality[point.config.device]
-        if quality.windows_are(verdict.unusable):
+        if quality.windows_are(name, verdict.unusable):
             self._tell_quality(name, point.config.device)
         if score is None:
             self.unmonitored(name, verdict.reason or "no verdict")

@@ -10,8 +10,14 @@ from pathlib import Path
 
 from echo_edge.errors import EchoEdgeError
 
+MAX_SOCKET_PATH = 107
 
-class StoreBusyError(EchoEdgeError):
+
+class StoreError(EchoEdgeError):
+    """The state folder cannot be used."""
+
+
+class StoreBusyError(StoreError):
     """Another process of ours writes to this state folder."""
 
 
@@ -20,7 +26,12 @@ def state_folder(gateway: str) -> Path:
     named = os.environ.get("STATE_DIRECTORY")
     xdg = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
     folder = Path(named) if named else xdg / "echo-edge" / gateway
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be made: {error.strerror}; name another in $STATE_DIRECTORY") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"{folder}: cannot be written by this user; name another in $STATE_DIRECTORY")
     return folder
 
 
@@ -29,7 +40,15 @@ def database(folder: Path) -> Path:
 
 
 def control_socket(folder: Path) -> Path:
-    return folder / "control.sock"
+    """The Unix socket that the daemon takes orders on.
+
+    Raises:
+        StoreError: the path is longer than the kernel takes for a socket.
+    """
+    path = folder / "control.sock"
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise StoreError(f"{path}: more than {MAX_SOCKET_PATH} bytes; name a shorter folder in $STATE_DIRECTORY")
+    return path
 
 
 @contextmanager

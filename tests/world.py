@@ -51,9 +51,9 @@ def machine_windows(
 
 
 def broken(window: Window, value: float) -> Window:
-    """The same window with one sample (a NaN, say) replaced, or all of them when ``value`` is finite."""
+    """The same window with one impossible sample, or stuck at a value that a sensor may well get stuck at."""
     samples = window.samples.copy()
-    if np.isfinite(value):
+    if np.isfinite(value) and value < 100:
         samples[:] = value
     else:
         samples[0, 100] = value

@@ -45,7 +45,7 @@ def main() -> None:
             (embedding,) = embedder.embed([window])
             vectors = embedding.bands + 0.1 * random.standard_normal((NORMALS, *embedding.bands.shape))
             starts = np.arange(NORMALS, dtype=np.int64) * length_s * SECOND_NS
-            state = NormalState("run", vectors.astype(np.float32), starts, starts + length_s * SECOND_NS)
+            state = NormalState.learn("run", vectors.astype(np.float32), starts, starts + length_s * SECOND_NS)
             normal = Normal("bl_0001", [state], 1.0, length_s, 5)
             embed_ms = median_ms(lambda w=window: embedder.embed([w]), 15)  # type: ignore[misc]
             search_ms = median_ms(lambda s=state, e=embedding: s.ratios(e.bands), 200)  # type: ignore[misc]

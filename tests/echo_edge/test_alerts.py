@@ -64,6 +64,14 @@ def test_after_a_clear_no_alert_opens_during_the_hold_off() -> None:
     assert kinds(values, config) == [(2, "open"), (7, "clear"), (17, "open")]
 
 
+def test_a_clock_that_is_set_back_does_not_mute_the_next_alert() -> None:
+    policy = AlertPolicy(AlertConfig(hold_off_s=30))
+    for i, value in enumerate([3, 3, 3, 1, 1, 1, 1, 1]):
+        policy.update(score(value, 1_000_000 + i))
+    told = [policy.update(score(3, i)) for i in range(5)]
+    assert [event.type for event in told if event] == ["open"]
+
+
 def test_a_provisional_baseline_warns_and_a_firm_one_alarms() -> None:
     assert play([3, 3, 3], provisional=True)[0][1].severity == "warning"
     assert play([3, 3, 3])[0][1].severity == "alarm"

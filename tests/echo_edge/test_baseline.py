@@ -81,6 +81,12 @@ def test_a_damaged_row_is_noticed_and_left_alone(tmp_path: Path, column: str) ->
         store.active(POINT)
 
 
+def test_a_database_that_is_none_is_named_and_not_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(BaselineError, match=r"state\.db: file is not a database"):
+        BaselineStore(tmp_path / "state.db")
+
+
 def test_too_little_material_is_refused() -> None:
     pipeline = world()
     enrollment = Enrollment(POINT, "run", 30, "simulator:1")

@@ -20,7 +20,7 @@ POINT = PointConfig.model_validate({"device": "dev", "window": {"length_s": 0.1,
 
 
 class Scripted(Source):
-    """Delivers 0.1 s blocks of a ramp; each entry of the script is a block (True) or an exception."""
+    """Delivers blocks of a ramp, shorter than a window; each entry of the script is a block (True) or an exception."""
 
     def __init__(self, script: list[object]) -> None:
         super().__init__("dev")
@@ -39,8 +39,8 @@ class Scripted(Source):
         if isinstance(self._script[0], Exception):
             raise self._next_error()
         self._script.pop(0)
-        ramp = np.arange(self._frames, self._frames + 800, dtype=np.float32)[:, None]
-        self._frames += 800
+        ramp = np.arange(self._frames, self._frames + 500, dtype=np.float32)[:, None]
+        self._frames += 500
         return Block(ramp, time.time_ns())
 
     def _next_error(self) -> Exception:
@@ -97,14 +97,19 @@ def test_a_device_becomes_windows() -> None:
 
 
 def test_a_device_that_fails_is_opened_again_and_no_window_spans_the_gap() -> None:
-    scripts: list[list[object]] = [[True, True, SensorFault("dev", "unplugged")], [True, True]]
+    scripts: list[list[object]] = [[True, True, True, SensorFault("dev", "unplugged")], [True, True, True, True]]
     with capturing(lambda: Scripted(scripts.pop(0))) as (_, inbox):
         inbox.until(lambda box: len(box.windows) >= 3 and box.statuses[-1].state == "ok")
-    assert all(float(np.diff(w.samples[0]).max()) == 1 for w in inbox.windows)
+    assert [int(w.samples[0, 0]) for w in inbox.windows] == [0, 0, 800]  # 700 left over before the gap are let go
+    assert all((np.diff(w.samples[0]) == 1).all() for w in inbox.windows)
 
 
 def test_a_device_that_is_not_there_is_reported_and_tried_again() -> None:
-    script: list[object] = [SensorUnavailable("dev", "no such port"), SensorUnavailable("dev", "no such port"), True]
+    script: list[object] = [
+        SensorUnavailable("dev", "no such port"),
+        SensorUnavailable("dev", "no such port"),
+        *[True] * 3,
+    ]
     with capturing(lambda: Scripted(script)) as (_, inbox):
         inbox.until(lambda box: any(s.state == "lost" for s in box.statuses))
         assert "no such port" in str(inbox.statuses[-1].reason)
@@ -116,7 +121,7 @@ def test_a_channel_that_the_device_lacks_costs_only_the_point_that_asks_for_it()
     wrong = PointConfig.model_validate({"device": "dev", "channels": [3]})
     with capturing(lambda: Scripted([True] * 5), {"m/p": POINT, "m/q": wrong}) as (_, inbox):
         inbox.until(lambda box: bool(box.windows))
-    assert inbox.statuses[-1].refused == {"m/q": "asks for channel 3, dev has only channel 0"}
+    assert inbox.statuses[-1].refused == {"m/q": "dev: there is no channel 3, the device has only channel 0"}
     assert {w.point for w in inbox.windows} == {"m/p"}
 
 

@@ -65,6 +65,15 @@ def test_a_file_that_is_learned_and_tested_is_refused(tmp_path: Path) -> None:
         evaluate(make_embedder(), [normal], labels, 0.5)
 
 
+def test_a_scale_on_some_files_only_is_refused_because_it_would_look_like_a_fault(tmp_path: Path) -> None:
+    normal, labels = recordings(tmp_path)
+    rows = labels.read_text().splitlines()
+    scaled = [rows[0] + ",scale", *(row + ("," if ",normal," in row else ",2.5") for row in rows[1:])]
+    labels.write_text("\n".join(scaled) + "\n")
+    with pytest.raises(RecordingError, match="a difference in scale alone would look like a fault"):
+        evaluate(make_embedder(), [normal], labels, 0.5)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -23,7 +23,7 @@ def cloud(n: int, seed: int, centre: float = 0.0) -> NDArray[np.float32]:
 
 def state(n: int = 200, seed: int = 1, centre: float = 0.0, name: str = "run") -> NormalState:
     starts = np.arange(n, dtype=np.int64) * SECOND_NS
-    return NormalState(name, cloud(n, seed, centre), starts, starts + SECOND_NS)
+    return NormalState.learn(name, cloud(n, seed, centre), starts, starts + SECOND_NS)
 
 
 def normal(*states: NormalState, target: float = 1.0) -> Normal:
@@ -62,7 +62,7 @@ def test_a_window_is_judged_by_the_state_it_is_most_like() -> None:
 def test_the_strangest_channel_decides() -> None:
     starts = np.arange(60, dtype=np.int64) * SECOND_NS
     three = np.concatenate([cloud(60, seed) for seed in (1, 2, 3)], axis=1)
-    judge = normal(NormalState("run", three, starts, starts + SECOND_NS))
+    judge = normal(NormalState.learn("run", three, starts, starts + SECOND_NS))
     odd = np.concatenate([cloud(1, seed) for seed in (4, 5, 6)], axis=1)[0]
     odd[2] += 5
     assert judge.score(embedding(odd)).channel == 2
@@ -83,8 +83,33 @@ def test_fewer_windows_give_a_more_careful_threshold() -> None:
 
 def test_what_is_demonstrated_tightens_with_clean_hours() -> None:
     judge = normal(state(100))
-    assert judge.false_alarm_rate().demonstrated_upper_95 == pytest.approx(3 * MONTH_S / 100)
-    assert judge.false_alarm_rate(clean_s=900).demonstrated_upper_95 == pytest.approx(3 * MONTH_S / 1000)
+    assert judge.false_alarm_rate().demonstrated_upper_95 == pytest.approx(3 * MONTH_S / 100, rel=2e-3)
+    assert judge.false_alarm_rate(monitored_s=900).demonstrated_upper_95 == pytest.approx(3 * MONTH_S / 1000, rel=2e-3)
+
+
+def test_every_alert_loosens_what_is_demonstrated_as_poisson_says() -> None:
+    judge = normal(state(100))
+    bounds = [judge.false_alarm_rate(alerts=n).demonstrated_upper_95 * 100 / MONTH_S for n in (0, 1, 2, 10)]
+    assert bounds == pytest.approx([2.996, 4.744, 6.296, 16.96], abs=0.01)  # tabulated 95 % upper limits
+
+
+def test_a_calm_state_of_many_windows_does_not_hide_a_lively_one() -> None:
+    def lively(n: int, seed: int) -> NDArray[np.float32]:
+        spread = np.random.default_rng(seed).uniform(0.3, 3.0, (n, 1, 1, 1))
+        return (40 + spread * cloud(n, seed)).astype(np.float32)
+
+    starts = np.arange(24, dtype=np.int64) * SECOND_NS
+    small = NormalState.learn("start", lively(24, 7), starts, starts + SECOND_NS)
+    judge = normal(state(2000), small)
+    scores = [judge.score(embedding(v)) for v in lively(300, 8)]
+    assert {s.state for s in scores} == {"start"}
+    assert sum(s.value > s.threshold for s in scores) <= 3
+
+
+def test_a_stay_too_short_for_its_windows_is_refused() -> None:
+    starts = np.arange(12, dtype=np.int64) * SECOND_NS // 2
+    with pytest.raises(EnrollError, match="too short a time for windows of this length"):
+        NormalState.learn("run", cloud(12, 1), starts, starts + 5 * SECOND_NS)
 
 
 def test_the_tail_gives_back_the_chance_it_was_asked_for() -> None:
@@ -107,7 +132,7 @@ def test_windows_that_overlap_never_test_each_other() -> None:
     n = 60
     vectors = np.repeat(cloud(n // 2, seed=1), 2, axis=0)  # every window has a twin that overlaps it
     starts = np.arange(n, dtype=np.int64) * SECOND_NS // 2
-    held_out = NormalState("run", vectors, starts, starts + SECOND_NS).held_out
+    held_out = NormalState.learn("run", vectors, starts, starts + SECOND_NS).calibration.held_out
     assert held_out.min() > 0.5
 
 
@@ -132,4 +157,4 @@ def test_windows_that_do_not_differ_teach_nothing() -> None:
     starts = np.arange(30, dtype=np.int64) * SECOND_NS
     same = np.repeat(cloud(1, seed=1), 30, axis=0)
     with pytest.raises(EnrollError, match="do not differ"):
-        NormalState("run", same, starts, starts + SECOND_NS)
+        NormalState.learn("run", same, starts, starts + SECOND_NS)

@@ -52,7 +52,8 @@ def test_a_point_that_was_never_enrolled_has_no_score_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "flaw"), [(np.nan, "not_finite"), (np.inf, "not_finite"), (0.0, "stuck"), (1.5, "stuck")]
+    ("value", "flaw"),
+    [(np.nan, "not_finite"), (np.inf, "not_finite"), (1e18, "out_of_range"), (0.0, "stuck"), (1.5, "stuck")],
 )
 def test_a_window_of_dead_or_impossible_samples_is_not_judged(value: float, flaw: str) -> None:
     world = pipeline()
@@ -111,6 +112,48 @@ def test_live_windows_teach_until_there_are_enough_and_bad_ones_are_left_out() -
     assert done[0].progress.useful == 20
     assert done[0].progress.excluded == {"not_finite": 1}
     assert point.enrollment is None
+
+
+def test_an_enrollment_that_fails_within_a_batch_leaves_the_other_machine_its_own_score() -> None:
+    points = {"de": {"device": "acc", "window": {"length_s": 0.5, "hop_s": 0.5}}}
+    config = make_config(machines={"pump": {"points": points}, "fan": {"points": points}})
+    world = Pipeline(config, make_embedder())
+    fan = Enrollment("fan/de", "run", 0, "simulator:2")
+    world.learn(fan, machine_windows(60, point="fan/de", seed=2))
+    world.points["fan/de"].adopt(fan.finish(None))
+    dead = [broken(w, 0.0) for w in machine_windows(12)]
+    world.points[POINT].enrollment = Enrollment(POINT, "run", 60)
+    (well,) = machine_windows(1, point="fan/de", seed=2, skip_s=60)
+    alone = world.step([well])[0].score
+    batch = world.step([*dead, machine_windows(1)[0], well])
+    assert world.points[POINT].enrollment is None
+    assert batch[-1].score is not None
+    assert alone is not None
+    assert batch[-1].score.value == pytest.approx(alone.value, rel=1e-5)
+
+
+def test_the_window_that_completes_an_enrollment_is_not_judged_by_itself() -> None:
+    world = pipeline()
+    point = world.points[POINT]
+    point.on_enrolled = lambda done: point.adopt(done.finish(None))
+    point.enrollment = Enrollment(POINT, "run", 20)
+    verdicts = world.step(machine_windows(21))
+    assert [v.level for v in verdicts] == ["not_monitored"] * 20 + ["normal"]
+    assert verdicts[-1].score is not None
+    assert verdicts[-1].score.value > 0
+
+
+def test_a_long_enrollment_keeps_a_bounded_number_of_windows_and_all_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("echo_edge.enroll.MAX_KEPT", 32)
+    world = pipeline()
+    enrollment = Enrollment(POINT, "run", 0)
+    world.learn(enrollment, machine_windows(100))
+    (state,) = enrollment.finish(None).states
+    assert 16 <= len(state.vectors) <= 32
+    assert state.calibration.learned_s == pytest.approx(50)
+    assert enrollment.progress.useful == 100
 
 
 def test_an_enrollment_from_a_dead_sensor_is_refused() -> None:

@@ -82,6 +82,8 @@ def test_garbage_on_a_serial_port_is_a_lost_sensor_and_nothing_else(tmp_path: Pa
         daemon = Daemon(tmp_path / "daemon", config(broker.port, ports))
         with daemon:
             wait_for(lambda: heard.last("/p/bad/quality").get("state") == "ok", "both sensors", 30)
+            wait_for(lambda: heard.last("/p/good/quality").get("state") == "ok", "both sensors", 30)
+            quiet_from = len(heard.on("/p/good/quality")) - 1
             bad.lose(400)
             wait_for(lambda: heard.last("/p/bad/quality")["reasons"] == ["gap"], "the jump in sequence to be told")
             assert heard.last("/p/bad/quality")["gaps"] == {"count_1h": 1, "lost_samples_1h": 400}
@@ -94,8 +96,8 @@ def test_garbage_on_a_serial_port_is_a_lost_sensor_and_nothing_else(tmp_path: Pa
             wait_for(lambda: heard.last("/p/bad/quality")["state"] == "lost", "the garbage to be told", 10)
             bad.silent.clear()
             wait_for(lambda: heard.last("/p/bad/quality")["state"] != "lost", "the sensor to come back", 20)
-            assert {m.payload["state"] for m in heard.on("/p/good/quality")[1:]} <= {"ok", "lost"}
-            assert heard.last("/p/good/quality")["state"] == "ok"
+            # a busy machine may cost the good one a frame, which is then told as a gap; it is never lost
+            assert not [m.payload for m in heard.on("/p/good/quality")[quiet_from:] if m.payload["state"] == "lost"]
 
 
 @pytest.mark.timeout(120)
@@ -208,6 +210,18 @@ def test_a_technician_who_closes_the_terminal_cancels_the_enrollment(tmp_path: P
             assert "is being enrolled already" in again.stderr
             terminal.kill()
         wait_for(lambda: "enrollment cancelled" in daemon.log, "the end of the enrollment")
+
+
+def test_an_enrollment_of_a_sensor_that_ends_is_told_so_and_not_left_waiting(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) * 0.1
+    soundfile.write(tmp_path / "short.wav", noise, 16_000)
+    device = f"{{kind: wavfile, loop: false, files: [{{path: {tmp_path / 'short.wav'}, play_s: 12}}]}}"
+    daemon = Daemon(tmp_path / "daemon", config(1883, {"short": device}))
+    with daemon:
+        wait_for(lambda: "short: ok" in daemon.log, "the daemon to start", 30)
+        done = command("enroll", daemon.config, "m/short", "--minutes", "5", env=daemon.env)
+    assert done.returncode == 3, done.stderr
+    assert "m/short" in done.stderr
 
 
 def test_a_broken_configuration_ends_with_78_and_says_where(tmp_path: Path) -> None:
