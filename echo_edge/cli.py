@@ -191,16 +191,18 @@ def enroll(
         print(json.dumps({"ok": True, "result": result}))
         return
     rate = result["false_alarms_per_month"]
-    out.print(
+    lines = [
         f"[bold]{result['baseline']}[/bold]: {point} knows {', '.join(result['states'])} "
-        f"({result['useful']} windows, {result['learned_s']:.0f} s, model {result['model']})."
-    )
-    out.print(
+        f"({result['useful']} windows, {result['learned_s']:.0f} s, model {result['model']}).",
         f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
-        f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %)."
-    )
+        f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %).",
+    ]
+    if result["left_out"]:
+        lines.append(f"[yellow]Left out[/yellow] of it, enroll again: {result['left_out']}.")
     if result["provisional"]:
-        out.print("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
+        lines.append("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
+    for line in lines:
+        out.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()

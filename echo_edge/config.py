@@ -120,12 +120,15 @@ class MqttConfig(Model):
         return None if value is None else _existing(value, info)
 
     @model_validator(mode="after")
-    def _plaintext_stays_at_home(self) -> MqttConfig:
+    def _secrets_are_whole_and_stay_at_home(self) -> MqttConfig:
         if self.tls is None and not self.allow_plaintext and not is_loopback(self.host):
             raise ValueError(
                 f"'{self.host}' is another host and there is no 'tls' section; add one, "
                 "or say 'allow_plaintext: true' for a network that you trust"
             )
+        has_password = self.password_file is not None or self.password_credential is not None
+        if has_password != (self.username is not None):
+            raise ValueError("'username' and a password ('password_file' or 'password_credential') go together")
         if self.password_file is not None and self.password_credential is not None:
             raise ValueError("give 'password_file' or 'password_credential', not both")
         return self

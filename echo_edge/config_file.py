@@ -84,8 +84,11 @@ def _problem(path: Path, root: yaml.Node, details: Any) -> str:
     loc = list(details["loc"])
     if loc[:1] == ["devices"] and len(loc) > 2 and loc[2] in _DEVICES:
         del loc[2]  # the tag of a discriminated union stands in the location, but not in the file
-    key, line = _locate(root, loc)
     message = details["msg"].removeprefix("Value error, ")
+    if not loc and message.startswith("machines."):  # a check across sections names its key itself
+        named, _, message = message.partition(": ")
+        loc = list(named.split("."))
+    key, line = _locate(root, loc)
     if details["type"] == "extra_forbidden":
         message = f"unknown key{suggest(str(loc[-1]), _known_keys(details['loc']))}"
     elif details["type"] == "missing":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from echo_edge.records import Embedding, Window
 
 MAX_KEPT = 4096  # windows per state: beyond, every second one is let go, so that memory and search stay bounded
 MAX_SAMPLE = 1e15  # the spectrum of anything larger would overflow
+log = logging.getLogger(__name__)
+
 BATCH = 8  # recorded windows per turn of the pipeline: live streams get theirs in between
 MAX_EXCLUDED = 0.5  # more unusable windows than this, and the sensor is the problem, not the machine
 
@@ -51,6 +54,9 @@ class Enrollment:
         self.point = point
         self.state = state
         self.identity = identity
+        self.left_out: str | None = None
+        """States of the active baseline that the new one cannot hold, and why; known once it is finished."""
+
         self._needed = needed
         self._embeddings: list[Embedding] = []
         self._useful = 0
@@ -114,8 +120,13 @@ class Enrollment:
             self._learned_s,
         )
         excluded = dict(self._excluded)
-        if active is not None and active.origin.difference(self._origin) is None:
-            return active.with_state(state, self.identity, excluded)
+        if active is not None:
+            difference = active.origin.difference(self._origin)
+            if difference is None:
+                return active.with_state(state, self.identity, excluded)
+            names = ", ".join(s.name for s in active.states)
+            self.left_out = f"{names}: made with {difference}"
+            log.warning("%s: left out of the new baseline: %s", self.point, self.left_out)
         return Baseline(self.point, self._origin, self.identity, (state,), excluded)
 
 

@@ -54,7 +54,7 @@ def read_labels(path: Path) -> list[LabelledFile]:
                 )
             rows = [_labelled(path, reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path}: cannot be read: {error}") from error
+        raise RecordingError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     counts = Counter(row.label for row in rows)
     if min(counts["normal"], counts["anomaly"]) == 0:
         raise RecordingError(

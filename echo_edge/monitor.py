@@ -184,6 +184,7 @@ def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
         "baseline": baseline.id,
         "parent": baseline.parent,
         "states": [state.name for state in baseline.states],
+        "left_out": enrollment.left_out,
         "model": baseline.origin.model_name,
         "rate_hz": baseline.origin.rate_hz,
         "learned_s": round(learned_s, 3),

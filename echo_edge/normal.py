@@ -22,6 +22,7 @@ MIN_WINDOWS = 12  # below, not even the usual distance between normals is known
 MIN_BLOCKS, MAX_BLOCKS = 4, 60
 BLOCK_S = 60  # windows closer than this are too alike to test each other; short enrollments use shorter blocks
 SCALE_FLOOR = 0.1  # of the median band's: a band that hardly ever changes must not turn a whisper into infinity
+ROUNDING = 1e-7  # of the largest component: distances below are what float32 leaves of equal windows
 MAX_TESTED = 1024  # windows that leave-block-out scores: the work grows with their number times all
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
 
@@ -141,7 +142,7 @@ def calibrate(
     distances = _leave_block_out(name, _halved(vectors - vectors.mean(axis=0)), start_ns, end_ns)
     scale = np.median(distances, axis=0)
     floor = SCALE_FLOOR * np.median(scale, axis=1, keepdims=True)
-    if not np.all(floor > 0):
+    if not np.all(floor > ROUNDING * np.abs(vectors).max()):
         raise EnrollError(f"the windows of '{name}' do not differ: a silent sensor, or one recording repeated")
     scale = np.maximum(scale, floor)
     ends = np.maximum.accumulate(end_ns)

@@ -11,12 +11,12 @@ from echo_edge.config import Config
 from echo_edge.daemon import make_embedder
 from echo_edge.errors import BaselineError
 from echo_edge.pipeline import Pipeline, Verdict
-from echo_edge.recordings import recorded_windows
+from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.store import database, state_folder
 
 
 def replay(config: Config, point: str, files: Sequence[Path], scale: float | None = None) -> Iterator[dict[str, Any]]:
-    """Judge recordings with the point's active baseline; yield one dict per window and one per event.
+    """Judge recordings (files or folders) with the point's active baseline; yield a dict per window and per event.
 
     Raises:
         BaselineError: the point was never enrolled, or its baseline is damaged.
@@ -29,7 +29,8 @@ def replay(config: Config, point: str, files: Sequence[Path], scale: float | Non
     pipeline = Pipeline(config, make_embedder(config))
     pipeline.points[point].adopt(baseline)
     window = settings.window
-    windows = recorded_windows(point, settings.channel_numbers, window.length_s, window.hop_s, files, scale)
+    recordings = [file for path in files for file in recordings_in(path)]
+    windows = recorded_windows(point, settings.channel_numbers, window.length_s, window.hop_s, recordings, scale)
     for one in windows:
         for verdict in pipeline.step([one]):
             yield from _lines(verdict, baseline.origin.model_name)

@@ -72,12 +72,19 @@ def test_every_problem_is_told_in_one_go(tmp_path: Path) -> None:
 
 def test_a_point_needs_a_device_that_exists(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, GOOD.replace("nde: {device: acc", "nde: {device: ac"))
-    assert "there is no device 'ac' under 'devices'; did you mean 'acc'?" in problem
+    assert problem == (
+        "line1.yaml:9: machines.pump.points.nde.device: there is no device 'ac' under 'devices'; did you mean 'acc'?"
+    )
 
 
 def test_a_point_needs_a_channel_that_its_device_opens(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, GOOD.replace("channels: 3", "channels: 2"))
-    assert "machines.pump.points.de.channels: 'acc' is opened with 2 channel(s)" in problem
+    assert problem.startswith("line1.yaml:8: machines.pump.points.de.channels: 'acc' is opened with 2 channel(s)")
+
+
+def test_a_password_without_a_user_is_an_error(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, GOOD + "mqtt: {username: gw}\n")
+    assert problem.startswith("line1.yaml:10: mqtt: 'username' and a password")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "gateway: [", "a: b: c", "gateway: {id: \x00}"])
@@ -104,14 +111,14 @@ def test_a_password_file_that_others_can_read_is_refused(tmp_path: Path) -> None
     path.write_text("secret\n")
     path.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        read_password(MqttConfig.model_validate({"password_file": path}), None)
+        read_password(MqttConfig.model_validate({"username": "gw", "password_file": path}), None)
     path.chmod(0o600)
-    assert read_password(MqttConfig.model_validate({"password_file": path}), None) == "secret"
+    assert read_password(MqttConfig.model_validate({"username": "gw", "password_file": path}), None) == "secret"
 
 
 def test_a_password_comes_from_a_systemd_credential(tmp_path: Path) -> None:
     (tmp_path / "mqtt-password").write_text("secret\n")
-    settings = MqttConfig(password_credential="mqtt-password")
+    settings = MqttConfig(username="gw", password_credential="mqtt-password")
     assert read_password(settings, str(tmp_path)) == "secret"
     with pytest.raises(ConfigError, match="LoadCredential"):
         read_password(settings, None)

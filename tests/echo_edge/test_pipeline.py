@@ -99,6 +99,15 @@ def test_a_second_state_is_learned_beside_the_first() -> None:
     assert (full.level, full.score and full.score.state) == ("normal", "full")
 
 
+def test_states_that_the_new_baseline_cannot_hold_are_named() -> None:
+    world = pipeline()
+    old = enrolled(world)
+    enrollment = Enrollment(POINT, "other", 0)
+    world.learn(enrollment, machine_windows(30, unit="Pa"))
+    assert [s.name for s in enrollment.finish(old).states] == ["other"]
+    assert enrollment.left_out == "run: made with samples in g, the point's are now in Pa"
+
+
 def test_live_windows_teach_until_there_are_enough_and_bad_ones_are_left_out() -> None:
     world = pipeline()
     done: list[Enrollment] = []
