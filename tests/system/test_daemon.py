@@ -116,6 +116,7 @@ def test_a_broker_may_come_late_and_die_and_the_daemon_goes_on(tmp_path: Path) -
             with MosquittoSub(broker.port) as heard:
                 state = heard.wait_level("m/good", "normal", daemon)
                 assert state["operating_state"] == {"name": "run", "source": "auto"}
+                wait_for(lambda: bool(heard.on("/alert/active")), "everything retained to be there again")
                 assert heard.on("/status")[0].payload["state"] == "online"
                 assert heard.on("/info")[0].payload["model"]["name"] == "echo-tiny-untrained"
                 assert heard.last("/alert/active")["alert"] is None
