@@ -53,7 +53,7 @@ def main() -> None:
 def measure(daemon: Daemon, heard: MosquittoSub, minutes: float) -> None:
     with daemon:  # a first run, to enroll: a verdict needs something to judge by
         for point in ("mic", "de"):
-            wait_for(lambda p=point: heard.last(f"/p/{p}/quality").get("state") == "ok", point, 30)  # type: ignore[misc]
+            wait_for(lambda p=point: heard.hears(p), f"the sensor of {point}", 30)  # type: ignore[misc]
             daemon.enroll(f"pump/{point}", "--minutes", "1.01", timeout_s=120)
     heard.messages.clear()
     begun_s = time.monotonic()

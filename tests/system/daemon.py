@@ -139,6 +139,15 @@ class MosquittoSub:
         heard = self.on(suffix)
         return heard[-1].payload if heard else {}
 
+    def hears(self, point: str) -> bool:
+        """The point's sensor delivers; on a busy machine it may have lost a frame already."""
+        return self.last(f"/p/{point}/quality").get("state") in {"ok", "degraded"}
+
+    def gaps(self, point: str) -> tuple[int, int]:
+        """Gaps and lost samples of the last hour, as told."""
+        told = self.last(f"/p/{point}/quality").get("gaps", {})
+        return told.get("count_1h", 0), told.get("lost_samples_1h", 0)
+
     def alerts(self, point: str, kind: str | None = None) -> list[Heard]:
         machine, _, name = point.partition("/")
         heard = self.on(f"/m/{machine}/p/{name}/alert")
