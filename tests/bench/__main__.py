@@ -10,6 +10,7 @@ def main() -> int:
     quick = "--quick" in sys.argv[1:]
     runs = [
         ["tests.bench.bench_encoder"],
+        ["tests.bench.bench_options"],
         ["tests.bench.bench_index"],
         ["tests.bench.bench_daemon", "--minutes", "1" if quick else "10"],
     ]
