@@ -39,7 +39,6 @@ class Monitor(threading.Thread):
         self.heartbeat_s = time.monotonic()
         """When the thread last came round (monotonic); stale means that inference hangs."""
 
-        self.windows_judged = 0
         self._pipeline = pipeline
         self._mailbox = mailbox
         self._store = store
@@ -67,7 +66,6 @@ class Monitor(threading.Thread):
         for order in mail.orders:
             order()
         for verdict in self._pipeline.step(mail.windows):
-            self.windows_judged += 1
             point = self._pipeline.points[verdict.window.point]
             self._reporter.verdict(verdict, point)
             if verdict.event is not None:
@@ -169,8 +167,7 @@ class Monitor(threading.Thread):
             reply({"ok": False, "code": 1, "error": str(error)})
             return
         point.adopt(baseline)
-        if point.open_alert is None:
-            log.info("%s: enrolled '%s' as %s", point.name, enrollment.state, baseline.id)
+        log.info("%s: enrolled '%s' as %s", point.name, enrollment.state, baseline.id)
         reply({"ok": True, "result": summary(point, enrollment)})
 
 
