@@ -1,0 +1,1 @@
+"""What the trainer learns from: manifests of recordings, their decoding, and invented machines."""
