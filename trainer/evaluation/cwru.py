@@ -10,7 +10,6 @@ Source: SIREN (github.com/yucongzh/SIREN), CWRU with k = 5, Euclidean, single ch
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from trainer.evaluation.features import embed, torch_encoder
+from trainer.evaluation.recordings import DataError, read_manifest, read_recording
 from trainer.model.echo import Echo
 
 NEIGHBOURS = 5
 RATE_HZ = 12_000
 SUBSETS = ("12k_DE", "12k_FE")
 FILES = 105
-
-
-class DataError(Exception):
-    """Recordings to evaluate on are missing or not what they should be; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +67,9 @@ def load_cwru(folder: Path) -> list[CwruRecording]:
     if len(rows) != FILES:
         raise DataError(f"{folder / 'manifest.csv'}: lists {len(rows)} of SIREN's {FILES} CWRU recordings")
     return [
-        CwruRecording(row["file"], read_scaled(folder, row)[0], _label(row), float(row["size_in"]), int(row["load_hp"]))
+        CwruRecording(row["file"], read_recording(folder, row), _label(row), float(row["size_in"]), int(row["load_hp"]))
         for row in rows
     ]
-
-
-def read_manifest(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of ``manifest.csv``.
-
-    Raises:
-        DataError: there is none.
-    """
-    path = folder / "manifest.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as lines:
-            return list(csv.DictReader(lines))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; expected a folder of recordings with it") from error
-
-
-def read_scaled(folder: Path, row: dict[str, str]) -> tuple[NDArray[np.float32], int]:
-    """Return the samples of one row's file in g, shape (S,), and their rate.
-
-    Raises:
-        DataError: the file cannot be read or has another rate than the manifest says.
-    """
-    path = folder / row["file"]
-    try:
-        stored, rate_hz = soundfile.read(path, dtype="int16")
-    except (OSError, soundfile.SoundFileError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    if rate_hz != int(row["sampling_rate_hz"]):
-        raise DataError(f"{path}: is {rate_hz} Hz, its manifest says {row['sampling_rate_hz']}")
-    return (stored * float(row["scale_g_per_lsb"])).astype(np.float32), rate_hz
 
 
 def embed_cwru(model: Echo, recordings: Sequence[CwruRecording]) -> NDArray[np.float32]:
