@@ -122,13 +122,22 @@ class EchoLayer(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.norm_first = config.norm_first
 
-    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
-        """Return (N, queries, D) for x (N, L, D); ``queries=1`` computes the CLS row only, with the same result."""
+    def forward(self, x: Tensor, queries: int | None = None, feed: list[Tensor] | None = None) -> Tensor:
+        """Return (N, queries, D) for x (N, L, D); ``queries=1`` computes the CLS row only, with the same result.
+
+        ``feed``, when given, also receives the feed-forward's output.
+        """
+        x_q: Tensor
         if self.norm_first:
-            x_q: Tensor = x[:, :queries] + self.drop(self.self_attn(self.norm1(x), queries))
-            return x_q + self._mlp(self.norm2(x_q))
-        x_q = self.norm1(x[:, :queries] + self.drop(self.self_attn(x, queries)))
-        y: Tensor = self.norm2(x_q + self._mlp(x_q))
+            x_q = x[:, :queries] + self.drop(self.self_attn(self.norm1(x), queries))
+            said = self._mlp(self.norm2(x_q))
+            y: Tensor = x_q + said
+        else:
+            x_q = self.norm1(x[:, :queries] + self.drop(self.self_attn(x, queries)))
+            said = self._mlp(x_q)
+            y = self.norm2(x_q + said)
+        if feed is not None:
+            feed.append(said)
         return y
 
     def _mlp(self, x: Tensor) -> Tensor:
@@ -206,6 +215,22 @@ class Echo(nn.Module):
             x = layer(x, 1 if cls_only and index == self.config.depth - 1 else None)
         tokens: Tensor = self.norm(x)
         return tokens
+
+    def taps(self, patches: Tensor, position: Tensor, tap: str) -> list[Tensor]:
+        """Return what every layer says of patch vectors (N, P, D), CLS left out: the targets of pretraining.
+
+        Args:
+            patches: as ``patch_tokens`` returns them.
+            position: shape (N,).
+            tap: ``ffn``, the feed-forward's output before the second residual sum (EAT), or ``block``, the layer's.
+        """
+        x = torch.cat((self.cls_token + self._frequency(position), patches), dim=1)
+        said: list[Tensor] = []
+        for layer in self.encoder.layers:
+            feed: list[Tensor] = []
+            x = layer(x, feed=feed)
+            said.append((feed[0] if tap == "ffn" else x)[:, 1:])
+        return said
 
     def tokens(self, bands: Tensor, position: Tensor) -> Tensor:
         """Return all tokens of bands (N, 32, T), shape (N, 1 + P, D), CLS first."""

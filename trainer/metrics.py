@@ -1,0 +1,99 @@
+"""What a run says of itself: JSON lines, TensorBoard, a progress bar, and its arithmetic.
+
+Shape suffixes: M = masked sequences, L = tokens, D = width.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from trainer.model.echo import EchoConfig
+
+
+class Log:
+    """Metrics of one run, written by its first process."""
+
+    def __init__(self, folder: Path, step: int, total: int) -> None:
+        self._lines = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        self._progress = Progress(*columns)
+        self._task = self._progress.add_task("pretraining", total=total, completed=step)
+
+    def __enter__(self) -> Log:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+        self._lines.close()
+        self._board.close()
+
+    def advance(self, step: int) -> None:
+        self._progress.update(self._task, completed=step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one line of metrics."""
+        self._lines.write(json.dumps({"step": step, **{key: round(value, 6) for key, value in values.items()}}) + "\n")
+        self._lines.flush()
+        for key, value in values.items():
+            self._board.add_scalar(key, value, step)
+        loss = values.get("loss")
+        if loss is not None:
+            self._progress.update(self._task, description=f"loss {loss:.4f}")
+
+
+def cut_after(path: Path, step: int) -> None:
+    """Drop lines of later steps: a resumed run writes them again."""
+    if path.exists():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def encoder_flops(config: EchoConfig, sequences: int, tokens: int) -> float:
+    """Return the floating-point operations of the matrix products of one forward pass over (M, L, D)."""
+    dim, hidden = config.embed_dim, config.embed_dim * config.mlp_ratio
+    per_token = 2 * (4 * dim * dim + 2 * dim * hidden) + 4 * tokens * dim
+    return config.depth * sequences * tokens * per_token
+
+
+class Stopwatch:
+    """Where the time goes: in the step, or in waiting for data."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.waited_s = 0.0
+
+    def waiting(self, since: float) -> None:
+        self.waited_s += time.perf_counter() - since
+
+    def lap(self) -> tuple[float, float]:
+        """Return seconds since the last lap and the part of them spent waiting; begin a new lap."""
+        now = time.perf_counter()
+        total_s, waited_s = now - self._start, self.waited_s
+        self._start, self.waited_s = now, 0.0
+        return total_s, waited_s
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
+    """Measure what a plain matrix product reaches here, in operations per second: what utilisation is a share of."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best_s = float("inf")
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        c = a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best_s = min(best_s, time.perf_counter() - start)
+    del c
+    return 2 * size**3 / best_s

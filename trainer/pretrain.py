@@ -1,0 +1,86 @@
+"""Pretrain an ECHO encoder.
+
+    python -m trainer.pretrain configs/train/smoke.yaml runs/smoke                           one process
+    torchrun --nproc-per-node 2 -m trainer.pretrain configs/train/smoke.yaml runs/smoke      two on the CPU, or 2 GPUs
+    torchrun --nproc-per-node 4 -m trainer.pretrain configs/train/echo-base.yaml runs/base   the paper's four GPUs
+
+The same command continues a run that was interrupted: from its last checkpoint, with the losses it would have had.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from trainer.checkpoint import CheckpointError, save_safetensors
+from trainer.config import ConfigError, OptimiserConfig, PretrainConfig, read_config
+from trainer.data.dataset import Batches
+from trainer.data.decode import DecodeError
+from trainer.data.manifest import ManifestError, read_manifest
+from trainer.distributed import World, world
+from trainer.evaluation import evaluate_while_training
+from trainer.loop import TrainingStopped, train
+from trainer.metrics import cut_after
+from trainer.model.echo import Echo
+from trainer.objective import Objective
+from trainer.snapshot import identity, load_snapshot
+
+
+def optimiser_of(objective: Objective, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """Return AdamW; biases, norms and CLS do not decay unless ``decay_all``."""
+    named = [(name, value) for name, value in objective.named_parameters() if value.requires_grad]
+    free = [value for name, value in named if not config.decay_all and (value.ndim == 1 or name.endswith("cls_token"))]
+    spared = {id(value) for value in free}
+    groups = [
+        {"params": [value for _, value in named if id(value) not in spared], "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=1e-8)
+
+
+def pretrain(config: PretrainConfig, out: Path, here: World) -> None:
+    """Run or continue one pretraining; leaves ``encoder.safetensors`` in ``out`` when it is done."""
+    out.mkdir(parents=True, exist_ok=True)
+    manifests = [read_manifest(path) for path in config.data.manifests]
+    torch.manual_seed(config.run.seed)
+    objective = Objective(Echo(config.model.echo()), config.objective).to(here.device)
+    optimiser = optimiser_of(objective, config.optimiser)
+    snapshot = load_snapshot(out, identity(config, manifests, here.size), objective, optimiser)
+    if here.leads:
+        cut_after(out / "metrics.jsonl", snapshot.step)
+    licences = config.data.licences or None
+    used = [manifest.only(split="train", licences=licences) for manifest in manifests]
+    data = Batches(config.data, used, seed=config.run.seed, rank=here.rank, world=here.size)
+    train(config, objective, data, snapshot, out, here, lambda model: _evaluate(model, config.run.evaluation_data))
+    if here.leads:
+        save_safetensors(objective.student, out / "encoder.safetensors")
+
+
+def _evaluate(model: Echo, folder: Path | None) -> dict[str, float]:
+    model.eval()
+    figures = evaluate_while_training(model, folder)
+    model.train()
+    return figures
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="a run's configuration, as in configs/train/")],
+    out: Annotated[
+        Path, typer.Argument(help="the run's folder: checkpoint, metrics, TensorBoard; continued if it exists")
+    ],
+    override: Annotated[list[str], typer.Option("--set", help="section.key=value, instead of the file's")] = [],  # noqa: B006
+) -> None:
+    """Pretrain an ECHO encoder, or continue a run that was interrupted."""
+    try:
+        with world() as here:
+            pretrain(read_config(config, tuple(override)), out, here)
+    except (ConfigError, ManifestError, CheckpointError, DecodeError, TrainingStopped) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    typer.run(main)
