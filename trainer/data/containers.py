@@ -11,12 +11,12 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 # What the two libraries raise for damage: OSError, EOFError and zlib.error from the compressed stream, RuntimeError
 # for an encrypted member, NotImplementedError for a method they do not know, KeyError for a member that is not there.
 DAMAGE = (
@@ -76,26 +76,40 @@ def open_member(path: Path, member: str) -> BinaryIO:
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
             return io.BytesIO(archive.read(member))
-    with tarfile.open(path) as archive:
-        file = archive.extractfile(member)
-        if file is None:
-            raise KeyError(f"{member} is no file")
-        return io.BytesIO(file.read())
+    with tarfile.open(path) as tar:
+        return _in_memory(tar, member)
 
 
-def members(path: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield every file of an archive with its name, in one pass; raises one of ``DAMAGE`` where it is damaged."""
+def members(path: Path) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
+    """Yield every file of an archive: its name, and how to open it before the next is asked for.
+
+    Raises one of ``DAMAGE`` where the archive is damaged; opening raises one where the member is.
+    """
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if not entry.is_dir():
-                    yield entry.filename, io.BytesIO(archive.read(entry))
+                    yield entry.filename, partial(_unzipped, archive, entry)
         return
-    with tarfile.open(path) as archive:
-        for item in archive:
-            file = archive.extractfile(item) if item.isfile() else None
-            if file is not None:
-                yield item.name, io.BytesIO(file.read())
+    with tarfile.open(path) as tar:
+        for item in tar:
+            if item.isfile():
+                yield item.name, partial(_in_memory, tar, item)
+
+
+def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
+    return io.BytesIO(archive.read(entry))
+
+
+def _in_memory(tar: tarfile.TarFile, item: tarfile.TarInfo | str) -> BinaryIO:
+    file = tar.extractfile(item)
+    if file is None:
+        raise KeyError(f"{item} is no file")
+    data = file.read()
+    size = tar.getmember(item).size if isinstance(item, str) else item.size
+    if len(data) < size:
+        raise EOFError(f"{len(data)} of {size} bytes are there")
+    return io.BytesIO(data)
 
 
 @lru_cache(maxsize=64)

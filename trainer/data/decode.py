@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -61,17 +59,6 @@ def read_crop(manifest_folder: Path, recording: Recording, start_frame: int, fra
     return crop
 
 
-@contextmanager
-def open_sound(file: BinaryIO) -> Iterator[Any]:
-    """Open a sound file of any supported format as a ``soundfile.SoundFile``, and close it.
-
-    Raises:
-        soundfile.LibsndfileError: not a sound file.
-    """
-    with file, soundfile.SoundFile(file) as sound:
-        yield sound
-
-
 def open_inner(path: Path, inner: tuple[str, ...]) -> BinaryIO:
     """Open a file, or what is at ``inner`` in the archive that it is; raises one of ``containers.DAMAGE``."""
     return open_member(path, inner[0]) if inner and not path.name.lower().endswith(".mat") else path.open("rb")
@@ -85,14 +72,14 @@ def _kind(file: str, inner: tuple[str, ...]) -> str:
 
 def _sound(name: str, path: Path, inner: tuple[str, ...], recording: Recording, start: int, frames: int) -> Array:
     try:
-        with open_sound(open_inner(path, inner)) as sound:
+        with open_inner(path, inner) as file, soundfile.SoundFile(file) as sound:
             if sound.samplerate != recording.rate_hz:
                 raise DecodeError(f"{name}: {sound.samplerate} Hz, its manifest says {recording.rate_hz}: rebuild it")
             sound.seek(start)
             return np.asarray(sound.read(frames, dtype="float32", always_2d=True))
     except DecodeError:
         raise
-    except (soundfile.LibsndfileError, *DAMAGE) as error:
+    except (soundfile.SoundFileError, *DAMAGE) as error:
         raise DecodeError(f"{name}: cannot be read: {_say(error)}") from error
 
 

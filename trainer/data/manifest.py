@@ -15,7 +15,7 @@ from typing import Any
 from trainer.files import publish
 
 SPLITS = ("train", "val")
-CONTAINER = re.compile(r"(?i)\.(?:tar|tar\.gz|tgz|zip|mat)#")
+CONTAINER = re.compile(r"(?i)\.(?:tar|tar\.(?:gz|bz2|xz)|tgz|zip|mat)#")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 END_TOLERANCE_FRAMES = 1.0  # seconds are rounded, frames are not
 
