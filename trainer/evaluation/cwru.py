@@ -10,6 +10,7 @@ Source: SIREN (github.com/yucongzh/SIREN), CWRU with k = 5, Euclidean, single ch
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ def accuracy(features: NDArray[Any], labels: Sequence[str], barred: NDArray[np.b
         labels: of each.
         barred: shape (R, R), true where the column may not vote on the row. A row whose label nobody may vote for is
             not counted.
+    Returns:
+        NaN when no row is counted.
     """
     names = np.array(labels)
     asked = ((names[:, None] == names[None, :]) & ~barred).any(axis=1)
@@ -108,7 +111,7 @@ def accuracy(features: NDArray[Any], labels: Sequence[str], barred: NDArray[np.b
         nearest = [j for j in np.argsort(distance[i], kind="stable")[:NEIGHBOURS] if not barred[i, j]]
         # most_common keeps the order of first sight: of equal counts, the one with the nearest neighbour wins
         right += Counter(labels[j] for j in nearest).most_common(1)[0][0] == labels[i]
-    return right / int(asked.sum())
+    return right / int(asked.sum()) if asked.any() else math.nan
 
 
 def _label(row: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 SCALES = ("scale_g_per_lsb", "scale_per_lsb")
 LSB_PER_UNIT = 32768.0
+EXPECTED = "the data folder holds cwru/, bldc_motor_mic/ and audio/, each with its manifest.csv"
 
 
 class DataError(Exception):
@@ -28,7 +29,7 @@ def read_manifest(folder: Path) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as lines:
             return list(csv.DictReader(lines))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; expected a folder of recordings with it") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror}; {EXPECTED}") from error
 
 
 def read_recording(folder: Path, row: dict[str, str]) -> NDArray[np.float32]:

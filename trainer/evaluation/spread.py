@@ -1,6 +1,6 @@
 """How many directions an encoder's vectors really use: what falls when training collapses.
 
-Shape suffixes: R = rows, D = width, N = bands.
+Shape suffixes: R = signals, N = bands, D = width.
 Source: O. Roy and M. Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
 """
 
@@ -15,28 +15,24 @@ from torch import Tensor
 from trainer.data.machines import machine_signal
 
 SEED = 7207
+ROUNDING = 1e-6  # of the largest component: what float32 leaves of equal vectors
 MACHINES, MACHINE_RATE_HZ, MACHINE_S = 48, 16_000, 4
 
 
 def effective_rank(vectors: Tensor | NDArray[Any]) -> float:
-    """Return exp of the entropy of the normalised singular values of vectors (R, D) less their mean.
+    """Return exp of the entropy of the normalised singular values of vectors (R, D) or (R, N, D).
 
-    From 1 to min(R - 1, D); vectors that are all the same have none: 0.
+    The mean over signals is removed; bands become rows, each less its own mean: that bands differ is no merit of an
+    encoder. From 1 to the width; vectors that are all the same have none: 0.
     """
-    x = vectors.detach().float().cpu().numpy() if isinstance(vectors, Tensor) else vectors
-    x = np.asarray(x, np.float64)
-    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
-    if values.sum() <= np.finfo(np.float32).eps * np.abs(x).sum():
+    given = vectors.detach().cpu().numpy() if isinstance(vectors, Tensor) else vectors
+    x = np.asarray(given, np.float64)
+    centred = (x - x.mean(axis=0)).reshape(-1, x.shape[-1])
+    values = np.linalg.svd(centred, compute_uv=False)
+    if np.abs(centred).max() <= ROUNDING * np.abs(x).max():
         return 0.0
     share = values[values > 0] / values.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
-
-
-def within_bands(vectors: NDArray[Any]) -> NDArray[np.float64]:
-    """Return (R * N, D) of vectors (R, N, D), each less its band's mean: that bands differ is no merit."""
-    centred = np.asarray(vectors, np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    flat: NDArray[np.float64] = centred.reshape(-1, vectors.shape[-1])
-    return flat
 
 
 def invented_machines() -> list[NDArray[np.float32]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.evaluation import cwru
 from trainer.evaluation.features import embed, mean_and_deviation, mean_log_spectrum, torch_encoder
-from trainer.evaluation.spread import MACHINE_RATE_HZ, effective_rank, invented_machines, within_bands
+from trainer.evaluation.spread import MACHINE_RATE_HZ, effective_rank, invented_machines
 from trainer.model.echo import Echo
 
 
@@ -22,7 +22,7 @@ def evaluate_while_training(model: Echo, data: Path | None) -> dict[str, float]:
         DataError: ``data`` is given and the recordings are not there.
     """
     encode = torch_encoder(model)
-    vectors = within_bands(embed(encode, invented_machines(), MACHINE_RATE_HZ))
+    vectors = embed(encode, invented_machines(), MACHINE_RATE_HZ)
     figures = {"effective_rank": effective_rank(vectors), "deviation": float(vectors.std(axis=0).mean())}
     if data is None:
         return figures
@@ -33,7 +33,7 @@ def evaluate_while_training(model: Echo, data: Path | None) -> dict[str, float]:
         **figures,
         "cwru_siren": score.siren,
         "cwru_strict": score.strict,
-        "cwru_effective_rank": effective_rank(within_bands(found)),
+        "cwru_effective_rank": effective_rank(found),
         **baselines,
     }
 
