@@ -28,7 +28,7 @@ from echo_edge.artifact import ArtifactError  # type: ignore[attr-defined]  # lo
 from trainer.checkpoint import CheckpointError
 from trainer.evaluation.contestants import contestant
 from trainer.evaluation.recordings import DataError
-from trainer.evaluation.table import as_json, compare, markdown, notes
+from trainer.evaluation.table import NOTES, as_json, compare, markdown
 from trainer.files import publish
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ArtifactError, CheckpointError, DataError, ValueError) as error:
         print(f"evaluation: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 1
-    text = markdown(found) + "\n" + notes()
+    text = markdown(found) + "\n" + NOTES
     print(text, end="")  # noqa: T201
     if arguments.markdown:
         publish(arguments.markdown, text.encode())
