@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trainer.masking import Mask
 from trainer.model.echo import PRESETS, EchoConfig
 
+SHORTEST_S, LONGEST_S = 0.35, 20.0
+
 
 class ConfigError(ValueError):
     """A person must edit the configuration; the message names the file, the key and the value."""
@@ -19,7 +22,7 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """A part of the configuration: immutable, and a key nobody reads is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class AugmentConfig(Section):
@@ -73,6 +76,15 @@ class DataConfig(Section):
     """Processes that draw batches ahead of the step; 0 draws in the step itself."""
 
     @model_validator(mode="after")
+    def _crops_fit(self) -> DataConfig:
+        if not SHORTEST_S <= self.crop_s[0] <= self.crop_s[1] <= LONGEST_S:
+            raise ValueError(
+                f"crop_s {list(self.crop_s)}: shortest and longest, from {SHORTEST_S} s (two patches, one of which can "
+                f"be masked) to {LONGEST_S:g} s (what the time code covers)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _bands_fit(self) -> DataConfig:
         low, high = self.bands_per_clip
         if not self.clips_per_batch * low <= self.bands_per_batch <= self.clips_per_batch * high:
@@ -90,12 +102,17 @@ class ModelConfig(Section):
     depth: int = Field(default=0, ge=0)
     """Layers; 0 means as many as the size has."""
 
-    width: int = Field(default=0, ge=0)
+    width: int = Field(default=0, ge=0, multiple_of=16)
     """Width; 0 means that of the size."""
 
     norm_first: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """None in pretraining, as in EAT."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> ModelConfig:
+        self.echo()
+        return self
 
     def echo(self) -> EchoConfig:
         preset = PRESETS[self.size]
@@ -210,8 +227,10 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
     """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected sections such as 'run:', found {type(content).__name__}")
     for override in overrides:
@@ -219,9 +238,7 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
     try:
         config = PretrainConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {key}: {first['msg']}, found {first['input']!r}") from error
+        raise ConfigError(f"{path}: {_first(error)}") from error
     manifests = tuple(path.parent / manifest for manifest in config.data.manifests)
     return config.model_copy(update={"data": config.data.model_copy(update={"manifests": manifests})})
 
@@ -235,4 +252,26 @@ def _override(content: dict[str, Any], override: str) -> None:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
             raise ConfigError(f"--set {override}: {section} is not a section")
-    content[key] = yaml.safe_load(value)
+    try:
+        content[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: not a YAML value: {' '.join(str(error).split())}") from error
+
+
+def _first(error: ValidationError) -> str:
+    """Return the first complaint on one line: key, what is expected, and the value unless that is a whole section."""
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])  # often why one is missing
+    *sections, name = [str(part) for part in first["loc"]] or ["the configuration"]
+    key, said = ".".join([*sections, name]), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{key}: missing"
+    if first["type"] == "extra_forbidden":
+        section: Any = PretrainConfig
+        for part in sections:
+            section = section.model_fields[part].annotation
+        close = difflib.get_close_matches(name, section.model_fields, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(sorted(section.model_fields))}"
+        return f"{key}: unknown key, found {first['input']!r}; {hint}"
+    found = "" if isinstance(first["input"], dict) else f", found {first['input']!r}"
+    return f"{key}: {said}{found}"
