@@ -69,16 +69,18 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
         for step in range(first + 1, total + 1):
             # Masks and noise follow from seed, step and rank: a resumed run needs no state of a random generator.
             torch.manual_seed(int(np.random.SeedSequence((run.seed, step, world.rank)).generate_state(1)[0]))
+            clips: tuple[str, ...] = ()
             for part in range(accumulate):
                 asked = time.perf_counter()
                 batch: Batch = next(batches)
                 watch.waiting(asked)
+                clips += batch.clips
                 if isinstance(model, DistributedDataParallel):
                     model.require_backward_grad_sync = part == accumulate - 1
                 with torch.autocast(world.device.type, dtype, enabled=run.precision != "fp32"):
                     outcome: Outcome = model(batch.bands.to(world.device), batch.position.to(world.device), per_clip)
-                if not math.isfinite(float(world.mean(outcome.loss.detach().clone()))):  # all stop, or none
-                    raise _not_finite(f"loss is {float(outcome.loss)}", batch, step, world)
+                if not math.isfinite(mean := float(world.mean(outcome.loss.detach().clone()))):  # all stop, or none
+                    raise _not_finite(f"loss is {mean}", batch.clips, step, world)
                 loss: torch.Tensor = scaler.scale(outcome.loss / accumulate)
                 loss.backward()  # type: ignore[no-untyped-call]
                 bands_seen += len(batch.bands)
@@ -88,7 +90,7 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
             scaler.unscale_(optimiser)
             norm = float(nn.utils.clip_grad_norm_(objective.parameters(), schedule.clip(step)))
             if not math.isfinite(norm) and not scaler.is_enabled():  # the scaler skips such a step and halves its scale
-                raise _not_finite(f"norm of the gradient is {norm}", batch, step, world)
+                raise _not_finite(f"norm of the gradient is {norm}", clips, step, world)
             scaler.step(optimiser)
             scaler.update()
             optimiser.zero_grad(set_to_none=True)
@@ -97,7 +99,6 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
             if step % run.log_every == 0 or step == total:
                 names, numbers = zip(*sorted({**outcome.parts, "loss": outcome.loss.detach()}.items()), strict=True)
                 values = dict(zip(names, world.mean(torch.stack(numbers).float()).tolist(), strict=True))
-                _stop_if_collapsed(values, config, step)
                 seconds, waited_s = watch.lap()
                 if log is not None:
                     speed = {"bands_per_s": world.size * bands_seen / seconds, "data_wait_share": waited_s / seconds}
@@ -107,6 +108,7 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
                         "grad_norm": norm,
                     }
                     log.write(step, values | speed)
+                _stop_if_collapsed(values, config, step)
                 bands_seen, flops = 0, 0.0
             if log is not None:
                 log.advance(step)
@@ -121,9 +123,9 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
                 world.wait()
 
 
-def _not_finite(what: str, batch: Batch, step: int, world: World) -> TrainingStopped:
-    clips = world.gather(", ".join(batch.clips))
-    return TrainingStopped(f"step {step}: the {what}; the weights are as before. The batch: {', '.join(clips)}")
+def _not_finite(what: str, clips: tuple[str, ...], step: int, world: World) -> TrainingStopped:
+    everywhere = world.gather(", ".join(clips))
+    return TrainingStopped(f"step {step}: the {what}; the weights are as before. The batch: {', '.join(everywhere)}")
 
 
 def _stop_if_collapsed(values: dict[str, float], config: PretrainConfig, step: int) -> None:

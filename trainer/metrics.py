@@ -6,8 +6,10 @@ Shape suffixes: M = masked sequences, L = tokens, D = width.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +17,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from trainer.files import publish
 from trainer.model.echo import EchoConfig
 
 
@@ -36,15 +39,16 @@ class Log:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._progress.stop()
-        self._lines.close()
         self._board.close()
+        self._lines.close()
 
     def advance(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write one line of metrics."""
-        self._lines.write(json.dumps({"step": step, **{key: round(value, 6) for key, value in values.items()}}) + "\n")
+        digits = {key: float(f"{value:.9g}") for key, value in values.items()}  # nine tell every float32 from the next
+        self._lines.write(json.dumps({"step": step, **digits}) + "\n")
         self._lines.flush()
         for key, value in values.items():
             self._board.add_scalar(key, value, step)
@@ -54,10 +58,17 @@ class Log:
 
 
 def cut_after(path: Path, step: int) -> None:
-    """Drop lines of later steps: a resumed run writes them again."""
+    """Drop lines of later steps, and a last one that was cut short: a resumed run writes them again."""
     if path.exists():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        publish(path, "".join(line + "\n" for line in lines).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return math.inf
 
 
 def encoder_flops(config: EchoConfig, sequences: int, tokens: int) -> float:
@@ -85,6 +96,7 @@ class Stopwatch:
         return total_s, waited_s
 
 
+@cache
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
     """Measure what a plain matrix product reaches here, in operations per second: what utilisation is a share of."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))

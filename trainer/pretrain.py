@@ -22,6 +22,7 @@ from trainer.data.decode import DecodeError
 from trainer.data.manifest import ManifestError, read_manifest
 from trainer.distributed import World, world
 from trainer.evaluation import evaluate_while_training
+from trainer.evaluation.recordings import DataError
 from trainer.loop import TrainingStopped, train
 from trainer.metrics import cut_after
 from trainer.model.echo import Echo
@@ -43,6 +44,8 @@ def optimiser_of(objective: Objective, config: OptimiserConfig) -> torch.optim.O
 
 def pretrain(config: PretrainConfig, out: Path, here: World) -> None:
     """Run or continue one pretraining; leaves ``encoder.safetensors`` in ``out`` when it is done."""
+    if config.data.clips_per_batch < here.size:
+        raise ConfigError(f"data.clips_per_batch: {config.data.clips_per_batch} clips for {here.size} processes")
     out.mkdir(parents=True, exist_ok=True)
     manifests = [read_manifest(path) for path in config.data.manifests]
     torch.manual_seed(config.run.seed)
@@ -77,9 +80,17 @@ def main(
     try:
         with world() as here:
             pretrain(read_config(config, tuple(override)), out, here)
-    except (ConfigError, ManifestError, CheckpointError, DecodeError, TrainingStopped) as error:
-        typer.echo(f"error: {error}", err=True)
+    except (ConfigError, ManifestError, CheckpointError, DataError, DecodeError, TrainingStopped) as error:
+        typer.echo(f"error: {_own_words(error)}", err=True)
         raise typer.Exit(1) from error
+    except OSError as error:
+        typer.echo(f"error: {out}: {error}; the last checkpoint is as it was", err=True)
+        raise typer.Exit(1) from error
+
+
+def _own_words(error: Exception) -> str:
+    """Return an error's message; one raised in a DataLoader's worker arrives behind that process's traceback."""
+    return str(error).strip().rpartition(f"{type(error).__name__}: ")[2]
 
 
 if __name__ == "__main__":

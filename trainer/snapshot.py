@@ -74,14 +74,24 @@ def load_snapshot(out: Path, run: dict[str, Any], objective: Objective, optimise
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         theirs: dict[str, Any] = content["run"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of a run: {error}") from error
+        raise CheckpointError(f"{path}: not a checkpoint of a run: {_first_line(error)}") from error
     differing = [key for key in sorted(run.keys() | theirs.keys()) if run.get(key) != theirs.get(key)]
     if listed := "; ".join(f"{key}: {theirs.get(key)} there, {run.get(key)} here" for key in differing):
         raise CheckpointError(f"{path}: belongs to another run: {listed}. Take that back, or use another folder")
-    state: dict[str, Tensor] = {f"student.{key}": value for key, value in content["encoder"].items()}
-    objective.load_state_dict(state | content["rest"], strict=True)
-    optimiser.load_state_dict(content["optimiser"])
-    return Snapshot(content["step"], optimiser, run, content["scaler"])
+    try:
+        state: dict[str, Tensor] = {f"student.{key}": value for key, value in content["encoder"].items()}
+        objective.load_state_dict(state | content["rest"], strict=True)
+        optimiser.load_state_dict(content["optimiser"])
+        return Snapshot(content["step"], optimiser, run, content["scaler"])
+    except (RuntimeError, KeyError, ValueError) as error:  # written by another version of this program
+        raise CheckpointError(f"{path}: does not fit this run: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return what torch says, less its C++ stack; a key alone says nothing without its kind."""
+    lines = [line.strip(" :") for line in str(error).splitlines() if line.strip()]
+    said = ": ".join(lines[: 2 if isinstance(error, RuntimeError) else 1])
+    return f"no {said}" if isinstance(error, KeyError) else said or type(error).__name__
 
 
 def identity(config: PretrainConfig, manifests: Sequence[Manifest], processes: int) -> dict[str, Any]:
