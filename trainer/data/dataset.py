@@ -23,7 +23,7 @@ from trainer.config import DataConfig
 from trainer.data.augment import Augment, downsample
 from trainer.data.decode import read_crop
 from trainer.data.machines import RATES_HZ, machine_signal
-from trainer.data.manifest import Manifest, Recording
+from trainer.data.manifest import Manifest, ManifestError, Recording
 
 Array = NDArray[np.float32]
 
@@ -67,6 +67,9 @@ class Batches(Dataset[Batch]):
             for recording in manifest.recordings
             if recording.duration_s >= shortest_s
         ]
+        if manifests and not self._recordings:
+            names = ", ".join(str(manifest.path) for manifest in manifests)
+            raise ManifestError(f"{names}: no recording left of split, licences and {shortest_s:g} s or longer")
         lengths_s = np.array([recording.duration_s for _, recording in self._recordings])
         self._segments = np.repeat(np.arange(len(lengths_s)), np.maximum(1, lengths_s // longest_s).astype(np.int64))
         self._lengths_s = np.minimum(lengths_s, longest_s)[self._segments]
@@ -144,9 +147,9 @@ class Batches(Dataset[Batch]):
         # A hair more than needed: the resampled length is rounded.
         needed = -(-_needed(target_hz, frames) * recording.rate_hz // target_hz) + 1
         first = round(recording.offset_s * recording.rate_hz)
-        room = round(recording.duration_s * recording.rate_hz) - needed
-        start = first + int(random.integers(0, max(0, room) + 1))
-        available = min(needed, first + round(recording.duration_s * recording.rate_hz) - start)
+        end = min(first + round(recording.duration_s * recording.rate_hz), recording.frames)  # seconds are rounded
+        start = first + int(random.integers(0, max(0, end - first - needed) + 1))
+        available = min(needed, end - start)
         samples = read_crop(
             self._folders[clip.folder], recording, start, available, int(random.integers(recording.channels))
         )
