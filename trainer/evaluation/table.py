@@ -23,12 +23,12 @@ difference of two files is none. Published under SIREN's protocol: ECHO-Small 0.
 networks: mean and range of three seeds.
 
 Detection: ROC-AUC / partial AUC, standardised over false positive rates up to 0.1 (0.5 is chance). The score is the
-distance to the nearest learned window, band by band, in units of the usual one; below 0.5 a fault brings the signal
-nearer to what was learned, as when gain takes away what the fault adds. Background (ESC-10: rain, sea, helicopter,
-chainsaw, fire) is set against the normal machine; learning hears it too, from other recordings, but never the gain.
-*Bearing, other load*: CWRU at 48 kHz, windows of 0.5 s, normal learned at load 0 and tested at load 2. *Bearing, early
-fault*: the faults 6 dB below the normal machine, added to it. *Motor*: windows of 1 s from a microphone, a motor without
-its propeller against one with it, at a throttle that was not learned.
+distance to the nearest learned window, band by band, in units of the usual one. Background (ESC-10: rain, sea,
+helicopter, chainsaw, fire) is set against the normal machine; learning hears it too, from other recordings. With gain,
+every window is tested louder and softer than it was learned. *Bearing, other load*: CWRU at 48 kHz, windows of 0.5 s,
+normal learned at load 0 and tested at load 2. *Bearing, early fault*: the faults 6 dB below the normal machine, added
+to it. *Motor*: windows of 1 s from a microphone, a motor without its propeller against one with it, at a throttle that
+was not learned.
 """
 
 Step = Callable[[str, int, int], None]
@@ -163,4 +163,4 @@ def _pair(title: str, columns: Sequence[Column], rows: Sequence[int]) -> str:
 
 def _condition(row: Row) -> str:
     noise = "clean" if row.snr_db is None else f"{row.snr_db:+.0f} dB".replace("+0", "0")
-    return noise if row.gain_db == 0 else f"{noise}, gain {row.gain_db:+.0f} dB"
+    return noise if row.gain_db == 0 else f"{noise}, gain +-{row.gain_db:.0f} dB"

@@ -74,11 +74,10 @@ def test_a_loud_fault_is_found_and_every_detector_hears_the_same_mixtures(monkey
         return np.stack([mean_log_spectrum(x, rate_hz) for x in windows])[:, None]
 
     rows = list(detect(detector, rig, halls))
-    assert [(row.snr_db, row.gain_db) for row in rows] == [
-        (snr, gain) for snr in (None, 10.0) for gain in (0.0, 6.0, -6.0)
-    ]
+    assert [(row.snr_db, row.gain_db) for row in rows] == [(snr, gain) for snr in (None, 10.0) for gain in (0.0, 6.0)]
     assert rows[0].auc == rows[0].pauc == 1.0
-    assert rows[2].auc == 0.0  # 6 dB less make the fault, which was 6 dB more, look like the normal that was learned
+    # The fault is 6 dB of level and nothing else. Louder by 6 dB it lies 12 dB away, softer 0 dB; a normal window 6 dB.
+    assert rows[1].auc == pytest.approx(0.5)
     first, heard = heard, []
     assert list(detect(detector, rig, halls)) == rows
     for one, other in zip(first, heard, strict=True):

@@ -20,7 +20,7 @@ from trainer.model.echo import Echo
 
 
 def figures(siren: float, auc: float) -> Figures:
-    rows = (Row("pump", None, 0.0, auc, 0.5), Row("pump", 0.0, -6.0, auc - 0.1, 0.6))
+    rows = (Row("pump", None, 0.0, auc, 0.5), Row("pump", 0.0, 6.0, auc - 0.1, 0.6))
     return Figures("x", CwruFigures(siren, 0.5), 12.34, rows)
 
 
@@ -43,7 +43,7 @@ def test_a_model_shows_its_interval_and_untrained_networks_mean_and_range() -> N
         "| detection, mean of all conditions | 0.950 / 0.550 | 0.840 / 0.550 (0.830-0.850) |",
         "| **pump**, mean | 0.950 / 0.550 | 0.840 / 0.550 (0.830-0.850) |",
         "| clean | 1.000 / 0.500 | 0.890 / 0.500 (0.880-0.900) |",
-        "| 0 dB, gain -6 dB | 0.900 / 0.600 | 0.790 / 0.600 (0.780-0.800) |",
+        "| 0 dB, gain +-6 dB | 0.900 / 0.600 | 0.790 / 0.600 (0.780-0.800) |",
     ]
 
 
