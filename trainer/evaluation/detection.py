@@ -88,7 +88,7 @@ def load_rigs(data: Path) -> list[Rig]:
 
 
 def load_backgrounds(folder: Path, rate_hz: int) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Return noise to learn in and noise to test in: of every kind, but never of one original recording.
+    """Return noise to learn in and noise to test in, of RMS 1: of every kind, but never of one original recording.
 
     ESC-10's fifth fold, which is kept out of training.
 
@@ -104,14 +104,13 @@ def load_backgrounds(folder: Path, rate_hz: int) -> tuple[list[FloatArray], list
         for row in rows:
             if row["label"] == label:
                 clip = resampled(read_recording(folder, row), int(row["sampling_rate_hz"]), rate_hz)
-                sides[originals.index(_original(row)) % 2].append(clip)
+                sides[originals.index(_original(row)) % 2].append(_unit(clip))
     return sides
 
 
 def mix(samples: FloatArray, rms: float, background: FloatArray, snr_db: float) -> FloatArray:
-    """Add ``background``, brought to ``snr_db`` below ``rms``; both have the same length."""
-    loud = float(np.sqrt(np.mean(np.square(background, dtype=np.float64))))
-    return (samples + background * (rms / loud * 10 ** (-snr_db / 20))).astype(np.float32)
+    """Add ``background``, of RMS 1 over its whole clip, brought to ``snr_db`` below ``rms``; both have one length."""
+    return (samples + background * (rms * 10 ** (-snr_db / 20))).astype(np.float32)
 
 
 def detect(detector: Detector, rig: Rig, backgrounds: tuple[list[FloatArray], list[FloatArray]]) -> Iterator[Row]:
@@ -212,7 +211,7 @@ def _bearings(folder: Path) -> list[Rig]:
     loads = ("load 0", "load 2")
     full = [Excerpt(part, rms["load 0"], "load 0", faulty=True) for part in faults]
     weak = [
-        Excerpt(mix(e.samples, e.normal_rms, part, EARLY_DB), e.normal_rms, e.state, faulty=True)
+        Excerpt(mix(e.samples, e.normal_rms, _unit(part), EARLY_DB), e.normal_rms, e.state, faulty=True)
         for e, part in zip(carriers, faults, strict=True)
     ]
     return [
@@ -245,6 +244,10 @@ def _motor(folder: Path) -> Rig:
 
 def _cut(samples: FloatArray, length: int) -> list[FloatArray]:
     return [samples[at : at + length] for at in range(0, samples.size - length + 1, length)]
+
+
+def _unit(samples: FloatArray) -> FloatArray:
+    return samples / np.float32(_rms(samples))
 
 
 def _rms(samples: FloatArray) -> float:
