@@ -18,13 +18,15 @@ from typing import BinaryIO
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 # What the two libraries raise for damage: OSError, EOFError and zlib.error from the compressed stream, RuntimeError
-# for an encrypted member, NotImplementedError for a method they do not know, KeyError for a member that is not there.
+# for an encrypted member, NotImplementedError for a method they do not know, KeyError for a member that is not there,
+# UnicodeDecodeError for its name.
 DAMAGE = (
     OSError,
     EOFError,
     KeyError,
     RuntimeError,
     NotImplementedError,
+    UnicodeDecodeError,
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,

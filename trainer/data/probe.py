@@ -67,6 +67,15 @@ def probe(path: Path) -> list[Found | LeftOut]:
         return [_left_out("", error)]
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name from a disk or an archive can be written into a manifest."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _archive(path: Path) -> list[Found | LeftOut]:
     """Look at every member; a sample's JSON (WebDataset: same name up to the first dot) may give rate and licence."""
     results: list[tuple[str, Found | LeftOut]] = []
@@ -75,13 +84,15 @@ def _archive(path: Path) -> list[Found | LeftOut]:
         for member, opened in members(path):
             name = PurePosixPath(member)
             key = str(name.parent / name.name.split(".", 1)[0])
+            if not is_utf8(member):
+                results.append((key, LeftOut(ascii(f"#{member}"), "name is not UTF-8", "rename it")))
+                continue
             try:
                 with opened() as file:
                     if name.suffix.lower() == ".json":
                         labels[key] = _sidecar(file)
                     else:
-                        found = [replace(each, inner=f"#{member}{each.inner}") for each in _signals(member, file)]
-                        results += [(key, each) for each in found]
+                        results += [(key, _inside(member, item)) for item in _signals(member, file)]
             except (_UnusableError, *DAMAGE) as error:
                 results.append((key, _left_out(f"#{member}", error)))
     except DAMAGE as error:
@@ -91,7 +102,7 @@ def _archive(path: Path) -> list[Found | LeftOut]:
     ]
 
 
-def _signals(name: str, file: BinaryIO) -> Iterator[Found]:
+def _signals(name: str, file: BinaryIO) -> Iterator[Found | LeftOut]:
     """Decode one file of any kind; raises ``_UnusableError`` or one of ``DAMAGE``."""
     kind = PurePosixPath(name).suffix.lower()
     if kind not in (*SOUND, *TABLE):
@@ -133,7 +144,7 @@ def _sound(file: BinaryIO, digest: str) -> Found:
     return Found("", rate_hz, channels, frames, digest, silent=high - low < SILENCE)
 
 
-def _tables(kind: str, file: BinaryIO, digest: str) -> Iterator[Found]:
+def _tables(kind: str, file: BinaryIO, digest: str) -> Iterator[Found | LeftOut]:
     try:
         tables = {"": read_csv(file)} if kind == ".csv" else read_mat(io.BytesIO(file.read()))
     except TableError as error:
@@ -141,10 +152,17 @@ def _tables(kind: str, file: BinaryIO, digest: str) -> Iterator[Found]:
     if not tables:
         raise _UnusableError("not a recording", "holds no signal of 64 numbers or more")
     for name, table in tables.items():
-        if not np.isfinite(table).all():
-            raise _UnusableError("not finite", f"{name} holds values that are NaN or infinite".strip())
-        inner, silent = f"#{name}" if name else "", float(np.ptp(table)) == 0
-        yield Found(inner, None, table.shape[1], table.shape[0], digest, silent)
+        inner = f"#{name}" if name else ""
+        if np.isfinite(table).all():
+            yield Found(inner, None, table.shape[1], table.shape[0], digest, silent=float(np.ptp(table)) == 0)
+        else:
+            yield LeftOut(inner, "not finite", "holds values that are NaN or infinite")
+
+
+def _inside(member: str, item: Found | LeftOut) -> Found | LeftOut:
+    if isinstance(item, Found):
+        return replace(item, inner=f"#{member}{item.inner}")
+    return replace(item, name=f"#{member}{item.name}")
 
 
 def _sidecar(file: BinaryIO) -> Label:

@@ -21,7 +21,7 @@ from trainer.data.containers import is_archive
 from trainer.data.labels import Labels
 from trainer.data.licences import UNKNOWN
 from trainer.data.manifest import Recording
-from trainer.data.probe import Found, LeftOut, probe
+from trainer.data.probe import Found, LeftOut, is_utf8, probe
 
 MAT = re.compile(r"(?i)\.mat#")
 
@@ -143,14 +143,14 @@ def walk(top: Path, left_out: list[LeftOut]) -> Iterator[Path]:
             path = Path(where, name)
             if name.startswith("."):
                 continue
+            if not is_utf8(str(path)):
+                left_out.append(LeftOut(ascii(str(path)), "name is not UTF-8", "rename it"))
+                continue
             try:
-                name.encode("utf-8")
                 if stat.S_ISREG(path.stat().st_mode):
                     yield path
                 else:
                     left_out.append(LeftOut(str(path), "not a regular file"))
-            except UnicodeEncodeError:
-                left_out.append(LeftOut(ascii(str(path)), "name is not UTF-8", "rename it"))
             except OSError as error:
                 left_out.append(LeftOut(str(path), "unreadable", error.strerror or str(error)))
     left_out += [LeftOut(str(error.filename), "unreadable", error.strerror or str(error)) for error in unread]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainer.data.matfile import MatError, read_arrays
 
 TIME_COLUMNS = frozenset({"", "t", "time", "time_s", "timestamp", "seconds", "index"})
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -62,7 +63,9 @@ def read_csv(file: BinaryIO) -> Array:
     wanted = [i for i, name in enumerate(names) if name not in TIME_COLUMNS]
     if not wanted:
         raise TableError("holds no column of numbers")
-    body = io.StringIO("\n".join(line for line in lines[lines.index(first) + named :] if line.strip()))
+    body = [line for line in lines[lines.index(first) + named :] if line.strip()]
+    if not body:
+        raise TableError("holds names of columns and nothing below")
     try:
         table = np.loadtxt(body, dtype=np.float64, delimiter=delimiter, ndmin=2, usecols=wanted, comments=None)
     except (ValueError, IndexError) as error:
@@ -79,14 +82,10 @@ def _is_number(text: str) -> bool:
 
 
 def _matlab5(file: BinaryIO) -> Mapping[str, Any]:
-    from scipy.io import loadmat  # noqa: PLC0415 - only MAT files need it
-    from scipy.io.matlab import MatReadError  # noqa: PLC0415
-
     try:
-        found: dict[str, Any] = loadmat(file)
-    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, IndexError, KeyError) as error:
-        raise TableError(f"not a MAT file, or damaged: {error}") from error
-    return {name: value for name, value in found.items() if not name.startswith("__")}
+        return read_arrays(file.read())
+    except MatError as error:
+        raise TableError(str(error)) from error
 
 
 def _hdf5(file: BinaryIO) -> Mapping[str, Any]:
