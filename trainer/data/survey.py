@@ -108,14 +108,18 @@ def survey(
                 result.left_out.append(LeftOut(name, "not in the lists"))
     with ThreadPoolExecutor(jobs) as pool:
         probed = pool.map(lambda job: probe(job[0]), work)
-        for done, ((_, name, shown, root), items) in enumerate(zip(work, probed, strict=True), 1):
-            progress(done, len(work))
-            for item in items:
-                judged = _judge(item, name, shown, root, rules)
-                if isinstance(judged, LeftOut):
-                    result.left_out.append(judged)
-                else:
-                    found.setdefault(judged.path, judged)
+        try:
+            for done, ((_, name, shown, root), items) in enumerate(zip(work, probed, strict=True), 1):
+                progress(done, len(work))
+                for item in items:
+                    judged = _judge(item, name, shown, root, rules)
+                    if isinstance(judged, LeftOut):
+                        result.left_out.append(judged)
+                    else:
+                        found.setdefault(judged.path, judged)
+        except BaseException:  # someone pressed Ctrl-C: not after the other two million files
+            pool.shutdown(cancel_futures=True)
+            raise
     for root in bases:
         result.missing += root.labels.missing(root.names)
         result.notes += root.labels.notes
