@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -71,9 +72,12 @@ def load_snapshot(out: Path, run: dict[str, Any], objective: Objective, optimise
     if not path.exists():
         return Snapshot(0, optimiser, run)
     try:
+        with zipfile.ZipFile(path) as file:
+            if damaged := file.testzip():  # torch does not look at the checksums it wrote
+                raise CheckpointError(f"{path}: not a checkpoint of a run: {damaged} is damaged")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        theirs: dict[str, Any] = content["run"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        theirs: dict[str, Any] = dict(content["run"])
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: not a checkpoint of a run: {_first_line(error)}") from error
     differing = [key for key in sorted(run.keys() | theirs.keys()) if run.get(key) != theirs.get(key)]
     if listed := "; ".join(f"{key}: {theirs.get(key)} there, {run.get(key)} here" for key in differing):
@@ -89,7 +93,7 @@ def load_snapshot(out: Path, run: dict[str, Any], objective: Objective, optimise
 
 def _first_line(error: Exception) -> str:
     """Return what torch says, less its C++ stack; a key alone says nothing without its kind."""
-    lines = [line.strip(" :") for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip(" :.") for line in str(error).splitlines() if line.strip()]
     said = ": ".join(lines[: 2 if isinstance(error, RuntimeError) else 1])
     return f"no {said}" if isinstance(error, KeyError) else said or type(error).__name__
 
