@@ -172,17 +172,14 @@ def test_the_sum_over_sequences_is_their_mean_times_their_number():
 
 
 def test_the_weights_are_those_of_the_configuration():
-    def loss(patch: float, utterance: float, eat: float) -> float:
-        config = {"reconstruction": patch, "reconstruction_utterance": utterance, "eat": eat, "eat_utterance": 0.25}
-        return ask(objective(**config)).loss.item()
+    def loss(patch: float, eat: float) -> float:
+        return ask(objective(reconstruction=patch, eat=eat, eat_utterance=0.25)).loss.item()
 
-    parts = ask(objective(reconstruction=1, reconstruction_utterance=1, eat=1)).parts
+    parts = ask(objective(reconstruction=1, eat=1)).parts
     assert not any(value.requires_grad for value in parts.values())
-    patch, utterance, eat = loss(2, 1, 1) - loss(1, 1, 1), loss(1, 2, 1) - loss(1, 1, 1), loss(1, 1, 2) - loss(1, 1, 1)
-    assert patch == pytest.approx(parts["patch_loss"].item(), rel=1e-3)
-    assert eat == pytest.approx((parts["frame_loss"] + 0.25 * parts["utterance_loss"]).item(), rel=1e-3)
-    assert utterance > 0
-    assert loss(2, 3, 0.5) == pytest.approx(2 * patch + 3 * utterance + 0.5 * eat, rel=1e-3)
+    patch, eat = parts["patch_loss"].item(), (parts["frame_loss"] + 0.25 * parts["utterance_loss"]).item()
+    assert loss(1, 1) == pytest.approx(patch + eat, rel=1e-5)
+    assert loss(2, 0.5) == pytest.approx(2 * patch + 0.5 * eat, rel=1e-5)
 
 
 # What is off costs nothing -------------------------------------------------------------------------------------------
@@ -194,7 +191,6 @@ def test_the_weights_are_those_of_the_configuration():
         ({}, {"student", "decoder"}, {"patch_loss"}),
         ({"eat": 1}, {"student", "decoder", "teacher"}, {"patch_loss", "frame_loss", "utterance_loss"}),
         ({"reconstruction": 0, "eat": 1}, {"student", "decoder", "teacher"}, {"frame_loss", "utterance_loss"}),
-        ({"reconstruction": 0, "reconstruction_utterance": 1}, {"student", "utterance"}, set()),
     ],
 )
 def test_a_weight_of_nothing_builds_no_module_and_logs_no_loss(weights, modules, losses):
@@ -234,14 +230,14 @@ def test_the_decoders_operations_are_those_that_torch_counts_forward():
 @pytest.mark.parametrize("mask", ["random", "inverse_block"])
 @pytest.mark.parametrize("patches", [2, 3, 62])
 def test_every_length_of_two_patches_or_more_can_be_learned_from(patches, mask):
-    outcome = ask(objective(reconstruction=1, reconstruction_utterance=1, eat=1, mask=mask), patches)
+    outcome = ask(objective(reconstruction=1, eat=1, mask=mask), patches)
     outcome.loss.backward()
     assert all(bool(torch.isfinite(value)) for value in outcome.parts.values())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_leaves_losses_and_teacher_in_single(dtype):
-    asked = objective(reconstruction=1, reconstruction_utterance=1, eat=1)
+    asked = objective(reconstruction=1, eat=1)
     full = ask(asked).loss
     with torch.autocast("cpu", dtype):
         half = ask(asked).loss
