@@ -69,6 +69,9 @@ class Encoder(_Strict):
     depth: int = Field(gt=0)
     heads: int = Field(gt=0)
     patch_kernel_t: int = Field(gt=0)
+    norm_first: bool = False
+    """Norm before the residual sum instead of after it, as published; an absent field means the latter."""
+
     weights: Literal["float32", "float16"]
     """How the file stores the weights; the arithmetic is float32."""
 
@@ -114,6 +117,7 @@ class ModelPackage:
     depth: int
     heads: int
     patch_kernel_t: int
+    norm_first: bool
     opset: int
     front_end: FrontEnd
     provenance: str
@@ -158,6 +162,7 @@ def load_package(name_or_path: str | Path) -> ModelPackage:
         depth=encoder.depth,
         heads=encoder.heads,
         patch_kernel_t=encoder.patch_kernel_t,
+        norm_first=encoder.norm_first,
         opset=manifest.opset,
         front_end=manifest.front_end,
         provenance=manifest.provenance,

@@ -173,6 +173,7 @@ def _manifest(model: Echo, data: bytes, name: str, *, provenance: str, licence: 
             "depth": config.depth,
             "heads": config.heads,
             "patch_kernel_t": config.patch_kernel_t,
+            "norm_first": config.norm_first,
             "weights": "float16" if half else "float32",
         },
         "front_end": asdict(SPEC),

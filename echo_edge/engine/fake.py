@@ -40,6 +40,7 @@ def fake_package(engine: FakeEngine) -> ModelPackage:
         depth=1,
         heads=1,
         patch_kernel_t=SPEC.patch_frames,
+        norm_first=False,
         opset=20,
         front_end=front_end,
         provenance="fixed random directions",

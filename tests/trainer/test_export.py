@@ -62,6 +62,17 @@ def test_a_package_from_a_checkpoint_loads_and_verifies(toy, tmp_path, capsys, h
     assert not {node.op_type for node in graph.node} & {"Attention", "RotaryEmbedding"}
 
 
+def test_a_package_says_everything_one_needs_to_build_the_same_network_again(tmp_path):
+    for config in (EchoConfig(64, 2, 4, norm_first=True), EchoConfig(64, 1, 2, patch_kernel_t=32)):
+        path, difference = export_package(Echo(config).eval(), tmp_path, "some", provenance="", licence="", half=True)
+        package = load_package(path)
+        heads, kernel = package.heads, package.patch_kernel_t
+        told = EchoConfig(package.embed_dim, package.depth, heads, patch_kernel_t=kernel, norm_first=package.norm_first)
+        assert told == config
+        assert difference < 5e-6
+        assert verify(package, create_engine("onnx", package))[1] < 5e-6
+
+
 def test_rounding_to_half_keeps_the_export_exact():
     model = Echo(EchoConfig(192, 1)).eval()
     round_to_half(model)

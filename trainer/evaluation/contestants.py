@@ -53,8 +53,8 @@ def contestant(word: str) -> Contestant:
         name = path.parent.name if path.stem == "checkpoint" else path.stem  # a run's folder says more
         return Contestant(name or path.stem, _banded(torch_encoder(model)), model.config)
     package = load_package(word)
-    # A package does not tell the order of norms; the published one is compared with.
-    config = EchoConfig(package.embed_dim, package.depth, package.heads, patch_kernel_t=package.patch_kernel_t)
+    kernel, norm_first = package.patch_kernel_t, package.norm_first
+    config = EchoConfig(package.embed_dim, package.depth, package.heads, patch_kernel_t=kernel, norm_first=norm_first)
     return Contestant(package.name, _banded(_onnx_encoder(package)), config)
 
 
