@@ -106,6 +106,11 @@ class ModelConfig(Section):
     """Width; 0 means that of the size."""
 
     norm_first: bool = False
+    """Norm before attention and feed-forward rather than after, as published; learns faster in short runs."""
+
+    patch_gain: float = Field(default=1.0, gt=0)
+    """Factor on the patch weights at the start: machines differ by hundredths in the spectra, positions by 1."""
+
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """None in pretraining, as in EAT."""
 
@@ -127,8 +132,9 @@ class ObjectiveConfig(Section):
     reconstruction: float = Field(default=1.0, ge=0)
     """Weight of guessing the masked patches' log spectra, not normalised: level and mean are what steady sounds are."""
 
-    reconstruction_utterance: float = Field(default=0.0, ge=0)
-    """Weight of reading the band's mean log spectrum from CLS by one linear layer."""
+    summary: float = Field(default=0.0, ge=0)
+    """Weight of CLS telling the band's mean log spectrum and rhythm, not normalised either, from what it may see, and
+    of distances between CLS vectors being those between what they tell."""
 
     normalise_patches: bool = False
     """Reconstruct patches after removing their mean and deviation (as MAE does)."""
@@ -162,8 +168,8 @@ class ObjectiveConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_do(self) -> ObjectiveConfig:
-        if self.reconstruction == self.reconstruction_utterance == self.eat == 0:
-            raise ValueError("reconstruction, reconstruction_utterance and eat are all 0: nothing to learn")
+        if self.reconstruction == self.summary == self.eat == 0:
+            raise ValueError("reconstruction, summary and eat are all 0: nothing to learn")
         return self
 
 
@@ -204,7 +210,7 @@ class RunConfig(Section):
     """Folder with ``cwru``; without it the effective rank alone is evaluated."""
 
     collapse_below: float = Field(default=0.01, ge=0)
-    """Stop when the targets' deviation over tokens falls below this after ``collapse_after`` steps; 0 never."""
+    """Stop when the deviation of CLS, or of the teacher's targets, is below this after ``collapse_after`` steps."""
 
     collapse_after: int = Field(default=500, ge=0)
 

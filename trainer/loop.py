@@ -129,9 +129,10 @@ def _not_finite(what: str, clips: tuple[str, ...], step: int, world: World) -> T
 
 
 def _stop_if_collapsed(values: dict[str, float], config: PretrainConfig, step: int) -> None:
-    deviation, limit = values.get("target_deviation"), config.run.collapse_below
-    if deviation is not None and step >= config.run.collapse_after and deviation < limit:
-        raise TrainingStopped(
-            f"step {step}: the teacher's targets hardly differ any more (deviation {deviation:.4f}, run.collapse_below "
-            f"{limit}); a lower learning rate, or reconstruction beside eat, keeps them apart"
-        )
+    limit = config.run.collapse_below
+    for name in ("cls_deviation", "target_deviation"):
+        if step >= config.run.collapse_after and values.get(name, limit) < limit:
+            raise TrainingStopped(
+                f"step {step}: collapse: {name} {values[name]:.4f} is below run.collapse_below {limit}; a lower "
+                "learning rate, or reconstruction or summary beside eat, keeps vectors apart"
+            )

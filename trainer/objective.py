@@ -23,6 +23,9 @@ from trainer.model.echo import Echo
 
 FEWEST_PATCHES = 8  # instance norm over fewer says nothing (over one it is all zeros): layer norm stands in
 EPS = 1e-5
+RHYTHM_FRAMES, RHYTHM_GROUPS = 32, 4
+SUMMARY_DIM = 32 + RHYTHM_GROUPS * RHYTHM_FRAMES // 2
+SUMMARY_UNIT = 0.3  # keeps the summary of ordinary bands within the reach of a normed CLS, whose length is about 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,15 @@ class Objective(nn.Module):
         dim, patch = student.config.embed_dim, student.config.band_width * student.config.patch_stride_t
         outs = ({"patch": patch} if config.reconstruction else {}) | ({"teacher": dim} if config.eat else {})
         self.decoder = Decoder(dim, outs, layers=config.decoder_layers) if outs else None
-        self.utterance = nn.Linear(dim, student.config.band_width * 17) if config.reconstruction_utterance else None
+        self.summary = nn.Linear(dim, SUMMARY_DIM) if config.summary else None
         self.teacher = deepcopy(student).requires_grad_(False).eval() if config.eat else None
 
     def forward(self, bands: Tensor, position: Tensor, bands_per_clip: float) -> Outcome:
         """Return the loss of bands (B, 32, T), T a multiple of 16, at positions (B,)."""
         config = self.config
-        seen = self.student.patch_tokens(bands, position)
+        patches = bands.shape[-1] // self.student.config.patch_stride_t
+        latest = self.student.config.spec_len // self.student.config.patch_stride_t - patches
+        seen = self.student.patch_tokens(bands, position, int(torch.randint(latest + 1, ())))
         n_bands, n_patches, dim = seen.shape
         clones = clones_within(config.clone_budget, bands_per_clip)
         kept = kept_patches(n_bands * clones, n_patches, config.mask_ratio, config.mask, seen.device)
@@ -68,13 +73,14 @@ class Objective(nn.Module):
             guess = self.decoder.predict("patch", features).float()
             parts["patch_loss"] = unexplained(guess, target)
             total = total + config.reconstruction * parts["patch_loss"]
-        if self.utterance is not None:
-            guess = self.utterance(cls).float()
-            width = bands.shape[1]
-            mean, rhythm = bands.mean(2).repeat_interleave(clones, 0), rhythm_of(bands).repeat_interleave(clones, 0)
-            parts["mean_loss"] = unexplained(guess[:, :width], mean)
-            parts["rhythm_loss"] = unexplained(guess[:, width:], rhythm)
-            total = total + config.reconstruction_utterance * (parts["mean_loss"] + parts["rhythm_loss"])
+        if self.summary is not None:
+            target = summary_of(bands).repeat_interleave(clones, 0)
+            guess = self.summary(cls).float()
+            parts["summary_loss"] = functional.smooth_l1_loss(guess, target, beta=SUMMARY_UNIT) / SUMMARY_UNIT
+            parts["distance_loss"] = distortion(cls.float(), target)
+            total = total + config.summary * (parts["summary_loss"] + parts["distance_loss"])
+            for name, part in (("mean", slice(0, bands.shape[1])), ("rhythm", slice(bands.shape[1], None))):
+                parts[f"{name}_unexplained"] = unexplained(guess[:, part], target[:, part])
         if self.teacher is not None and self.decoder is not None and features is not None:
             target = self._teach(bands, position)
             guess = self.decoder.predict("teacher", features).float()
@@ -121,17 +127,44 @@ def patches_of(bands: Tensor, normalise: bool = False) -> Tensor:
     return patches
 
 
+def summary_of(bands: Tensor) -> Tensor:
+    """Return what CLS shall say of a band, shape (B, 96): its mean log spectrum and its rhythm, less no level.
+
+    The scales make both matter about as much in a distance between recordings of one kind of machine: there, bins
+    differ by about 0.06 (half a decibel per hundredth), rhythms by about 0.5.
+    """
+    return torch.cat((bands.mean(2) * (SUMMARY_UNIT / 0.06), rhythm_of(bands) * (SUMMARY_UNIT / 0.5)), dim=1)
+
+
 def rhythm_of(bands: Tensor) -> Tensor:
-    """Return how the fluctuation of every bin is spread over modulation frequencies, shape (B, 32 * 16).
+    """Return how the fluctuation of a band is spread over modulation frequencies, shape (B, 4 * 16).
 
     Of windows of 32 frames (0.32 s) overlapping by half, each less its mean: power at 3, 6, ... 50 Hz, averaged over
-    the windows, in logarithms; each bin less its own average, so that its shape remains and its strength does not.
+    the windows; each bin as shares of its own total, so that its strength does not count; logarithm of the average
+    over eight bins, 0 for an even spread.
     """
-    frames = bands.unfold(2, 32, 16)
-    frames = (frames - frames.mean(-1, keepdim=True)) * torch.hann_window(32, device=bands.device)
-    power = torch.fft.rfft(frames, dim=-1).abs().square().mean(2)[..., 1:]
-    level = torch.log(power + 1e-6)
-    return (level - level.mean(-1, keepdim=True)).flatten(1)
+    frames = bands.unfold(2, RHYTHM_FRAMES, RHYTHM_FRAMES // 2)
+    window = torch.hann_window(RHYTHM_FRAMES, device=bands.device)
+    power = torch.fft.rfft((frames - frames.mean(-1, keepdim=True)) * window, dim=-1).abs().square().mean(2)[..., 1:]
+    shares = power / (power.sum(-1, keepdim=True) + 1e-6)
+    groups = shares.reshape(len(bands), RHYTHM_GROUPS, -1, power.shape[-1]).mean(2)
+    return torch.log(power.shape[-1] * (groups + 1e-3)).flatten(1)
+
+
+def distortion(vectors: Tensor, wanted: Tensor) -> Tensor:
+    """Return how far distances between rows of ``vectors`` are from those between rows of ``wanted``.
+
+    Mean square of the logarithm of their ratio over all pairs: near pairs count as much as far ones.
+    """
+    upper = torch.triu_indices(len(wanted), len(wanted), 1, device=wanted.device)
+    ratio = torch.log((_distances(vectors, upper) + SUMMARY_UNIT) / (_distances(wanted, upper) + SUMMARY_UNIT))
+    return ratio.square().mean()
+
+
+def _distances(rows: Tensor, pairs: Tensor) -> Tensor:
+    square = rows.square().sum(1)
+    apart = square[:, None] + square - 2 * rows @ rows.T
+    return apart[pairs[0], pairs[1]].clamp_min(1e-4).sqrt()
 
 
 def unexplained(guess: Tensor, target: Tensor) -> Tensor:

@@ -49,7 +49,10 @@ def pretrain(config: PretrainConfig, out: Path, here: World) -> None:
     out.mkdir(parents=True, exist_ok=True)
     manifests = [read_manifest(path) for path in config.data.manifests]
     torch.manual_seed(config.run.seed)
-    objective = Objective(Echo(config.model.echo()), config.objective).to(here.device)
+    student = Echo(config.model.echo())
+    with torch.no_grad():
+        student.patch_embed.proj.weight *= config.model.patch_gain
+    objective = Objective(student, config.objective).to(here.device)
     optimiser = optimiser_of(objective, config.optimiser)
     snapshot = load_snapshot(out, identity(config, manifests, here.size), objective, optimiser)
     if here.leads:

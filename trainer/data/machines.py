@@ -21,9 +21,9 @@ Array = NDArray[np.float64]
 
 
 def machine_signal(random: np.random.Generator, rate_hz: int, frames: int) -> NDArray[np.float32]:
-    """Return ``frames`` samples of a machine drawn from ``random``; RMS between 0.001 and 3, log-uniform."""
+    """Return ``frames`` samples of a machine drawn from ``random``; RMS between 0.01 and 2, log-uniform."""
     turns = _turns(random, rate_hz, frames)
-    forces = _colour(random.standard_normal(frames), -random.uniform(0, 0.5)) * _flow(random, turns)
+    forces = random.standard_normal(frames) * _flow(random, turns)
     for _ in range(random.integers(0, 3)):
         train = _impacts(random, turns)
         forces += _decibels(random, -15, 20) * train / max(float(train.std()), 1e-12)
@@ -32,7 +32,7 @@ def machine_signal(random: np.random.Generator, rate_hz: int, frames: int) -> ND
     heard += _decibels(random, -60, -20) * random.standard_normal(frames)  # the transducer's own noise
     if random.random() < 0.2:
         heard *= _cycles(random, rate_hz, frames)
-    return np.asarray(10 ** random.uniform(-3, 0.5) * _unit(heard), dtype=np.float32)
+    return np.asarray(10 ** random.uniform(-2, 0.3) * _unit(heard), dtype=np.float32)
 
 
 def bearing_orders(random: np.random.Generator) -> tuple[float, float, float, float]:
@@ -91,6 +91,7 @@ def _structure(random: np.random.Generator, forces: Array, rate_hz: int) -> Arra
         weight = random.choice((-1, 1)) * _decibels(random, -25, 0)
         losses = np.complex64(2j * damping * mode_hz) * freq_hz
         response += np.complex64(weight) * losses / (losses + (np.float32(mode_hz**2) - freq_hz**2))
+    response *= (1 + freq_hz) ** np.float32(-random.uniform(0, 0.5))
     if random.random() < 0.5:  # an anti-aliasing or transducer roll-off
         response /= np.sqrt(1 + (freq_hz / (random.uniform(0.15, 0.5) * rate_hz)) ** (2 * random.integers(1, 9)))
     return np.asarray(fft.irfft(fft.rfft(forces.astype(np.float32), size) * response, size)[: len(forces)], np.float64)
@@ -147,13 +148,6 @@ def _cycles(random: np.random.Generator, rate_hz: int, frames: int) -> Array:
     phase = (np.arange(frames) / rate_hz / period_s + random.random()) % 1.0
     edge = np.clip((share - phase) * period_s / 0.02, 0, 1) * np.clip(phase * period_s / 0.02, 0, 1)
     return np.asarray(_decibels(random, -50, -6) + edge)
-
-
-def _colour(white: Array, slope: float) -> Array:
-    """Tilt a spectrum: amplitude goes with frequency to the power ``slope``."""
-    spectrum = fft.rfft(white)
-    spectrum *= np.maximum(np.arange(len(spectrum)), 1.0) ** slope
-    return _unit(np.asarray(fft.irfft(spectrum, len(white))))
 
 
 def _unit(signal: Array) -> Array:

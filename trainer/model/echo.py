@@ -192,19 +192,20 @@ class Echo(nn.Module):
             elif isinstance(module, SelfAttention):
                 nn.init.xavier_uniform_(module.in_proj_weight)
 
-    def patch_tokens(self, bands: Tensor, position: Tensor) -> Tensor:
+    def patch_tokens(self, bands: Tensor, position: Tensor, first: int = 0) -> Tensor:
         """Return patch vectors with time and frequency code added, shape (N, P, D).
 
         Args:
             bands: shape (N, 32, T), normalized log magnitude, T at most 2000.
             position: shape (N,), centre of each band as a fraction of half its sampling rate.
+            first: place of the first patch in time; only training starts elsewhere than at 0.
         Raises:
             ValueError: more frames than the time table covers.
         """
         if bands.shape[-1] > self.config.spec_len:
             raise ValueError(f"{bands.shape[-1]} frames: the time table covers {self.config.spec_len}")
         x: Tensor = self.patch_embed(bands)
-        return x + self.pos_embed[:, 1 : x.shape[1] + 1] + self._frequency(position)
+        return x + self.pos_embed[:, first + 1 : first + x.shape[1] + 1] + self._frequency(position)
 
     def encode(self, patches: Tensor, position: Tensor, *, cls_only: bool = False) -> Tensor:
         """Return tokens (N, L, D), CLS first, of patch vectors (N, P, D); ``cls_only`` computes just that row."""
