@@ -54,7 +54,8 @@ class Objective(nn.Module):
         config = self.config
         patches = bands.shape[-1] // self.student.config.patch_stride_t
         latest = self.student.config.spec_len // self.student.config.patch_stride_t - patches
-        seen = self.student.patch_tokens(bands, position, int(torch.randint(latest + 1, ())))
+        first = int(torch.randint(latest + 1, ()))  # short crops too learn every place of the time table
+        seen = self.student.patch_tokens(bands, position, first)
         n_bands, n_patches, dim = seen.shape
         clones = clones_within(config.clone_budget, bands_per_clip)
         kept = kept_patches(n_bands * clones, n_patches, config.mask_ratio, config.mask, seen.device)
@@ -82,7 +83,7 @@ class Objective(nn.Module):
             for name, part in (("mean", slice(0, bands.shape[1])), ("rhythm", slice(bands.shape[1], None))):
                 parts[f"{name}_unexplained"] = unexplained(guess[:, part], target[:, part])
         if self.teacher is not None and self.decoder is not None and features is not None:
-            target = self._teach(bands, position)
+            target = self._teach(bands, position, first)
             guess = self.decoder.predict("teacher", features).float()
             parts |= self._eat(guess, cls.float(), target, masked, clones)
             total = total + config.eat * (parts["frame_loss"] + config.eat_utterance * parts["utterance_loss"])
@@ -99,10 +100,10 @@ class Objective(nn.Module):
         return losses | spread(target.flatten(0, 1), "target") | spread(guess, "guess")
 
     @torch.no_grad()
-    def _teach(self, bands: Tensor, position: Tensor) -> Tensor:
+    def _teach(self, bands: Tensor, position: Tensor, first: int = 0) -> Tensor:
         """Return the teacher's target for every patch, shape (B, P, D), float32: its taps, normed and averaged."""
         assert self.teacher is not None
-        taps = self.teacher.taps(self.teacher.patch_tokens(bands, position), position, self.config.target_tap)
+        taps = self.teacher.taps(self.teacher.patch_tokens(bands, position, first), position, self.config.target_tap)
         total = torch.zeros_like(taps[0], dtype=torch.float32)
         for tap in taps:
             total += normalised(tap.float(), self.config.target_norm)
@@ -128,10 +129,10 @@ def patches_of(bands: Tensor, normalise: bool = False) -> Tensor:
 
 
 def summary_of(bands: Tensor) -> Tensor:
-    """Return what CLS shall say of a band, shape (B, 96): its mean log spectrum and its rhythm, less no level.
+    """Return what CLS shall tell of a band, shape (B, 96): its mean log spectrum, with the level, and its rhythm.
 
     The scales make both matter about as much in a distance between recordings of one kind of machine: there, bins
-    differ by about 0.06 (half a decibel per hundredth), rhythms by about 0.5.
+    differ by about 0.06 (5 dB), rhythms by about 0.5.
     """
     return torch.cat((bands.mean(2) * (SUMMARY_UNIT / 0.06), rhythm_of(bands) * (SUMMARY_UNIT / 0.5)), dim=1)
 

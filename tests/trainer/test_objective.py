@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,10 @@ from trainer import frontend
 from trainer.config import ObjectiveConfig
 from trainer.masking import is_masked
 from trainer.model.echo import Echo, EchoConfig
-from trainer.objective import Objective, Outcome, patches_of, rhythm_of, step_flops, unexplained
+from trainer.objective import Objective, Outcome, distortion, patches_of, rhythm_of, step_flops, summary_of, unexplained
 
 DIM, BANDS_PER_CLIP = 64, 4
+LOSSES = {"patch_loss", "frame_loss", "utterance_loss", "summary_loss", "distance_loss"}
 POSITION = torch.tensor([0.1, 0.4, 0.9])
 
 
@@ -101,13 +103,40 @@ def test_a_student_does_not_see_what_it_must_guess():
     assert seen == [(3 * 4, 1 + 3, DIM)]  # three bands, four clones, CLS and a quarter of twelve patches
 
 
+def test_the_summary_is_level_and_spectrum_and_a_rhythm_that_knows_no_level():
+    quiet, loud = summary_of(bands()), summary_of(bands() + 0.06)
+    assert torch.allclose(loud[:, :32] - quiet[:, :32], torch.full((3, 32), 0.3), atol=1e-4)
+    assert torch.allclose(loud[:, 32:], quiet[:, 32:], atol=1e-3)
+
+
+def test_distances_are_right_however_vectors_are_turned_and_wrong_when_stretched():
+    wanted = torch.randn(20, 96, generator=torch.Generator().manual_seed(2))
+    turn, _ = torch.linalg.qr(torch.randn(96, 96, generator=torch.Generator().manual_seed(3)))
+    assert float(distortion(wanted @ turn + 7, wanted)) < 1e-6
+    assert float(distortion(wanted * 3, wanted)) == pytest.approx(math.log(3) ** 2, rel=0.1)
+
+
+def test_vectors_that_are_all_alike_still_get_a_finite_gradient():
+    same = torch.zeros(20, 96, requires_grad=True)
+    loss = distortion(same, torch.randn(20, 96, generator=torch.Generator().manual_seed(2)))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert same.grad is not None
+    assert bool(torch.isfinite(same.grad).all())
+
+
 # EAT -----------------------------------------------------------------------------------------------------------------
+
+
+def first_place(patches: int) -> int:
+    """Return where in the time table ``ask`` lets the patches begin."""
+    torch.manual_seed(5)
+    return int(torch.randint(125 - patches + 1, ()))
 
 
 def target_by_hand(teacher: Echo, patches: int, tap: str, norm: str) -> np.ndarray:
     """Return the teacher's target (B, P, D) in float64: each layer normed, their mean, layer norm."""
     with torch.no_grad():
-        taps = teacher.taps(teacher.patch_tokens(bands(patches), POSITION), POSITION, tap)
+        taps = teacher.taps(teacher.patch_tokens(bands(patches), POSITION, first_place(patches)), POSITION, tap)
 
     def normed(x: np.ndarray, axis: int) -> np.ndarray:
         return (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 1e-5)
@@ -161,7 +190,8 @@ def test_the_teacher_follows_by_its_momentum_and_its_time_code_stays():
 def test_the_teacher_neither_drops_nor_differs_between_draws():
     asked = Objective(Echo(EchoConfig(DIM, 2, dropout=0.5)), ObjectiveConfig(reconstruction=0, eat=1))
     assert asked.student.training
-    one, other = (asked(bands(), POSITION, BANDS_PER_CLIP).parts for _ in range(2))
+    longest = bands(patches=125)  # so long that there is but one place in the time table
+    one, other = (asked(longest, POSITION, BANDS_PER_CLIP).parts for _ in range(2))
     assert one["target_deviation"] == other["target_deviation"]
     assert one["frame_loss"] != other["frame_loss"]
 
@@ -188,6 +218,7 @@ def test_the_weights_are_those_of_the_configuration():
 @pytest.mark.parametrize(
     ("weights", "modules", "losses"),
     [
+        ({"reconstruction": 0, "summary": 1}, {"student", "summary"}, {"summary_loss", "distance_loss"}),
         ({}, {"student", "decoder"}, {"patch_loss"}),
         ({"eat": 1}, {"student", "decoder", "teacher"}, {"patch_loss", "frame_loss", "utterance_loss"}),
         ({"reconstruction": 0, "eat": 1}, {"student", "decoder", "teacher"}, {"frame_loss", "utterance_loss"}),
@@ -196,7 +227,7 @@ def test_the_weights_are_those_of_the_configuration():
 def test_a_weight_of_nothing_builds_no_module_and_logs_no_loss(weights, modules, losses):
     asked = objective(**weights)
     assert {name for name, module in asked.named_children() if module is not None} == modules
-    assert set(ask(asked).parts) & {"patch_loss", "frame_loss", "utterance_loss"} == losses
+    assert set(ask(asked).parts) & LOSSES == losses
     heads = set() if asked.decoder is None else set(asked.decoder.heads)
     expected = ({"patch"} if "patch_loss" in losses else set()) | ({"teacher"} if "frame_loss" in losses else set())
     assert heads == expected
