@@ -78,7 +78,9 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
                 if isinstance(model, DistributedDataParallel):
                     model.require_backward_grad_sync = part == accumulate - 1
                 with torch.autocast(world.device.type, dtype, enabled=run.precision != "fp32"):
-                    outcome: Outcome = model(batch.bands.to(world.device), batch.position.to(world.device), per_clip)
+                    outcome: Outcome = model(
+                        batch.bands.to(world.device), batch.position.to(world.device), per_clip, batch.frames
+                    )
                 if not math.isfinite(mean := float(world.mean(outcome.loss.detach().clone()))):  # all stop, or none
                     raise _not_finite(f"loss is {mean}", batch.clips, step, world)
                 loss: torch.Tensor = scaler.scale(outcome.loss / accumulate)

@@ -49,8 +49,8 @@ class Objective(nn.Module):
         self.summary = nn.Linear(dim, SUMMARY_DIM) if config.summary else None
         self.teacher = deepcopy(student).requires_grad_(False).eval() if config.eat else None
 
-    def forward(self, bands: Tensor, position: Tensor, bands_per_clip: float) -> Outcome:
-        """Return the loss of bands (B, 32, T), T a multiple of 16, at positions (B,)."""
+    def forward(self, bands: Tensor, position: Tensor, bands_per_clip: float, frames: int | None = None) -> Outcome:
+        """Return the loss of bands (B, 32, T), T a multiple of 16, at positions (B,); ``frames`` of T are signal."""
         config = self.config
         patches = bands.shape[-1] // self.student.config.patch_stride_t
         latest = self.student.config.spec_len // self.student.config.patch_stride_t - patches
@@ -75,7 +75,7 @@ class Objective(nn.Module):
             parts["patch_loss"] = unexplained(guess, target)
             total = total + config.reconstruction * parts["patch_loss"]
         if self.summary is not None:
-            target = summary_of(bands).repeat_interleave(clones, 0)
+            target = summary_of(bands[..., :frames]).repeat_interleave(clones, 0)
             guess = self.summary(cls).float()
             parts["summary_loss"] = functional.smooth_l1_loss(guess, target, beta=SUMMARY_UNIT) / SUMMARY_UNIT
             parts["distance_loss"] = distortion(cls.float(), target)
@@ -132,9 +132,9 @@ def summary_of(bands: Tensor) -> Tensor:
     """Return what CLS shall tell of a band, shape (B, 96): its mean log spectrum, with the level, and its rhythm.
 
     The scales make both matter about as much in a distance between recordings of one kind of machine: there, bins
-    differ by about 0.06 (5 dB), rhythms by about 0.5.
+    differ by about 0.06 (5 dB), rhythms by about 0.4.
     """
-    return torch.cat((bands.mean(2) * (SUMMARY_UNIT / 0.06), rhythm_of(bands) * (SUMMARY_UNIT / 0.5)), dim=1)
+    return torch.cat((bands.mean(2) * (SUMMARY_UNIT / 0.06), rhythm_of(bands) * (SUMMARY_UNIT / 0.4)), dim=1)
 
 
 def rhythm_of(bands: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from echo_edge.frontend import SPEC, frame_sizes
@@ -33,10 +34,13 @@ class Batch:
     """Bands of one step, on one process; they share their length, not their sampling rate."""
 
     bands: Tensor
-    """Shape (B, 32, T), normalized log magnitude."""
+    """Shape (B, 32, T), normalized log magnitude, T a multiple of 16."""
 
     position: Tensor
     """Shape (B,), centre of each band as a fraction of half its rate."""
+
+    frames: int
+    """Frames that are signal; behind them are zeros up to T."""
 
     clips: tuple[str, ...]
     """What was drawn, for messages: paths with their start, or the seed of a machine."""
@@ -95,8 +99,9 @@ class Batches(Dataset[Batch]):
         clips, crop_s = self._plan(index)
         drawn, names, rates = [], [], []
         counts = _share_bands(self._random(index, 1), len(clips), config.bands_per_clip, config.bands_per_batch)
-        patches = int((crop_s - 0.025) / 0.010) // SPEC.patch_frames  # a frame is 25 ms, a hop 10
-        frames = max(1, patches) * SPEC.patch_frames
+        frames = max(SPEC.patch_frames, int((crop_s - 0.025) / 0.010))  # a frame is 25 ms, a hop 10
+        if self._random(index, 3).random() < 0.5:  # half of all batches end within a patch, as at inference
+            frames -= frames % SPEC.patch_frames
         for number in range(self._rank, len(clips), self._world):
             random = self._random(index, 2, number)
             samples, rate_hz, name = self._samples(clips[number], frames, random)
@@ -106,6 +111,7 @@ class Batches(Dataset[Batch]):
         return Batch(
             torch.cat([bands for bands, _ in drawn]),
             torch.cat([position for _, position in drawn]),
+            frames,
             tuple(names),
             tuple(rates),
         )
@@ -168,6 +174,7 @@ class Batches(Dataset[Batch]):
             bands, position = frontend.split_bands(level_ft), frontend.positions(rate_hz)
             chosen = torch.from_numpy(random.choice(len(bands), count, replace=len(bands) < count))
             return bands[chosen], position[chosen]
+        level_ft = functional.pad(level_ft, (0, -frames % SPEC.patch_frames))
         starts = random.integers(0, len(level_ft) - SPEC.band_width + 1, count)
         bands = torch.stack([level_ft[start : start + SPEC.band_width] for start in starts])
         centres = (2 * starts + SPEC.band_width - 1) / frame_sizes(rate_hz)[0]
