@@ -103,6 +103,9 @@ class Manifest(_Strict):
     front_end: FrontEnd
     provenance: str
     weights_licence: str
+    training_hours: dict[str, float] = Field(default_factory=dict)
+    """Hours of recordings the weights learned from, by licence; simulated machines are not counted."""
+
     test_vectors: list[TestVector] = Field(min_length=1)
 
 

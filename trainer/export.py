@@ -16,7 +16,8 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from onnx import numpy_helper
 from echo_edge.artifact import NAME_PATTERN, TestVector, load_package, sha256_hex
 from echo_edge.frontend import SPEC
 from trainer.checkpoint import CheckpointError, load_checkpoint
+from trainer.data.manifest import Manifest, ManifestError, read_manifest
 from trainer.export_graph import ExportEncoder, round_to_half
 from trainer.files import publish
 from trainer.model.echo import PRESETS, Echo
@@ -49,13 +51,21 @@ class ExportError(Exception):
 
 
 def export_package(
-    model: Echo, out_dir: Path, name: str, *, provenance: str, licence: str, half: bool = False
+    model: Echo,
+    out_dir: Path,
+    name: str,
+    *,
+    provenance: str,
+    licence: str,
+    half: bool = False,
+    training_hours: Mapping[str, float] | None = None,
 ) -> tuple[Path, float]:
     """Write ``name.onnx`` and ``name.json`` to ``out_dir``; return the first and the largest difference from torch.
 
     Args:
         model: in eval mode; with ``half`` its matrices are rounded in place.
         half: store matrices as float16, which halves the file; the arithmetic stays float32.
+        training_hours: hours of recordings by licence, for the manifest.
     Raises:
         ExportError: the name is none, or ONNX Runtime and torch differ by more than 5e-5 for some shape.
     """
@@ -65,7 +75,9 @@ def export_package(
         round_to_half(model)
     data = to_onnx(model, half=half)
     difference = check_parity(model, data)
-    manifest = _manifest(model, data, name, provenance=provenance, licence=licence, half=half)
+    manifest = _manifest(
+        model, data, name, provenance=provenance, licence=licence, half=half, training_hours=training_hours or {}
+    )
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir) as trial:  # the daemon's own checks, before anything is in place
         (Path(trial) / f"{name}.onnx").write_bytes(data)
@@ -161,7 +173,25 @@ def _store_half(proto: onnx.ModelProto) -> None:
     proto.graph.node.extend(nodes)
 
 
-def _manifest(model: Echo, data: bytes, name: str, *, provenance: str, licence: str, half: bool) -> bytes:
+def hours_by_licence(manifests: Sequence[Manifest]) -> dict[str, float]:
+    """Return the hours of recordings to learn from, by licence."""
+    hours: defaultdict[str, float] = defaultdict(float)
+    for manifest in manifests:
+        for recording in manifest.only(split="train").recordings:
+            hours[recording.licence] += recording.duration_s / 3600
+    return {licence: round(hours[licence], 3) for licence in sorted(hours)}
+
+
+def _manifest(
+    model: Echo,
+    data: bytes,
+    name: str,
+    *,
+    provenance: str,
+    licence: str,
+    half: bool,
+    training_hours: Mapping[str, float],
+) -> bytes:
     config = model.config
     content: dict[str, Any] = {
         "schema": 1,
@@ -179,6 +209,7 @@ def _manifest(model: Echo, data: bytes, name: str, *, provenance: str, licence: 
         "front_end": asdict(SPEC),
         "provenance": provenance,
         "weights_licence": licence,
+        "training_hours": dict(training_hours),
         "test_vectors": [_vector(model, seed, n, frames) for seed, (n, frames) in enumerate(VECTOR_SHAPES)],
     }
     return (json.dumps(content, indent=2) + "\n").encode()
@@ -209,6 +240,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-pickle", action="store_true", help="let a .pth run code while it loads: only if you trust it"
     )
+    parser.add_argument(
+        "--manifest", action="append", default=[], type=Path, metavar="CSV",
+        help="what it learned from: hours by licence go into the package (repeat for several)",
+    )  # fmt: skip
     parser.add_argument("--half", action="store_true", help="store weights as float16: half the file, same speed")
     parser.add_argument("--untrained", choices=sorted(PRESETS), help="random weights of this size: to try, to test")
     parser.add_argument("--seed", type=int, default=0, help="of --untrained (default 0)")
@@ -238,8 +273,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             provenance=arguments.provenance or origin,
             licence=arguments.licence,
             half=arguments.half,
+            training_hours=hours_by_licence([read_manifest(path) for path in arguments.manifest]),
         )
-    except (CheckpointError, ExportError) as error:
+    except (CheckpointError, ExportError, ManifestError) as error:
         print(f"export: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 1
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, differs from torch by {difference:.1g}")  # noqa: T201

@@ -19,6 +19,7 @@ from echo_edge.artifact import load_package, verify
 from echo_edge.engine import create_engine
 from trainer import export
 from trainer.checkpoint import save_safetensors
+from trainer.data.manifest import Recording, write_manifest
 from trainer.export import ExportError, check_parity, export_package, main
 from trainer.export_graph import ExportEncoder, round_to_half
 from trainer.model.echo import Echo, EchoConfig
@@ -40,6 +41,22 @@ def test_the_graph_for_export_is_the_model(config, frames):
         cls, found = model(bands, position), ExportEncoder(model)(bands, position)
         assert torch.allclose(found, cls, atol=2e-6)
         assert torch.allclose(model.tokens(bands, position)[:, 0], cls, atol=2e-6)
+
+
+def test_a_package_tells_the_hours_it_learned_from_by_licence(toy, tmp_path):
+    save_safetensors(toy, tmp_path / "toy.safetensors")
+    rows = [
+        Recording(f"{name}.wav", 16_000, 1, 16_000 * s, 0.0, float(s), split, licence, "0" * 64)
+        for name, s, split, licence in (
+            ("a", 1800, "train", "CC0-1.0"), ("b", 900, "train", "MIT"), ("c", 900, "train", "MIT"),
+            ("d", 900, "val", "MIT"),
+        )
+    ]  # fmt: skip
+    write_manifest(tmp_path / "free.csv", rows)
+    command = [str(tmp_path / "toy.safetensors"), str(tmp_path / "out"), "--manifest", str(tmp_path / "free.csv")]
+    assert main(command) == 0
+    content = json.loads((tmp_path / "out" / "toy.json").read_text())
+    assert content["training_hours"] == {"CC0-1.0": 0.5, "MIT": 0.5}
 
 
 @pytest.mark.parametrize("half", [False, True])
