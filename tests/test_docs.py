@@ -123,8 +123,22 @@ def test_every_command_and_option_named_exists(page: Path):
         "--half",
         "--check",
         "--quick",
-    }  # of trainer, docs, bench
+        "--set",
+        "--logdir",
+    }  # of trainer, docs, bench, tensorboard
     assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
+
+
+@each_page
+def test_every_command_of_the_trainer_and_its_options_exist(page: Path):
+    text = page.read_text("utf-8")
+    code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks(page, "sh"), *blocks(page, "console")])
+    for module, rest in re.findall(r" -m (trainer[\w.]*)([^\n]*)", code.replace("\\\n", " ")):
+        folder = ROOT / module.replace(".", "/")
+        source = (folder / "__main__.py" if folder.is_dir() else folder.with_suffix(".py")).read_text("utf-8")
+        parameters = re.findall(r"^    (\w+): Annotated", source, re.MULTILINE)  # typer's; argparse spells options out
+        declared = {*re.findall(r'"--([a-z-]+)"', source), *(name.replace("_", "-") for name in parameters), "help"}
+        assert set(re.findall(r"(?<![\w-])--([a-z-]+)", rest.partition("#")[0])) <= declared, module
 
 
 @each_page
