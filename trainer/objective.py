@@ -23,8 +23,8 @@ from trainer.model.echo import Echo
 
 FEWEST_PATCHES = 8  # instance norm over fewer says nothing (over one it is all zeros): layer norm stands in
 EPS = 1e-5
-RHYTHM_FRAMES, RHYTHM_GROUPS = 32, 4
-SUMMARY_DIM = 32 + RHYTHM_GROUPS * RHYTHM_FRAMES // 2
+RHYTHM_FRAMES, RHYTHM_GROUPS = 16, 4
+SUMMARY_DIM = 32 + RHYTHM_GROUPS * RHYTHM_FRAMES // 2  # 64
 SUMMARY_UNIT = 0.3  # keeps the summary of ordinary bands within the reach of a normed CLS, whose length is about 14
 
 
@@ -129,22 +129,22 @@ def patches_of(bands: Tensor, normalise: bool = False) -> Tensor:
 
 
 def summary_of(bands: Tensor) -> Tensor:
-    """Return what CLS shall tell of a band, shape (B, 96): its mean log spectrum, with the level, and its rhythm.
+    """Return what CLS shall tell of a band, shape (B, 64): its mean log spectrum, with the level, and its rhythm.
 
     The scales make both matter about as much in a distance between recordings of one kind of machine: there, bins
-    differ by about 0.06 (5 dB), rhythms by about 0.4.
+    differ by about 0.06 (5 dB), rhythms by about 0.2.
     """
-    return torch.cat((bands.mean(2) * (SUMMARY_UNIT / 0.06), rhythm_of(bands) * (SUMMARY_UNIT / 0.4)), dim=1)
+    return torch.cat((bands.mean(2) * (SUMMARY_UNIT / 0.06), rhythm_of(bands) * (SUMMARY_UNIT / 0.2)), dim=1)
 
 
 def rhythm_of(bands: Tensor) -> Tensor:
-    """Return how the fluctuation of a band is spread over modulation frequencies, shape (B, 4 * 16).
+    """Return how the fluctuation of a band is spread over modulation frequencies, shape (B, 4 * 8).
 
-    Of windows of 32 frames (0.32 s) overlapping by half, each less its mean: power at 3, 6, ... 50 Hz, averaged over
-    the windows; each bin as shares of its own total, so that its strength does not count; logarithm of the average
-    over eight bins, 0 for an even spread.
+    Of windows of 16 frames (one patch, 0.16 s), each less its mean: power at 6, 12, ... 50 Hz, averaged over the
+    windows; each bin as shares of its own total, so that its strength does not count; logarithm of the average over
+    eight bins, 0 for an even spread.
     """
-    frames = bands.unfold(2, RHYTHM_FRAMES, RHYTHM_FRAMES // 2)
+    frames = bands.unfold(2, RHYTHM_FRAMES, RHYTHM_FRAMES)
     window = torch.hann_window(RHYTHM_FRAMES, device=bands.device)
     power = torch.fft.rfft((frames - frames.mean(-1, keepdim=True)) * window, dim=-1).abs().square().mean(2)[..., 1:]
     shares = power / (power.sum(-1, keepdim=True) + 1e-6)
