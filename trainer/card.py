@@ -160,17 +160,18 @@ def _limits(more: str) -> str:
 
 
 def _again(run: Run, package: ModelPackage, manifests: Sequence[Manifest]) -> str:
-    name, folder = package.name, f"runs/{run.folder.resolve().name}"
+    name, licence, folder = package.name, package.weights_licence, f"runs/{run.folder.resolve().name}"
     launch = f"torchrun --nproc-per-node {run.processes} -m" if run.processes > 1 else "python -m"
-    given = "".join(f"--manifest {manifest.path.resolve().parent.name}/{manifest.path.name} " for manifest in manifests)
+    paths = (manifest.path.resolve() for manifest in manifests)
+    given = "".join(f" \\\n    --manifest {path.parent.name}/{path.name}" for path in paths)
     return f"""\
-More in [how to pretrain](../pretraining.md).
+More in [how to pretrain](../pretraining.md). `data.manifests` must list the manifests named below.
 
 ```sh
 {launch} trainer.pretrain configs/train/{name}.yaml {folder}
-python -m trainer.export {folder}/encoder.safetensors out/ --name {name} --licence {package.weights_licence} --half
+python -m trainer.export {folder}/encoder.safetensors out/ --name {name} --licence {licence} --half{given}
 python -m trainer.evaluation out/{name} --data DATA --json evaluation.json
-python -m trainer.card {folder} out/{name} {given}--evaluation evaluation.json --out docs/models/{name}.md
+python -m trainer.card {folder} out/{name} --evaluation evaluation.json --out docs/models/{name}.md{given}
 ```"""
 
 

@@ -96,7 +96,7 @@ def test_a_card_says_what_the_model_learned_from_how_and_what_it_reaches(folder)
         "| CWRU, SIREN protocol | 0.900 [",
         "Not a safety function.\n- It was a test.\n",
         "trainer.pretrain configs/train/mini.yaml runs/run\n",
-        "--manifest debian/all.csv --manifest found/found.csv --evaluation",
+        "docs/models/mini.md \\\n    --manifest debian/all.csv \\\n    --manifest found/found.csv\n",
     ):
         assert said in text
     assert str(folder) not in text
