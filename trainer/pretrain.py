@@ -39,7 +39,7 @@ def optimiser_of(objective: Objective, config: OptimiserConfig) -> torch.optim.O
         {"params": [value for _, value in named if id(value) not in spared], "weight_decay": config.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=1e-8)
+    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=1e-8, fused=True)
 
 
 def pretrain(config: PretrainConfig, out: Path, here: World) -> None:

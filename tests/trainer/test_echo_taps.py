@@ -1,6 +1,8 @@
-"""What the teacher's layers say: the two tap points."""
+"""What the teacher's layers say: the two tap points; training and inference, which attend by other operations."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -46,3 +48,17 @@ def test_the_feed_forward_is_tapped_before_the_second_residual_sum(encoder):
 def test_bands_never_see_each_other(encoder):
     alone = encoder.taps(encoder.patch_tokens(BANDS[1:2], POSITION[1:2]), POSITION[1:2], "block")
     assert torch.allclose(alone[-1], taps(encoder, "block")[-1][1:2], atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_computes_what_inference_does_where_nothing_is_dropped(encoder):
+    encoder = Echo(replace(encoder.config, dropout=0.0))
+    told = encoder.eval().tokens(BANDS, POSITION)
+    torch.testing.assert_close(encoder.train().tokens(BANDS, POSITION), told, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_training_drops_attention_too(encoder):
+    attention = encoder.encoder.layers[0].self_attn.train()
+    x = torch.randn(2, 9, 64)
+    assert not torch.equal(attention(x), attention(x))

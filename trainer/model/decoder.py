@@ -14,6 +14,18 @@ GROUPS = 16
 MASK_NOISE = 0.01  # standard deviation of what stands in for a masked patch, drawn anew each time
 
 
+class PatchConvolution(nn.Conv1d):
+    """A convolution along the patches of features (M, P, D), whose channels are last in memory.
+
+    Torch knows that order in two dimensions only; in one it copies the features there and back, a twentieth of a step.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, weight = x.transpose(1, 2)[:, :, None], self.weight[:, :, None]
+        y = functional.conv2d(x, weight, self.bias, padding="same", groups=self.groups)
+        return y[:, :, 0].transpose(1, 2)
+
+
 class Decoder(nn.Module):
     """Six grouped convolutions with residuals, then a linear layer to each target's width."""
 
@@ -21,7 +33,7 @@ class Decoder(nn.Module):
         super().__init__()
         if dim % GROUPS:
             raise ValueError(f"the encoder's width {dim} must be a multiple of {GROUPS}")
-        self.layers = nn.ModuleList(nn.Conv1d(dim, dim, kernel, padding="same", groups=GROUPS) for _ in range(layers))
+        self.layers = nn.ModuleList(PatchConvolution(dim, dim, kernel, groups=GROUPS) for _ in range(layers))
         self.heads = nn.ModuleDict({name: nn.Linear(dim, out) for name, out in out_dims.items()})
 
     def forward(self, tokens: Tensor, kept: Tensor, n_patches: int) -> Tensor:
@@ -29,7 +41,7 @@ class Decoder(nn.Module):
         noise = MASK_NOISE * torch.randn(len(tokens), n_patches, tokens.shape[-1], device=tokens.device)
         x = noise.to(tokens.dtype).scatter(1, kept[:, :, None].expand(-1, -1, tokens.shape[-1]), tokens)
         for layer in self.layers:
-            y = layer(x.transpose(1, 2)).transpose(1, 2)
+            y = layer(x)
             x = x + functional.gelu(functional.layer_norm(y, y.shape[-1:]))
         return x
 

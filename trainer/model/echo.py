@@ -82,7 +82,7 @@ def time_table(patches: int, dim: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention as plain matrix products, so that every runtime can read its export."""
+    """Multi-head attention; outside training as plain matrix products, so that every runtime can read its export."""
 
     def __init__(self, config: EchoConfig) -> None:
         super().__init__()
@@ -102,9 +102,11 @@ class SelfAttention(nn.Module):
             q = functional.linear(x[:, :queries], self.in_proj_weight[:dim], self.in_proj_bias[:dim])
             k, v = functional.linear(x, self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, dim=-1)
         q, k, v = (part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (q, k, v))
-        weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=-1)
-        weights = functional.dropout(weights, self.dropout, self.training)
-        mixed: Tensor = self.out_proj((weights @ v).transpose(1, 2).flatten(2))
+        if self.training:  # the same in one operation, which stores no weights for the way back
+            heard = functional.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout)
+        else:
+            heard = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=-1) @ v
+        mixed: Tensor = self.out_proj(heard.transpose(1, 2).flatten(2))
         return mixed
 
 
