@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,18 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         return None if inputs is None else {"bands": inputs[0], "position": inputs[1]}
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Hold back the quantizer's advice to infer shapes first, which changes nothing here."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
 def engines(package: ModelPackage, folder: Path, heard: Sequence[Inputs]) -> dict[str, Callable[[], Engine]]:
     """Return how to make an engine of each precision, ``fp32`` first; OpenVINO's only where it is installed.
 
@@ -57,11 +70,11 @@ def engines(package: ModelPackage, folder: Path, heard: Sequence[Inputs]) -> dic
         folder: for the files in between.
         heard: bands that stand for what will be judged; only the static quantizer (OpenVINO int8) looks at them.
     """
-    logging.getLogger().setLevel(logging.ERROR)  # the quantizer advises shape inference, which changes nothing here
     plain = folder / "plain.onnx"
     onnx.save(plain_matrices(onnx.load_from_string(package.read_onnx())), plain)
     dynamic = folder / "int8.onnx"
-    quantize_dynamic(plain, dynamic, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+    with _quietly():
+        quantize_dynamic(plain, dynamic, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
     int8 = replace(package, onnx_path=dynamic, sha256=sha256_hex(dynamic.read_bytes()))
     made: dict[str, Callable[[], Engine]] = {
         "fp32": partial(create_engine, "onnx", package),
@@ -69,14 +82,15 @@ def engines(package: ModelPackage, folder: Path, heard: Sequence[Inputs]) -> dic
     }
     if importlib.util.find_spec("openvino") is not None:
         fixed = folder / "static.onnx"
-        quantize_static(
-            plain,
-            fixed,
-            _Calibration(heard),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=_products(onnx.load(plain)),
-        )
+        with _quietly():
+            quantize_static(
+                plain,
+                fixed,
+                _Calibration(heard),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                nodes_to_quantize=_products(onnx.load(plain)),
+            )
         dim = package.embed_dim
         made["OpenVINO fp32"] = partial(OpenVinoEngine, package.onnx_path, "f32", dim)
         made["OpenVINO bf16"] = partial(OpenVinoEngine, package.onnx_path, "bf16", dim)

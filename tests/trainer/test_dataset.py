@@ -156,7 +156,18 @@ def test_a_batch_is_no_longer_than_its_shortest_recording(tmp_path):
     batches = Batches(data(tmp_path, "machines_share=0"), [manifest], seed=0)
     for k in range(6):
         short = set(names([batches[k]])) & {f"{n}.wav" for n in range(4)}
-        assert not short or batches[k].bands.shape[2] == 32
+        assert not short or batches[k].frames <= 38  # 0.4 s: frames of 25 ms, every 10 ms
+
+
+def test_half_of_the_batches_end_within_a_patch_and_are_filled_with_zeros(tmp_path):
+    batches = Batches(data(tmp_path), [], seed=0)
+    drawn = [batches[k] for k in range(30)]
+    within = [batch for batch in drawn if batch.frames % 16]
+    assert 5 < len(within) < 25
+    for batch in within:
+        assert 0 < batch.bands.shape[2] - batch.frames < 16
+        assert not batch.bands[..., batch.frames :].any()
+        assert batch.bands[..., batch.frames - 1].any()
 
 
 def test_resampling_goes_down_only_and_with_its_probability(tmp_path):
@@ -227,6 +238,6 @@ def test_a_gain_changes_the_level_of_clips_alone(tmp_path):
         Batches(data(tmp_path, f"augment.gain_db={gain}", "aligned_share=0"), [], seed=0)[0] for gain in (0, 12)
     )
     assert torch.equal(plain.position, louder.position)
-    offset = louder.bands - plain.bands
+    offset = (louder.bands - plain.bands)[..., : plain.frames]
     assert float(offset.std(dim=(1, 2)).median()) < 1e-3
     assert float(offset.mean(dim=(1, 2)).abs().max()) > 0.02

@@ -33,7 +33,7 @@ def test_levels_spread_over_the_whole_range():
     levels = [
         20 * np.log10(np.std(machine_signal(np.random.default_rng(seed), 8_000, 2000)) + 1e-12) for seed in range(100)
     ]
-    assert np.ptp(levels) > 50  # -60 to +10 dB are drawn from
+    assert np.ptp(levels) > 40  # -40 to +6 dB are drawn from
 
 
 def test_the_races_of_a_bearing_share_the_passes_of_its_balls():

@@ -236,14 +236,15 @@ def test_a_run_whose_weights_explode_stops_and_keeps_its_last_good_checkpoint(tm
 
 def test_targets_that_collapse_stop_the_run_once_it_had_its_time(tmp_path):
     changes = ("objective.eat=1", "run.collapse_below=50", "run.collapse_after=3")
-    with pytest.raises(TrainingStopped, match=r"step 3: .* hardly differ any more \(deviation 0\.\d+, run\.collapse"):
+    with pytest.raises(TrainingStopped, match=r"step 3: collapse: \w+_deviation 0\.\d+ is below run\.collapse"):
         run_here(tmp_path, "out", *changes)
     assert metrics(tmp_path / "out")[-1]["step"] == 3  # the figures that show it are there
     assert torch.load(tmp_path / "out" / "checkpoint.pth", weights_only=True)["step"] == 2
 
 
-def test_without_a_teacher_nothing_collapses(tmp_path):
-    run_here(tmp_path, "out", "run.collapse_below=50", "run.collapse_after=0", "run.steps=2")
+def test_without_a_teacher_it_is_cls_that_must_not_collapse(tmp_path):
+    with pytest.raises(TrainingStopped, match=r"step 1: collapse: cls_deviation"):
+        run_here(tmp_path, "out", "run.collapse_below=50", "run.collapse_after=0", "run.steps=2")
 
 
 @pytest.mark.timeout(180)
