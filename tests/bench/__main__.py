@@ -1,4 +1,4 @@
-"""``make bench``: every benchmark in turn; ``--quick`` watches the daemon for one minute instead of ten."""
+"""``make bench``: every benchmark in turn; ``--quick`` means fewer turns, and a minute of the daemon, not ten."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def main() -> int:
         ["tests.bench.bench_encoder"],
         ["tests.bench.bench_options"],
         ["tests.bench.bench_index"],
+        ["tests.bench.bench_pretraining", *(["--turns", "2"] if quick else [])],
         ["tests.bench.bench_daemon", "--minutes", "1" if quick else "10"],
     ]
     # a process each: the next figure must not inherit memory, threads or warm caches of the one before

@@ -71,7 +71,7 @@ class Step:
         self._objective = Objective(Echo(config.model.echo()), config.objective).to(device)
         self._optimiser = optimiser_of(self._objective, config.optimiser)
         self._model = torch.compile(self._objective) if config.run.compile else self._objective
-        self._bands, self._position = batch.bands.to(device), batch.position.to(device)
+        self._bands, self._position, self._frames = batch.bands.to(device), batch.position.to(device), batch.frames
         self._precision, self._device = precision, device
         self._per_clip = config.data.bands_per_batch / config.data.clips_per_batch
 
@@ -82,7 +82,7 @@ class Step:
 
     def __call__(self) -> None:
         with torch.autocast(self._device.type, PRECISION[self._precision], enabled=self._precision != "fp32"):
-            loss = self._model(self._bands, self._position, self._per_clip).loss
+            loss = self._model(self._bands, self._position, self._per_clip, self._frames).loss
         loss.backward()
         nn.utils.clip_grad_norm_(self._objective.parameters(), 1.0)
         self._optimiser.step()
