@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -220,7 +221,8 @@ def show(result: dict[str, Any], console: Console) -> None:
     """Print one table."""
     rows = result["rows"]
     windows = f"{rows[0]['windows']} windows, {rows[0]['near']:.1%} of them within {NEAR:.0%} of the threshold"
-    table = Table(title=f"verdicts of {result['package']}: agreement with fp32 on {windows}; target {TARGET:.1%}")
+    title = f"verdicts of {result['package']}: agreement with fp32 on {windows}; target {TARGET:.1%}"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
     table.add_column("", no_wrap=True)
     kinds = list(rows[0]["agree_by_kind"])
     headings = ("windows", *kinds, "near", "levels", "alerts", "score off", "99 %", "1 - cos", "company", "times")
@@ -231,9 +233,9 @@ def show(result: dict[str, Any], console: Console) -> None:
         table.add_row(
             row["option"],
             f"{row['agree']:.2%}{'' if row['agree'] >= TARGET else ' !'}",
-            *(f"{row['agree_by_kind'][kind]:.2%}" for kind in kinds),
+            *(f"{row['agree_by_kind'][kind]:.1%}" for kind in kinds),
             f"{row['agree_near']:.1%}",
-            f"{row['levels_agree']:.2%}",
+            f"{row['levels_agree']:.1%}",
             f"{row['events_agree']:.0%}",
             f"{row['score_off_median']:.1%}",
             f"{row['score_off_p99']:.1%}",
