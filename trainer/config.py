@@ -13,6 +13,7 @@ from trainer.masking import Mask
 from trainer.model.echo import PRESETS, EchoConfig
 
 SHORTEST_S, LONGEST_S = 0.35, 20.0
+SUMMARY_DIM = 64  # numbers that CLS tells of a band
 
 
 class ConfigError(ValueError):
@@ -29,13 +30,27 @@ class AugmentConfig(Section):
     """Changes to a clip that leave the machine the same. All off by default, as published."""
 
     gain_db: float = Field(default=0.0, ge=0, le=40)
-    """Gain drawn from -gain_db to +gain_db for every clip."""
+    """Gain drawn from -gain_db to +gain_db for every view."""
+
+    background_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the views that are heard in the noise of a recording of the same batch (of a machine, where there are
+    only machines). What is to be told stays without."""
+
+    background_snr_db: tuple[float, float] = (-10.0, 30.0)
+    """Least and most level of the clip above its background, over the clip's whole spectrum."""
 
     transfer_db: float = Field(default=0.0, ge=0, le=40)
     """Height of a smooth random transfer path, another one for every clip."""
 
     transfer_knots: int = Field(default=12, ge=2)
     """Points from 0 to half the rate between which the path is straight."""
+
+    @model_validator(mode="after")
+    def _levels_in_order(self) -> AugmentConfig:
+        low, high = self.background_snr_db
+        if low > high:
+            raise ValueError(f"background_snr_db {[low, high]}: least and most")
+        return self
 
 
 class DataConfig(Section):
@@ -57,10 +72,21 @@ class DataConfig(Section):
     """Fewest and most bands drawn from one clip, as in ECHO's released code."""
 
     bands_per_batch: int = Field(default=56, gt=0)
-    """Bands of one step, over all processes: a fixed number, so that memory and time do not wander."""
+    """Bands of one step, over all processes: a fixed number, so that memory and time do not wander. Each is seen
+    ``states`` times ``views`` times."""
 
     crop_s: tuple[float, float] = (1.0, 10.0)
-    """Shortest and longest crop; one length is drawn for each batch. Shorter recordings are left out."""
+    """Shortest and longest crop; one length is drawn for each batch, log-uniform. Shorter recordings are left out."""
+
+    clip_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
+    """Length of the clips of which views are crops, where that is longer than a crop: ``objective.summary`` tells of
+    all of it. 0: a view is a whole clip."""
+
+    states: int = Field(default=1, ge=1, le=8)
+    """So many states of each simulated machine are heard: a fault comes, a tone goes. Recordings have one."""
+
+    views: int = Field(default=1, ge=1, le=16)
+    """So many crops of each state are seen, each with its own gain and background."""
 
     resample_share: float = Field(default=0.5, ge=0, le=1)
     """Probability that a clip is resampled down to one of the rates below its own."""
@@ -108,8 +134,15 @@ class ModelConfig(Section):
     norm_first: bool = False
     """Norm before attention and feed-forward rather than after, as published; learns faster in short runs."""
 
+    start: Path | None = None
+    """Encoder to start from, relative to the configuration: ``encoder.safetensors`` or ``checkpoint.pth`` of an earlier
+    run with the same sizes and ``run.seed`` (the summary is read the way that seed draws). None: random weights."""
+
     patch_gain: float = Field(default=1.0, gt=0)
     """Factor on the patch weights at the start: machines differ by hundredths in the spectra, positions by 1."""
+
+    level_gain: float = Field(default=1.0, ge=0, le=1)
+    """Factor on what the patch weights take of a band's level as a whole, at the start; 0 begins deaf to gain."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """None in pretraining, as in EAT."""
@@ -133,8 +166,11 @@ class ObjectiveConfig(Section):
     """Weight of guessing the masked patches' log spectra, not normalised: level and mean are what steady sounds are."""
 
     summary: float = Field(default=0.0, ge=0)
-    """Weight of CLS telling the band's mean log spectrum and rhythm, not normalised either, from what it may see, and
-    of distances between CLS vectors being those between what they tell."""
+    """Weight of CLS, of bands of which nothing is hidden, telling the mean log spectrum and rhythm of the whole clip
+    without its background, not normalised either, and of distances between CLS vectors being those between these."""
+
+    rhythm: float = Field(default=0.0, ge=0)
+    """Scale of the rhythm within the summary, beside the spectrum; 0 leaves it out."""
 
     normalise_patches: bool = False
     """Reconstruct patches after removing their mean and deviation (as MAE does)."""
@@ -224,6 +260,12 @@ class PretrainConfig(Section):
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig
 
+    @model_validator(mode="after")
+    def _summary_fits(self) -> PretrainConfig:
+        if self.objective.summary and (width := self.model.echo().embed_dim) < SUMMARY_DIM:
+            raise ValueError(f"objective.summary: {SUMMARY_DIM} numbers do not fit into a width of {width}")
+        return self
+
 
 def read_config(path: Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
     """Read a run's configuration; ``overrides`` are ``section.key=value`` with YAML values.
@@ -246,7 +288,13 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first(error)}") from error
     manifests = tuple(path.parent / manifest for manifest in config.data.manifests)
-    return config.model_copy(update={"data": config.data.model_copy(update={"manifests": manifests})})
+    start = path.parent / config.model.start if config.model.start else None
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"manifests": manifests}),
+            "model": config.model.model_copy(update={"start": start}),
+        }
+    )
 
 
 def _override(content: dict[str, Any], override: str) -> None:

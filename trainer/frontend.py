@@ -15,7 +15,16 @@ from torch.nn import functional
 from echo_edge.frontend import SPEC, band_edges_hz, frame_count, frame_sizes
 from echo_edge.frontend import positions as numpy_positions
 
-__all__ = ["band_edges_hz", "bands", "frame_count", "log_spectrogram", "positions", "split_bands"]
+__all__ = [
+    "band_edges_hz",
+    "bands",
+    "frame_count",
+    "log_level",
+    "log_spectrogram",
+    "positions",
+    "spectrum",
+    "split_bands",
+]
 
 
 def positions(rate_hz: int, device: torch.device | str | None = None) -> Tensor:
@@ -35,16 +44,26 @@ def log_spectrogram(samples: Tensor, rate_hz: int) -> Tensor:
         ValueError: fewer samples than one frame, samples that are not finite, an impossible rate.
     """
     samples = samples.float()
-    win, hop = frame_sizes(rate_hz)
     frame_count(samples.shape[-1], rate_hz)
     if not bool(torch.isfinite(samples).all()):
         raise ValueError("samples must be finite")
+    return log_level(spectrum(samples, rate_hz))
+
+
+def spectrum(samples: Tensor, rate_hz: int) -> Tensor:
+    """Return the complex spectrogram (..., F, T) of signals (..., S); each loses its own mean."""
+    win, hop = frame_sizes(rate_hz)
     samples = samples - samples.mean(dim=-1, keepdim=True)
     hann = torch.hann_window(win, periodic=True, device=samples.device)
     flat = samples.reshape(-1, samples.shape[-1])
-    spectrum = torch.stft(flat, win, hop, win, hann, center=False, onesided=True, return_complex=True)
-    level = (torch.log(spectrum.abs() + SPEC.floor) - SPEC.log_mean) / SPEC.log_scale
-    return level.reshape(*samples.shape[:-1], *level.shape[-2:])
+    found = torch.stft(flat, win, hop, win, hann, center=False, onesided=True, return_complex=True)
+    return found.reshape(*samples.shape[:-1], *found.shape[-2:])
+
+
+def log_level(spectrum: Tensor) -> Tensor:
+    """Return the normalized log magnitude of a complex spectrogram."""
+    level: Tensor = (torch.log(spectrum.abs() + SPEC.floor) - SPEC.log_mean) / SPEC.log_scale
+    return level
 
 
 def split_bands(spectrogram: Tensor) -> Tensor:

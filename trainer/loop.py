@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from trainer.bands import bands_of
 from trainer.config import PretrainConfig
 from trainer.data.dataset import Batch, Batches
 from trainer.distributed import World
@@ -24,6 +25,7 @@ from trainer.schedules import Schedule
 from trainer.snapshot import Snapshot, save_snapshot
 
 Evaluate = Callable[[Echo], dict[str, float]]
+MOST_LEFT_OUT = 3
 PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -59,11 +61,13 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
         DataLoader(
             data, batch_size=None, sampler=range(first * accumulate, total * accumulate),
             num_workers=config.data.workers, prefetch_factor=4 if config.data.workers else None,
+            pin_memory=world.device.type == "cuda",
         )
     )  # fmt: skip
     per_clip = config.data.bands_per_batch / config.data.clips_per_batch
     fastest = peak_flops(world.device, dtype) if world.leads else 1.0
     watch, bands_seen, flops = Stopwatch(), 0, 0.0
+    in_a_row = left_out = 0
 
     with Log(out, first, total) if world.leads else nullcontext() as log:
         for step in range(first + 1, total + 1):
@@ -77,24 +81,29 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
                 clips += batch.clips
                 if isinstance(model, DistributedDataParallel):
                     model.require_backward_grad_sync = part == accumulate - 1
+                bands = bands_of(batch, world.device)
                 with torch.autocast(world.device.type, dtype, enabled=run.precision != "fp32"):
-                    outcome: Outcome = model(
-                        batch.bands.to(world.device), batch.position.to(world.device), per_clip, batch.frames
-                    )
+                    outcome: Outcome = model(bands, per_clip)
                 if not math.isfinite(mean := float(world.mean(outcome.loss.detach().clone()))):  # all stop, or none
                     raise _not_finite(f"loss is {mean}", batch.clips, step, world)
                 loss: torch.Tensor = scaler.scale(outcome.loss / accumulate)
                 loss.backward()  # type: ignore[no-untyped-call]
-                bands_seen += len(batch.bands)
-                flops += step_flops(objective, len(batch.bands), batch.bands.shape[-1], per_clip)
+                bands_seen += len(bands.seen)
+                flops += step_flops(objective, len(bands.seen), bands.seen.shape[-1], per_clip)
             for group in optimiser.param_groups:
                 group["lr"] = schedule.rate(step)
             scaler.unscale_(optimiser)
             norm = float(nn.utils.clip_grad_norm_(objective.parameters(), schedule.clip(step)))
-            if not math.isfinite(norm) and not scaler.is_enabled():  # the scaler skips such a step and halves its scale
-                raise _not_finite(f"norm of the gradient is {norm}", clips, step, world)
-            scaler.step(optimiser)
-            scaler.update()
+            # Once in thousands of bf16 steps a finite loss has a gradient that is not: that step is left out.
+            in_a_row = 0 if math.isfinite(norm) or scaler.is_enabled() else in_a_row + 1
+            left_out += in_a_row > 0
+            if in_a_row == MOST_LEFT_OUT:
+                raise _not_finite(
+                    f"norm of the gradient is {norm}, for the {in_a_row}rd time in a row", clips, step, world
+                )
+            if not in_a_row:
+                scaler.step(optimiser)  # which leaves such a step out itself, and halves its scale
+                scaler.update()
             optimiser.zero_grad(set_to_none=True)
             objective.update_teacher(schedule.momentum(step))
 
@@ -108,10 +117,11 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
                         "flop_utilisation": flops / seconds / fastest,
                         "lr": schedule.rate(step),
                         "grad_norm": norm,
+                        "steps_left_out": left_out,
                     }
                     log.write(step, values | speed)
                 _stop_if_collapsed(values, config, step)
-                bands_seen, flops = 0, 0.0
+                bands_seen, flops, left_out = 0, 0.0, 0
             if log is not None:
                 log.advance(step)
             if run.evaluate_every and (step % run.evaluate_every == 0 or step == total):

@@ -71,11 +71,16 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def encoder_flops(config: EchoConfig, sequences: int, tokens: int) -> float:
-    """Return the floating-point operations of the matrix products of one forward pass over (M, L, D)."""
+def encoder_flops(config: EchoConfig, sequences: int, tokens: int, *, cls_only: bool = False) -> float:
+    """Return the floating-point operations of the matrix products of one forward pass over (M, L, D).
+
+    ``cls_only``: the last layer computes keys and values of all tokens, the rest for CLS alone.
+    """
     dim, hidden = config.embed_dim, config.embed_dim * config.mlp_ratio
-    per_token = 2 * (4 * dim * dim + 2 * dim * hidden) + 4 * tokens * dim
-    return config.depth * sequences * tokens * per_token
+    keys, rest, attention = 4 * dim * dim, 4 * dim * dim + 4 * dim * hidden, 4 * tokens * dim
+    layer = tokens * (keys + rest + attention)
+    last = tokens * keys + rest + attention if cls_only else layer
+    return sequences * ((config.depth - 1) * layer + last)
 
 
 class Stopwatch:

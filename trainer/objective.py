@@ -1,4 +1,4 @@
-"""What the student learns: to guess masked patches of a band, as log spectra or as its teacher sees them.
+"""What the student learns: to tell of a band what it is like, and to guess patches of it that are hidden.
 
 Shape suffixes: B = bands, M = masked sequences (bands times clones), P = patches, K = patches kept, D = width,
 T = time frames, R = 512 numbers of a patch (32 bins of 16 frames).
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import ObjectiveConfig
+from trainer.bands import Bands
+from trainer.config import SUMMARY_DIM, ObjectiveConfig
 from trainer.masking import clones_within, is_masked, kept_patches
 from trainer.metrics import encoder_flops
 from trainer.model.decoder import GROUPS, Decoder
@@ -23,9 +24,9 @@ from trainer.model.echo import Echo
 
 FEWEST_PATCHES = 8  # instance norm over fewer says nothing (over one it is all zeros): layer norm stands in
 EPS = 1e-5
-RHYTHM_FRAMES, RHYTHM_GROUPS = 16, 4
-SUMMARY_DIM = 32 + RHYTHM_GROUPS * RHYTHM_FRAMES // 2  # 64
-SUMMARY_UNIT = 0.3  # keeps the summary of ordinary bands within the reach of a normed CLS, whose length is about 14
+N_BINS, RHYTHM_FRAMES, RHYTHM_GROUPS, RHYTHM_RANGES = 32, 64, 4, 8  # 32 + 4 * 8 are SUMMARY_DIM
+LEVEL_SHARE = 0.1  # of the level of a band as a whole, beside the shape of its spectrum
+SUMMARY_UNIT = 0.3  # 5 dB in one bin: below it errors count squared, above it as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,48 +47,55 @@ class Objective(nn.Module):
         dim, patch = student.config.embed_dim, student.config.band_width * student.config.patch_stride_t
         outs = ({"patch": patch} if config.reconstruction else {}) | ({"teacher": dim} if config.eat else {})
         self.decoder = Decoder(dim, outs, layers=config.decoder_layers) if outs else None
-        self.summary = nn.Linear(dim, SUMMARY_DIM) if config.summary else None
+        self.summary = Summary(dim, config.rhythm) if config.summary else None
         self.teacher = deepcopy(student).requires_grad_(False).eval() if config.eat else None
 
-    def forward(self, bands: Tensor, position: Tensor, bands_per_clip: float, frames: int | None = None) -> Outcome:
-        """Return the loss of bands (B, 32, T), T a multiple of 16, at positions (B,); ``frames`` of T are signal."""
-        config = self.config
-        patches = bands.shape[-1] // self.student.config.patch_stride_t
+    def forward(self, bands: Bands, bands_per_clip: float) -> Outcome:
+        """Return the loss of what was seen of bands (B, 32, T), T a multiple of 16."""
+        patches = bands.seen.shape[-1] // self.student.config.patch_stride_t
         latest = self.student.config.spec_len // self.student.config.patch_stride_t - patches
         first = int(torch.randint(latest + 1, ()))  # short crops too learn every place of the time table
-        seen = self.student.patch_tokens(bands, position, first)
-        n_bands, n_patches, dim = seen.shape
+        seen = self.student.patch_tokens(bands.seen, bands.position, first)
+        total, parts = torch.zeros((), device=seen.device), dict[str, Tensor]()
+        if self.summary is not None:
+            cls = self.student.encode(seen, bands.position, cls_only=True)[:, 0]
+            parts |= self.summary(cls.float(), bands) | spread(cls.float(), "cls")
+            total = total + self.config.summary * (parts["summary_loss"] + parts["excess_loss"])
+        if self.decoder is not None:
+            guessed = self._guess(self.decoder, seen, bands, bands_per_clip, first)
+            parts = guessed | parts
+            for name, weight in self._weights().items():
+                total = total + weight * parts[name]
+        return Outcome(total, {name: value.detach() for name, value in parts.items()})
+
+    def _weights(self) -> dict[str, float]:
+        config = self.config
+        patch = {"patch_loss": config.reconstruction} if config.reconstruction else {}
+        return patch | (
+            {"frame_loss": config.eat, "utterance_loss": config.eat * config.eat_utterance} if config.eat else {}
+        )
+
+    def _guess(
+        self, decoder: Decoder, seen: Tensor, bands: Bands, bands_per_clip: float, first: int
+    ) -> dict[str, Tensor]:
+        """Return the losses of guessing patches (B, P, D) that are hidden from the student."""
+        config, (n_bands, n_patches, dim) = self.config, seen.shape
         clones = clones_within(config.clone_budget, bands_per_clip)
         kept = kept_patches(n_bands * clones, n_patches, config.mask_ratio, config.mask, seen.device)
         masked = is_masked(kept, n_patches)
         index = kept[:, :, None].expand(-1, -1, dim)
         tokens = self.student.encode(
-            seen.repeat_interleave(clones, 0).gather(1, index), position.repeat_interleave(clones, 0)
+            seen.repeat_interleave(clones, 0).gather(1, index), bands.position.repeat_interleave(clones, 0)
         )
-        cls, features = tokens[:, 0], None
-        if self.decoder is not None:
-            features = self.decoder(tokens[:, 1:], kept, n_patches)[masked]
-        total = torch.zeros((), device=bands.device)
-        parts = {"masked_share": masked.float().mean()} | spread(cls.float(), "cls")
-        if config.reconstruction and self.decoder is not None and features is not None:
-            target = patches_of(bands, config.normalise_patches).repeat_interleave(clones, 0)[masked]
-            guess = self.decoder.predict("patch", features).float()
-            parts["patch_loss"] = unexplained(guess, target)
-            total = total + config.reconstruction * parts["patch_loss"]
-        if self.summary is not None:
-            target = summary_of(bands[..., :frames]).repeat_interleave(clones, 0)
-            guess = self.summary(cls).float()
-            parts["summary_loss"] = functional.smooth_l1_loss(guess, target, beta=SUMMARY_UNIT) / SUMMARY_UNIT
-            parts["distance_loss"] = distortion(cls.float(), target)
-            total = total + config.summary * (parts["summary_loss"] + parts["distance_loss"])
-            for name, part in (("mean", slice(0, bands.shape[1])), ("rhythm", slice(bands.shape[1], None))):
-                parts[f"{name}_unexplained"] = unexplained(guess[:, part], target[:, part])
-        if self.teacher is not None and self.decoder is not None and features is not None:
-            target = self._teach(bands, position, first)
-            guess = self.decoder.predict("teacher", features).float()
-            parts |= self._eat(guess, cls.float(), target, masked, clones)
-            total = total + config.eat * (parts["frame_loss"] + config.eat_utterance * parts["utterance_loss"])
-        return Outcome(total, {name: value.detach() for name, value in parts.items()})
+        cls, features = tokens[:, 0].float(), decoder(tokens[:, 1:], kept, n_patches)[masked]
+        parts = {"masked_share": masked.float().mean()} | spread(cls, "cls")
+        if config.reconstruction:
+            target = patches_of(bands.wanted, config.normalise_patches).repeat_interleave(clones, 0)[masked]
+            parts["patch_loss"] = unexplained(decoder.predict("patch", features).float(), target)
+        if self.teacher is not None:
+            target = self._teach(bands.wanted, bands.position, first)
+            parts |= self._eat(decoder.predict("teacher", features).float(), cls, target, masked, clones)
+        return parts
 
     def _eat(self, guess: Tensor, cls: Tensor, target: Tensor, masked: Tensor, clones: int) -> dict[str, Tensor]:
         """Return EAT's two losses, squared errors over the square root of the width."""
@@ -119,6 +127,51 @@ class Objective(nn.Module):
                 ours.lerp_(theirs.float(), 1 - momentum)
 
 
+class Summary(nn.Module):
+    """Reads from CLS what a band is like, and holds CLS to it: distances between CLS are then those between summaries.
+
+    The reading is a fixed turn of space, so that it stretches no direction; what varies in CLS beside the numbers that
+    are read is excess. A learned reading, with distances asked for apart, let distances follow what a short or noisy
+    view can not tell; these follow what it can.
+    """
+
+    turn: Tensor
+
+    def __init__(self, dim: int, rhythm: float = 0.0) -> None:
+        super().__init__()
+        self.rhythm, self.size = rhythm, SUMMARY_DIM if rhythm else N_BINS
+        # The spectrum is read the same way with the rhythm and without.
+        self.register_buffer("turn", torch.linalg.qr(torch.randn(dim, SUMMARY_DIM))[0][:, : self.size].contiguous())
+        self.bias = nn.Parameter(torch.zeros(self.size))
+
+    def forward(self, cls: Tensor, bands: Bands) -> dict[str, Tensor]:
+        """Return the losses of CLS (B, D) against the summaries of the clips whose views were seen."""
+        with torch.autocast(cls.device.type, enabled=False):
+            target, guess = self.told(bands), cls @ self.turn + self.bias
+            varies = cls - cls.mean(0)
+            excess = (varies - varies @ self.turn @ self.turn.T).square().sum(1).mean() / self.size
+        parts = {
+            "summary_loss": functional.smooth_l1_loss(guess, target, beta=SUMMARY_UNIT) / SUMMARY_UNIT,
+            "excess_loss": excess,
+            "mean_unexplained": unexplained(guess[:, :N_BINS], target[:, :N_BINS]),
+        }
+        if self.rhythm:
+            parts["rhythm_unexplained"] = unexplained(guess[:, N_BINS:], target[:, N_BINS:])
+        return parts
+
+    @torch.no_grad()
+    def begin_with(self, cls: Tensor, bands: Bands) -> None:
+        """Take the offset between CLS and what it tells from an encoder that was trained before."""
+        self.bias.copy_((self.told(bands) - cls.float() @ self.turn).mean(0))
+
+    def told(self, bands: Bands) -> Tensor:
+        """Return what CLS shall tell of every view, shape (B, 32), or (B, 64) with the rhythm."""
+        mean = spectrum_of(bands.whole.mean(2)[bands.of_whole] + bands.offset)
+        if not self.rhythm:
+            return mean
+        return torch.cat((mean, self.rhythm * rhythm_of(bands.whole)[bands.of_whole]), dim=1)
+
+
 def patches_of(bands: Tensor, normalise: bool = False) -> Tensor:
     """Return the patches of bands (B, 32, T) as rows, shape (B, P, R)."""
     n_bands, width, _ = bands.shape
@@ -128,44 +181,31 @@ def patches_of(bands: Tensor, normalise: bool = False) -> Tensor:
     return patches
 
 
-def summary_of(bands: Tensor) -> Tensor:
-    """Return what CLS shall tell of a band, shape (B, 64): its mean log spectrum, with the level, and its rhythm.
+def spectrum_of(mean: Tensor) -> Tensor:
+    """Return mean log spectra of bands (B, 32) as CLS shall tell them: in units of 0.2 (17 dB), less most of the level.
 
-    The scales make both matter about as much in a distance between recordings of one kind of machine: there, bins
-    differ by about 0.06 (5 dB), rhythms by about 0.2.
+    The level of a band as a whole counts a tenth: how loud a machine is at a sensor says less of its health than the
+    shape of its spectrum does.
     """
-    return torch.cat((bands.mean(2) * (SUMMARY_UNIT / 0.06), rhythm_of(bands) * (SUMMARY_UNIT / 0.2)), dim=1)
+    shape: Tensor = mean - (1 - LEVEL_SHARE) * mean.mean(1, keepdim=True)
+    return shape / 0.2
 
 
 def rhythm_of(bands: Tensor) -> Tensor:
     """Return how the fluctuation of a band is spread over modulation frequencies, shape (B, 4 * 8).
 
-    Of windows of 16 frames (one patch, 0.16 s), each less its mean: power at 6, 12, ... 50 Hz, averaged over the
-    windows; each bin as shares of its own total, so that its strength does not count; logarithm of the average over
-    eight bins, 0 for an even spread.
+    Of windows of 64 frames (0.64 s, or all of a shorter band), each less its mean: power from 1.6 to 50 Hz, averaged
+    over the windows; each bin as shares of its own total, so that its strength does not count; logarithm of the
+    average over eight bins, in eight ranges of modulation frequency, 0 for an even spread.
     """
-    frames = bands.unfold(2, RHYTHM_FRAMES, RHYTHM_FRAMES)
-    window = torch.hann_window(RHYTHM_FRAMES, device=bands.device)
+    length = min(RHYTHM_FRAMES, bands.shape[2])
+    frames = bands.unfold(2, length, length)
+    window = torch.hann_window(length, device=bands.device)
     power = torch.fft.rfft((frames - frames.mean(-1, keepdim=True)) * window, dim=-1).abs().square().mean(2)[..., 1:]
     shares = power / (power.sum(-1, keepdim=True) + 1e-6)
     groups = shares.reshape(len(bands), RHYTHM_GROUPS, -1, power.shape[-1]).mean(2)
-    return torch.log(power.shape[-1] * (groups + 1e-3)).flatten(1)
-
-
-def distortion(vectors: Tensor, wanted: Tensor) -> Tensor:
-    """Return how far distances between rows of ``vectors`` are from those between rows of ``wanted``.
-
-    Mean square of the logarithm of their ratio over all pairs: near pairs count as much as far ones.
-    """
-    upper = torch.triu_indices(len(wanted), len(wanted), 1, device=wanted.device)
-    ratio = torch.log((_distances(vectors, upper) + SUMMARY_UNIT) / (_distances(wanted, upper) + SUMMARY_UNIT))
-    return ratio.square().mean()
-
-
-def _distances(rows: Tensor, pairs: Tensor) -> Tensor:
-    square = rows.square().sum(1)
-    apart = square[:, None] + square - 2 * rows @ rows.T
-    return apart[pairs[0], pairs[1]].clamp_min(1e-4).sqrt()
+    ranges = torch.stack([part.sum(-1) for part in groups.tensor_split(RHYTHM_RANGES, dim=-1)], dim=-1)
+    return torch.log(RHYTHM_RANGES * (ranges + 1e-3)).flatten(1)
 
 
 def unexplained(guess: Tensor, target: Tensor) -> Tensor:
@@ -195,11 +235,15 @@ def step_flops(objective: Objective, bands: int, frames: int, bands_per_clip: fl
         max(1, int(patches * (1 - config.mask_ratio))),
         patches - max(1, int(patches * (1 - config.mask_ratio))),
     )
-    student = encoder_flops(echo, bands * clones, kept + 1) + 2 * bands * patches * patch * dim
+    embedded, student = 2.0 * bands * patches * patch * dim, 0.0
+    if config.summary:
+        student += encoder_flops(echo, bands, patches + 1, cls_only=True)
+        student += 2 * bands * dim * (SUMMARY_DIM if config.rhythm else N_BINS)
     if objective.decoder is not None:
+        student += encoder_flops(echo, bands * clones, kept + 1)
         convolution = 2 * 3 * dim * dim / GROUPS
         student += bands * clones * patches * config.decoder_layers * convolution
         heads = (patch if config.reconstruction else 0) + (dim if config.eat else 0)
         student += 2 * bands * clones * masked * dim * heads
-    teacher = encoder_flops(echo, bands, patches + 1) + 2 * bands * patches * patch * dim if config.eat else 0.0
-    return 3 * student + teacher
+    teacher = encoder_flops(echo, bands, patches + 1) + embedded if config.eat else 0.0
+    return 2 * embedded + 3 * student + teacher  # nobody asks for the gradient of the bands

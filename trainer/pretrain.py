@@ -15,8 +15,9 @@ from typing import Annotated
 import torch
 import typer
 
-from trainer.checkpoint import CheckpointError, save_safetensors
-from trainer.config import ConfigError, OptimiserConfig, PretrainConfig, read_config
+from trainer.bands import bands_of
+from trainer.checkpoint import CheckpointError, load_checkpoint, save_safetensors
+from trainer.config import ConfigError, ModelConfig, OptimiserConfig, PretrainConfig, read_config
 from trainer.data.dataset import Batches
 from trainer.data.decode import DecodeError
 from trainer.data.manifest import ManifestError, read_manifest
@@ -49,20 +50,42 @@ def pretrain(config: PretrainConfig, out: Path, here: World) -> None:
     out.mkdir(parents=True, exist_ok=True)
     manifests = [read_manifest(path) for path in config.data.manifests]
     torch.manual_seed(config.run.seed)
-    student = Echo(config.model.echo())
-    with torch.no_grad():
-        student.patch_embed.proj.weight *= config.model.patch_gain
+    student = _student(config.model)
     objective = Objective(student, config.objective).to(here.device)
+    licences = config.data.licences or None
+    used = [manifest.only(split="train", licences=licences) for manifest in manifests]
+    if config.model.start and objective.summary is not None:
+        bands = bands_of(Batches(config.data, used, seed=config.run.seed)[0], here.device)
+        with torch.no_grad():
+            objective.summary.begin_with(student(bands.seen, bands.position), bands)
     optimiser = optimiser_of(objective, config.optimiser)
     snapshot = load_snapshot(out, identity(config, manifests, here.size), objective, optimiser)
     if here.leads:
         cut_after(out / "metrics.jsonl", snapshot.step)
-    licences = config.data.licences or None
-    used = [manifest.only(split="train", licences=licences) for manifest in manifests]
     data = Batches(config.data, used, seed=config.run.seed, rank=here.rank, world=here.size)
     train(config, objective, data, snapshot, out, here, lambda model: _evaluate(model, config.run.evaluation_data))
     if here.leads:
         save_safetensors(objective.student, out / "encoder.safetensors")
+
+
+def _student(config: ModelConfig) -> Echo:
+    """Return the encoder as it is before the first step.
+
+    Raises:
+        CheckpointError: ``start`` is not an encoder, or has another shape.
+    """
+    student = Echo(config.echo())
+    with torch.no_grad():
+        weight = student.patch_embed.proj.weight
+        weight -= (1 - config.level_gain) * weight.mean((1, 2, 3), keepdim=True)
+        weight *= config.patch_gain
+    if config.start:
+        with torch.random.fork_rng(devices=[]):  # what is drawn after this is what the first run drew
+            begun = load_checkpoint(config.start)
+        if begun.config != student.config:
+            raise CheckpointError(f"{config.start}: is {begun.config}; model asks for {student.config}")
+        student.load_state_dict(begun.state_dict())
+    return student
 
 
 def _evaluate(model: Echo, folder: Path | None) -> dict[str, float]:

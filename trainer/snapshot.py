@@ -11,6 +11,7 @@ import pickle
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,9 @@ def _first_line(error: Exception) -> str:
 
 
 def identity(config: PretrainConfig, manifests: Sequence[Manifest], processes: int) -> dict[str, Any]:
-    """Return what the numbers of a run depend on, as ``section.key`` to plain values; manifests by their digests."""
+    """Return what the numbers of a run depend on, as ``section.key`` to plain values; the manifests and
+    the encoder it starts from by their digests.
+    """
     found: dict[str, Any] = {"processes": processes}
 
     def walk(prefix: str, value: Any) -> None:
@@ -110,5 +113,7 @@ def identity(config: PretrainConfig, manifests: Sequence[Manifest], processes: i
             found[prefix[:-1]] = value
 
     walk("", config.model_dump(mode="json"))
+    if start := config.model.start:
+        found["model.start"] = f"{start.name} {sha256(start.read_bytes()).hexdigest()}"
     found["data.manifests"] = [f"{manifest.path.name} {manifest.sha256}" for manifest in manifests]
     return found

@@ -1,4 +1,4 @@
-"""What happens to a clip before its bands: rates go down only, without aliases; gain and transfer path as asked."""
+"""What happens to a clip before its bands: rates go down only, without aliases; a transfer path as asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 from echo_edge.frontend import log_spectrogram
 from trainer.config import AugmentConfig
-from trainer.data.augment import Augment, downsample
+from trainer.data.augment import LEVEL_PER_DB, downsample, transfer_path
 
 
 def tone(freq_hz: float, rate_hz: int, seconds: float = 1.0) -> np.ndarray:
@@ -35,27 +35,18 @@ def test_resampling_never_goes_up(target_hz):
         downsample(tone(100, 16_000), 16_000, target_hz)
 
 
-def test_off_by_default_a_clip_stays_as_it_is():
-    augment, samples = Augment.draw(AugmentConfig(), np.random.default_rng(0)), tone(440, 16_000)
-    assert np.array_equal(augment.gained(samples), samples)
-    assert not augment.transfer(201).any()
+def test_off_by_default_there_is_no_transfer_path():
+    assert not transfer_path(AugmentConfig(), 201, np.random.default_rng(0)).any()
 
 
-def test_the_gain_stays_within_its_decibels_and_uses_them():
-    random = np.random.default_rng(0)
-    drawn = [Augment.draw(AugmentConfig(gain_db=6), random).gain_db for _ in range(500)]
-    assert -6 <= min(drawn) < -5
-    assert 5 < max(drawn) <= 6
-    assert rms(Augment(gain_db=6).gained(tone(440, 16_000))) == pytest.approx(10 ** (6 / 20) * np.sqrt(0.5), rel=1e-3)
+def test_a_transfer_path_stays_within_its_decibels_uses_them_and_goes_straight_between_its_points():
+    config, random = AugmentConfig(transfer_db=10, transfer_knots=3), np.random.default_rng(0)
+    paths = np.array([transfer_path(config, 201, random) for _ in range(200)]) / LEVEL_PER_DB
+    assert 9.5 < np.abs(paths).max() <= 10 + 1e-4
+    assert np.allclose(paths[:, 50], (paths[:, 0] + paths[:, 100]) / 2, atol=1e-4)
 
 
-def test_a_flat_transfer_path_is_a_gain():
+def test_a_decibel_is_what_it_is_in_a_log_spectrogram():
     noise = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
-    plain, louder = (log_spectrogram(a.gained(noise), 16_000) for a in (Augment(), Augment(gain_db=9.0)))
-    path = Augment(transfer_db=(9.0, 9.0, 9.0)).transfer(201)
-    assert np.abs(plain + path[:, None] - louder).mean() < 1e-5
-
-
-def test_a_transfer_path_goes_straight_from_point_to_point():
-    path = Augment(transfer_db=(0.0, 10.0, -10.0)).transfer(201)
-    assert path[[0, 50, 100, 150, 200]] / path[100] == pytest.approx([0, 0.5, 1, 0, -1])
+    louder = log_spectrogram(noise * np.float32(10 ** (9 / 20)), 16_000) - log_spectrogram(noise, 16_000)
+    assert louder.mean() == pytest.approx(9 * LEVEL_PER_DB, rel=1e-4)

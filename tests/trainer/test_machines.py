@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.data.machines import RATES_HZ, bearing_orders, machine_signal
+from echo_edge.frontend import log_spectrogram
+
+from trainer.data.machines import RATES_HZ, bearing_orders, machine_signal, machine_states
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
@@ -21,6 +23,22 @@ def test_a_machine_follows_from_its_seed_and_no_two_are_alike():
     one, again, other = (machine_signal(np.random.default_rng(seed), 16_000, 4000) for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
+
+
+def test_the_states_of_a_machine_are_more_alike_than_machines_are_and_yet_differ():
+    spectra = np.array(
+        [
+            [
+                log_spectrogram(state, 8_000).mean(1)
+                for state in machine_states(np.random.default_rng(seed), 8_000, 16_000, 3)
+            ]
+            for seed in range(30)
+        ]
+    )
+    shapes = spectra - spectra.mean(2, keepdims=True)
+    between_states = np.abs(shapes[:, 1:] - shapes[:, :1]).mean((1, 2))
+    between_machines = np.abs(shapes[1:, 0] - shapes[:-1, 0]).mean(1)
+    assert 0.01 < np.median(between_states) < 0.5 * np.median(between_machines)
 
 
 @pytest.mark.parametrize("frames", [200, 1000, 16_000])  # the shortest crop at 8 kHz has 2680

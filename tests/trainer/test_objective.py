@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +14,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer import frontend
+from trainer.bands import Bands
 from trainer.config import ObjectiveConfig
 from trainer.masking import is_masked
 from trainer.model.echo import Echo, EchoConfig
-from trainer.objective import Objective, Outcome, distortion, patches_of, rhythm_of, step_flops, summary_of, unexplained
+from trainer.objective import (
+    LEVEL_SHARE,
+    Objective,
+    Outcome,
+    Summary,
+    patches_of,
+    rhythm_of,
+    spectrum_of,
+    step_flops,
+    unexplained,
+)
 
 DIM, BANDS_PER_CLIP = 64, 4
-LOSSES = {"patch_loss", "frame_loss", "utterance_loss", "summary_loss", "distance_loss"}
+LOSSES = {"patch_loss", "frame_loss", "utterance_loss", "summary_loss", "excess_loss"}
 POSITION = torch.tensor([0.1, 0.4, 0.9])
 
 
@@ -34,9 +44,15 @@ def objective(**config: Any) -> Objective:
     return Objective(Echo(EchoConfig(DIM, 2, dropout=0.0)), ObjectiveConfig(**config))
 
 
+def given(seen: torch.Tensor) -> Bands:
+    """Return bands that are whole clips, without background."""
+    every, flat = torch.arange(len(seen)), torch.zeros(len(seen), 32)
+    return Bands(seen, seen, POSITION, seen, every, flat)
+
+
 def ask(objective: Objective, patches: int = 10) -> Outcome:
     torch.manual_seed(5)  # masks and mask noise
-    outcome: Outcome = objective(bands(patches), POSITION, BANDS_PER_CLIP)
+    outcome: Outcome = objective(given(bands(patches)), BANDS_PER_CLIP)
     return outcome
 
 
@@ -44,10 +60,10 @@ def ask(objective: Objective, patches: int = 10) -> Outcome:
 
 
 def test_patches_are_columns_of_the_band_in_order():
-    given = bands()
-    patches = patches_of(given)
+    whole = bands()
+    patches = patches_of(whole)
     assert patches.shape == (3, 10, 512)
-    assert torch.equal(patches.reshape(3, 10, 32, 16).transpose(1, 2).flatten(2), given)
+    assert torch.equal(patches.reshape(3, 10, 32, 16).transpose(1, 2).flatten(2), whole)
 
 
 def test_normalised_patches_have_neither_level_nor_spread():
@@ -103,25 +119,66 @@ def test_a_student_does_not_see_what_it_must_guess():
     assert seen == [(3 * 4, 1 + 3, DIM)]  # three bands, four clones, CLS and a quarter of twelve patches
 
 
-def test_the_summary_is_level_and_spectrum_and_a_rhythm_that_knows_no_level():
-    quiet, loud = summary_of(bands()), summary_of(bands() + 0.06)
-    assert torch.allclose(loud[:, :32] - quiet[:, :32], torch.full((3, 32), 0.3), atol=1e-4)
-    assert torch.allclose(loud[:, 32:], quiet[:, 32:], atol=1e-3)
+def test_the_summary_is_the_shape_of_the_spectrum_and_a_tenth_of_its_level():
+    mean = bands().mean(2)
+    loud, bent = spectrum_of(mean + 0.1), spectrum_of(mean + torch.linspace(-0.1, 0.1, 32))
+    assert torch.allclose(loud - spectrum_of(mean), torch.full((3, 32), 0.5 * LEVEL_SHARE), atol=1e-4)
+    assert torch.allclose(bent - spectrum_of(mean), torch.linspace(-0.5, 0.5, 32).expand(3, -1), atol=1e-4)
 
 
-def test_distances_are_right_however_vectors_are_turned_and_wrong_when_stretched():
-    wanted = torch.randn(20, 96, generator=torch.Generator().manual_seed(2))
-    turn, _ = torch.linalg.qr(torch.randn(96, 96, generator=torch.Generator().manual_seed(3)))
-    assert float(distortion(wanted @ turn + 7, wanted)) < 1e-6
-    assert float(distortion(wanted * 3, wanted)) == pytest.approx(math.log(3) ** 2, rel=0.1)
+@pytest.mark.parametrize("frames", [16, 40, 64, 200])
+def test_a_rhythm_can_be_told_of_bands_of_any_length(frames):
+    noise = torch.randn(3, 32, frames, generator=torch.Generator().manual_seed(0))
+    assert rhythm_of(noise).shape == (3, 32)
+    assert bool(torch.isfinite(rhythm_of(noise)).all())
 
 
-def test_vectors_that_are_all_alike_still_get_a_finite_gradient():
-    same = torch.zeros(20, 96, requires_grad=True)
-    loss = distortion(same, torch.randn(20, 96, generator=torch.Generator().manual_seed(2)))
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert same.grad is not None
-    assert bool(torch.isfinite(same.grad).all())
+def summarised(
+    cls: Callable[[Summary, torch.Tensor], torch.Tensor], rhythm: float = 0.5
+) -> tuple[Summary, dict[str, float]]:
+    """Return a summary and the losses of a CLS made from it and from the truth it asks for."""
+    torch.manual_seed(0)
+    module, seen = Summary(96, rhythm), given(bands())
+    with torch.no_grad():
+        losses = module(cls(module, module.told(seen)), seen)
+    return module, {name: float(value) for name, value in losses.items()}
+
+
+@pytest.mark.parametrize("rhythm", [0, 0.5])
+def test_a_cls_that_is_the_summary_turned_has_no_loss_and_keeps_its_distances(rhythm):
+    module, losses = summarised(lambda module, truth: truth @ module.turn.T, rhythm)
+    assert losses["summary_loss"] < 1e-5
+    assert losses["excess_loss"] < 1e-8
+    assert torch.allclose(module.turn.T @ module.turn, torch.eye(64 if rhythm else 32), atol=1e-5)
+
+
+def test_what_varies_beside_the_summary_is_excess_and_what_does_not_is_free():
+    def beside(module: Summary, amount: torch.Tensor) -> torch.Tensor:
+        away = torch.randn(96, generator=torch.Generator().manual_seed(2))
+        away = away - away @ module.turn @ module.turn.T
+        return amount[:, None] * away / away.norm()
+
+    _, free = summarised(lambda module, truth: truth @ module.turn.T + beside(module, torch.full((3,), 7.0)))
+    _, varying = summarised(lambda module, truth: truth @ module.turn.T + beside(module, torch.tensor([-3.0, 0, 3])))
+    assert free["excess_loss"] < 1e-8
+    assert varying["excess_loss"] == pytest.approx(6 / 64, rel=1e-3)
+    assert varying["summary_loss"] < 1e-5
+
+
+def test_the_spectrum_is_read_the_same_way_with_the_rhythm_and_without():
+    torch.manual_seed(0)
+    without = Summary(96).turn
+    torch.manual_seed(0)
+    assert torch.equal(Summary(96, 0.5).turn[:, :32], without)
+
+
+def test_a_summary_that_begins_with_a_trained_encoder_takes_its_offset_over():
+    torch.manual_seed(0)
+    module, seen = Summary(96), given(bands())
+    cls = module.told(seen) @ module.turn.T + 3.0
+    module.begin_with(cls, seen)
+    with torch.no_grad():
+        assert float(module(cls, seen)["summary_loss"]) < 1e-5
 
 
 # EAT -----------------------------------------------------------------------------------------------------------------
@@ -191,7 +248,7 @@ def test_the_teacher_neither_drops_nor_differs_between_draws():
     asked = Objective(Echo(EchoConfig(DIM, 2, dropout=0.5)), ObjectiveConfig(reconstruction=0, eat=1))
     assert asked.student.training
     longest = bands(patches=125)  # so long that there is but one place in the time table
-    one, other = (asked(longest, POSITION, BANDS_PER_CLIP).parts for _ in range(2))
+    one, other = (asked(given(longest), BANDS_PER_CLIP).parts for _ in range(2))
     assert one["target_deviation"] == other["target_deviation"]
     assert one["frame_loss"] != other["frame_loss"]
 
@@ -218,7 +275,7 @@ def test_the_weights_are_those_of_the_configuration():
 @pytest.mark.parametrize(
     ("weights", "modules", "losses"),
     [
-        ({"reconstruction": 0, "summary": 1}, {"student", "summary"}, {"summary_loss", "distance_loss"}),
+        ({"reconstruction": 0, "summary": 1}, {"student", "summary"}, {"summary_loss", "excess_loss"}),
         ({}, {"student", "decoder"}, {"patch_loss"}),
         ({"eat": 1}, {"student", "decoder", "teacher"}, {"patch_loss", "frame_loss", "utterance_loss"}),
         ({"reconstruction": 0, "eat": 1}, {"student", "decoder", "teacher"}, {"frame_loss", "utterance_loss"}),
@@ -237,13 +294,23 @@ def operations(*, backward: bool, **config: Any) -> tuple[float, float]:
     """Return what we reckon for a step and what torch counts of it."""
     asked = Objective(Echo(EchoConfig(192, 2, dropout=0.0)), ObjectiveConfig(**config))
     with FlopCounterMode(display=False) as counted:
-        loss = asked(bands(patches=30), POSITION, BANDS_PER_CLIP).loss
+        loss = asked(given(bands(patches=30)), BANDS_PER_CLIP).loss
         if backward:
             loss.backward()
     return step_flops(asked, 3, 16 * 30, BANDS_PER_CLIP), counted.get_total_flops()
 
 
-@pytest.mark.parametrize("config", [{}, {"eat": 1}, {"eat": 1, "reconstruction": 0}, {"mask_ratio": 0.5}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"summary": 1, "reconstruction": 0},
+        {"summary": 1, "rhythm": 0.5},
+        {"eat": 1},
+        {"eat": 1, "reconstruction": 0},
+        {"mask_ratio": 0.5},
+    ],
+)
 def test_the_operations_of_a_step_are_those_that_torch_counts(config):
     reckoned, counted = operations(backward=True, decoder_layers=0, **config)
     assert reckoned == pytest.approx(counted, rel=0.04)

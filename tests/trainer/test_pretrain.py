@@ -20,7 +20,7 @@ import typer
 from typer.testing import CliRunner
 
 from tests.trainer.runs import KILLED, configured, metrics, noises, run_apart, run_here
-from trainer.checkpoint import load_checkpoint
+from trainer.checkpoint import CheckpointError, load_checkpoint
 from trainer.config import ConfigError, PretrainConfig
 from trainer.data.dataset import Batch, Batches
 from trainer.distributed import World
@@ -152,6 +152,40 @@ def test_the_scale_of_a_half_precision_run_is_kept_in_its_checkpoint(tmp_path):
     run_here(tmp_path, "out", "run.precision=fp16", "run.steps=2")
 
 
+# Where it begins -----------------------------------------------------------------------------------------------------
+
+SUMMARY = ("objective.summary=1", "objective.reconstruction=0", "model.width=64")
+
+
+def test_a_run_begins_where_an_earlier_one_ended_and_says_so_when_that_is_another_encoder(tmp_path):
+    first = run_here(tmp_path, "first", *SUMMARY, "objective.rhythm=0.5", "run.steps=40", "run.save_every=40")
+    start = "model.start=first/encoder.safetensors"
+    second = metrics(run_here(tmp_path, "second", *SUMMARY, start))
+    assert second[0]["mean_unexplained"] < 0.6 * metrics(run_here(tmp_path, "anew", *SUMMARY))[0]["mean_unexplained"]
+    assert second[0]["mean_unexplained"] < 1.5 * metrics(first)[-1]["mean_unexplained"]
+    run_here(tmp_path, "first", *SUMMARY, "objective.rhythm=0.5", "run.steps=40", "run.save_every=40")
+    assert metrics(run_here(tmp_path, "second", *SUMMARY, start)) == second
+    (first / "encoder.safetensors").write_bytes((tmp_path / "second" / "encoder.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=r"model\.start: encoder\.safetensors \w{64} there, encoder"):
+        run_here(tmp_path, "second", *SUMMARY, start)
+
+
+def test_an_encoder_of_another_shape_is_no_beginning(tmp_path):
+    run_here(tmp_path, "first", "run.steps=1")
+    with pytest.raises(CheckpointError, match=r"first/encoder\.safetensors: is EchoConfig\(embed_dim=32"):
+        run_here(tmp_path, "second", "model.width=64", "model.start=first/encoder.safetensors")
+
+
+def test_an_encoder_can_begin_almost_deaf_to_gain(tmp_path):
+    weight = {
+        gain: load_checkpoint(
+            run_here(tmp_path, f"out{gain}", "run.steps=1", f"model.level_gain={gain}") / "encoder.safetensors"
+        ).patch_embed.proj.weight.detach()
+        for gain in (1, 0)
+    }
+    assert float(weight[0].mean((1, 2, 3)).abs().max()) < 0.1 * float(weight[1].mean((1, 2, 3)).abs().max())
+
+
 # What decays ---------------------------------------------------------------------------------------------------------
 
 
@@ -177,13 +211,13 @@ def test_matrices_decay_and_the_rest_only_when_asked(tmp_path, decay_all):
 
 
 class Spoiled(Batches):
-    """Batches of which one holds an infinite band."""
+    """Batches of which one holds infinite samples."""
 
     spoiled = 0
 
     def __getitem__(self, index: int) -> Batch:
         batch = super().__getitem__(index)
-        return replace(batch, bands=batch.bands * torch.inf) if index == self.spoiled else batch
+        return replace(batch, samples=batch.samples * torch.inf) if index == self.spoiled else batch
 
 
 @contextmanager
@@ -214,17 +248,42 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_files(tmp
         assert "a simulated machine" in str(error)
 
 
-def test_a_gradient_that_is_not_finite_stops_too_and_names_the_files_of_all_parts(tmp_path):
+def test_gradients_that_are_not_finite_three_times_in_a_row_stop_too_and_name_the_files_of_all_parts(tmp_path):
     manifest = noises(tmp_path, [0.6] * 8)
-    config = configured(tmp_path, "data.machines_share=0", "optimiser.accumulate=2")
+    config = configured(tmp_path, "data.machines_share=0", "optimiser.accumulate=2", "run.save_every=100")
     data = Batches(config.data, [manifest], seed=0)
 
     def explode(objective: Objective) -> None:
         objective.student.cls_token.register_hook(lambda gradient: gradient * torch.inf)
 
     with stopped(config, tmp_path / "out", data, explode) as error:
-        assert "step 1: the norm of the gradient is " in str(error)
-        assert all(clip in str(error) for clip in (*data[0].clips, *data[1].clips))
+        assert "step 3: the norm of the gradient is " in str(error)
+        assert all(clip in str(error) for clip in (*data[4].clips, *data[5].clips))
+
+
+def test_a_single_gradient_that_is_not_finite_leaves_its_step_out_and_the_log_says_so(tmp_path):
+    config = configured(tmp_path, "run.steps=4")
+    torch.manual_seed(0)
+    objective, calls = Objective(Echo(config.model.echo()), config.objective), [0]
+
+    def spoil_the_second(gradient: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        return gradient * torch.inf if calls[0] == 2 else gradient
+
+    objective.student.cls_token.register_hook(spoil_the_second)
+    optimiser, data = optimiser_of(objective, config.optimiser), Batches(config.data, [], seed=0)
+    (tmp_path / "out").mkdir()
+    train(
+        config,
+        objective,
+        data,
+        Snapshot(0, optimiser, identity(config, [], 1)),
+        tmp_path / "out",
+        World(),
+        lambda _: {},
+    )
+    assert [line["steps_left_out"] for line in metrics(tmp_path / "out")] == [0, 1, 0, 0]
+    assert all(bool(torch.isfinite(value).all()) for value in objective.state_dict().values())
 
 
 def test_a_run_whose_weights_explode_stops_and_keeps_its_last_good_checkpoint(tmp_path):

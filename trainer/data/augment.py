@@ -1,9 +1,8 @@
-"""What may happen to a clip between its file and its bands: another rate, gain and transfer path. Pure."""
+"""What may happen to a clip between its file and its bands: another rate, another transfer path. Pure."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from echo_edge.frontend import SPEC
 from trainer.config import AugmentConfig
 
 Array = NDArray[np.float32]
+LEVEL_PER_DB = math.log(10) / 20 / SPEC.log_scale  # what a decibel is in a normalized log spectrogram
 
 
 def downsample(samples: Array, rate_hz: int, target_hz: int) -> Array:
@@ -27,28 +27,8 @@ def downsample(samples: Array, rate_hz: int, target_hz: int) -> Array:
     return np.asarray(resample_poly(samples, target_hz // common, rate_hz // common), dtype=np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Augment:
-    """The draw for one clip; off unless the configuration asks for it."""
-
-    gain_db: float = 0.0
-    transfer_db: tuple[float, ...] = ()
-    """Gain at evenly spaced frequencies from 0 to half the rate: a smooth transfer path."""
-
-    @classmethod
-    def draw(cls, config: AugmentConfig, random: np.random.Generator) -> Augment:
-        gain_db = random.uniform(-1, 1) * config.gain_db
-        knots = random.uniform(-1, 1, config.transfer_knots) * config.transfer_db
-        return cls(float(gain_db), tuple(knots) if config.transfer_db else ())
-
-    def gained(self, samples: Array) -> Array:
-        """Return the samples with the gain."""
-        return samples * np.float32(10 ** (self.gain_db / 20)) if self.gain_db else samples
-
-    def transfer(self, n_bins: int) -> Array:
-        """Return what the transfer path adds to each bin of a normalized log spectrogram, shape (F,)."""
-        if not self.transfer_db:
-            return np.zeros(n_bins, dtype=np.float32)
-        knots = np.linspace(0, n_bins - 1, len(self.transfer_db))
-        curve_db = np.interp(np.arange(n_bins), knots, self.transfer_db)
-        return np.asarray(curve_db * (math.log(10) / 20 / SPEC.log_scale), dtype=np.float32)
+def transfer_path(config: AugmentConfig, n_bins: int, random: np.random.Generator) -> Array:
+    """Draw what a smooth transfer path adds to each bin of a normalized log spectrogram, shape (F,); 0 when off."""
+    knots_db = random.uniform(-1, 1, config.transfer_knots) * config.transfer_db
+    knots = np.linspace(0, n_bins - 1, len(knots_db))
+    return np.asarray(np.interp(np.arange(n_bins), knots, knots_db) * LEVEL_PER_DB, dtype=np.float32)

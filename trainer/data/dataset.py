@@ -9,21 +9,20 @@ Shape suffixes: B = bands of a batch, T = time frames, F = frequency bins, W = 3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from echo_edge.frontend import SPEC, frame_sizes
-from trainer import frontend
 from trainer.config import DataConfig
-from trainer.data.augment import Augment, downsample
+from trainer.data.augment import downsample, transfer_path
 from trainer.data.decode import read_crop
-from trainer.data.machines import RATES_HZ, machine_signal
+from trainer.data.machines import RATES_HZ, machine_states
 from trainer.data.manifest import Manifest, ManifestError, Recording
 
 Array = NDArray[np.float32]
@@ -31,21 +30,41 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Bands of one step, on one process; they share their length, not their sampling rate."""
+    """What one step hears, on one process: clips, and which bands of them are seen when, how loud and in what noise.
 
-    bands: Tensor
-    """Shape (B, 32, T), normalized log magnitude, T a multiple of 16."""
+    ``trainer.bands.bands_of`` makes bands of it, on the device that trains.
+    """
 
-    position: Tensor
-    """Shape (B,), centre of each band as a fraction of half its rate."""
+    samples: Tensor
+    """All clips one after the other, shape (S,)."""
 
-    frames: int
-    """Frames that are signal; behind them are zeros up to T."""
-
-    clips: tuple[str, ...]
-    """What was drawn, for messages: paths with their start, or the seed of a machine."""
+    lengths: tuple[int, ...]
+    """Samples of each clip."""
 
     rates_hz: tuple[int, ...]
+    """Of each clip."""
+
+    frames: int
+    """Frames of a view."""
+
+    views: int
+    """So many rows, one after the other, are views of the same band of the same machine or recording."""
+
+    states: int
+    """Its states take turns in these views; a recording has but one."""
+
+    rows: dict[str, Tensor]
+    """What is seen, each of shape (B,): ``clip``, its number; ``start``, the first of 32 bins; ``empty``, how many of
+    them are none; ``position``; ``first``, the first frame; ``gain_db``; ``noise``, the number of the clip in the
+    background, or -1; ``noise_first``; ``snr_db``. And ``transfer`` (B, 32), added to the bins' levels."""
+
+    clips: tuple[str, ...]
+    """What was drawn, for messages: paths with their start, or that it is a machine."""
+
+    def pin_memory(self) -> Batch:
+        """Return the batch where a GPU fetches it fastest; torch's ``DataLoader`` asks for this by its name."""
+        rows = {key: value.pin_memory() for key, value in self.rows.items()}
+        return replace(self, samples=self.samples.pin_memory(), rows=rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +115,55 @@ class Batches(Dataset[Batch]):
             DecodeError: a recording cannot be read any more; it names the file.
         """
         config = self._config
-        clips, crop_s = self._plan(index)
-        drawn, names, rates = [], [], []
-        counts = _share_bands(self._random(index, 1), len(clips), config.bands_per_clip, config.bands_per_batch)
-        frames = max(SPEC.patch_frames, int((crop_s - 0.025) / 0.010))  # a frame is 25 ms, a hop 10
+        plan, crop_s, clip_s = self._plan(index)
+        counts = _share_bands(self._random(index, 1), len(plan), config.bands_per_clip, config.bands_per_batch)
+        frames = max(SPEC.patch_frames, _frames(crop_s))
         if self._random(index, 3).random() < 0.5:  # half of all batches end within a patch, as at inference
             frames -= frames % SPEC.patch_frames
-        for number in range(self._rank, len(clips), self._world):
+        heard = max(frames, _frames(clip_s))
+        samples: list[Array] = []
+        recorded: list[int] = []
+        rows: list[dict[str, NDArray[Any]]] = []
+        names, rates = [], []
+        for number in range(self._rank, len(plan), self._world):
             random = self._random(index, 2, number)
-            samples, rate_hz, name = self._samples(clips[number], frames, random)
-            drawn.append(self._bands(samples, rate_hz, frames, counts[number], random))
+            drawn, rate_hz, name = self._samples(plan[number], heard, random)
+            rows.append(self._rows(len(samples), len(drawn), rate_hz, heard - frames, counts[number], random))
+            if plan[number].recording is not None:
+                recorded.append(len(samples))
+            samples += drawn
+            rates += [rate_hz] * len(drawn)
             names.append(name)
-            rates.append(rate_hz)
+        # A machine in the noise of another would leave open which of the two is meant.
+        backgrounds = np.array(recorded or range(len(samples)))
+        for row in rows if config.augment.background_share else ():
+            random = self._random(index, 4, self._rank, int(row["clip"][0]))
+            self._add_background(row, backgrounds, heard - frames, random)
         return Batch(
-            torch.cat([bands for bands, _ in drawn]),
-            torch.cat([position for _, position in drawn]),
-            frames,
-            tuple(names),
+            torch.from_numpy(np.concatenate(samples)),
+            tuple(map(len, samples)),
             tuple(rates),
+            frames,
+            config.states * config.views,
+            config.states,
+            {key: torch.from_numpy(np.concatenate([row[key] for row in rows])) for key in rows[0]},
+            tuple(names),
         )
 
     def _random(self, *key: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, *key))
 
-    def _plan(self, index: int) -> tuple[list[Clip], float]:
-        """Return the clips of batch ``index`` and their common length."""
+    def _plan(self, index: int) -> tuple[list[Clip], float, float]:
+        """Return the clips of batch ``index``, the common length of views, and that of clips."""
         clips = [Clip(None)] * (self._config.clips_per_batch - self._recorded)
         shortest_s, longest_s = self._config.crop_s
         if self._recorded:
             chosen = self._epoch_batches(index // self.batches_per_epoch)[index % self.batches_per_epoch]
             clips += [Clip(self._recordings[at][1], self._recordings[at][0]) for at in self._segments[chosen]]
             longest_s = float(self._lengths_s[chosen].min())
-        return clips, float(self._random(index, 0).uniform(shortest_s, longest_s))
+        # Log-uniform: short windows are the hard ones, and cost least.
+        crop_s = float(shortest_s * (longest_s / shortest_s) ** self._random(index, 0).random())
+        return clips, crop_s, max(crop_s, min(self._config.clip_s, longest_s))
 
     def _epoch_batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return which segments each batch of an epoch has: of similar length, in random order, none left out."""
@@ -140,11 +176,12 @@ class Batches(Dataset[Batch]):
             self._epoch = (epoch, [batches[at] for at in random.permutation(len(batches))])
         return self._epoch[1]
 
-    def _samples(self, clip: Clip, frames: int, random: np.random.Generator) -> tuple[Array, int, str]:
-        """Return just enough samples for ``frames``, their rate after a possible resampling, and a name."""
+    def _samples(self, clip: Clip, frames: int, random: np.random.Generator) -> tuple[list[Array], int, str]:
+        """Return just enough samples for ``frames``, of every state, their rate after a resampling, and a name."""
         if clip.recording is None:
             rate_hz = int(random.choice(RATES_HZ))
-            return machine_signal(random, rate_hz, _needed(rate_hz, frames)), rate_hz, "a simulated machine"
+            states = machine_states(random, rate_hz, _needed(rate_hz, frames), self._config.states)
+            return states, rate_hz, "a simulated machine"
         recording = clip.recording
         lower = [rate for rate in self._config.resample_hz if rate < recording.rate_hz]
         target_hz = recording.rate_hz
@@ -161,24 +198,59 @@ class Batches(Dataset[Batch]):
         )
         if target_hz != recording.rate_hz:
             samples = downsample(samples, recording.rate_hz, target_hz)
-        return samples, target_hz, f"{recording.path} from {start / recording.rate_hz:.2f} s"
+        return [samples], target_hz, f"{recording.path} from {start / recording.rate_hz:.2f} s"
 
-    def _bands(
-        self, samples: Array, rate_hz: int, frames: int, count: int, random: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Return ``count`` bands of one clip and their positions."""
-        augment = Augment.draw(self._config.augment, random)
-        level_ft = frontend.log_spectrogram(torch.from_numpy(augment.gained(samples)), rate_hz)[:, :frames]
-        level_ft = level_ft + torch.from_numpy(augment.transfer(len(level_ft)))[:, None]
-        if random.random() < self._config.aligned_share or len(level_ft) <= SPEC.band_width:
-            bands, position = frontend.split_bands(level_ft), frontend.positions(rate_hz)
-            chosen = torch.from_numpy(random.choice(len(bands), count, replace=len(bands) < count))
-            return bands[chosen], position[chosen]
-        level_ft = functional.pad(level_ft, (0, -frames % SPEC.patch_frames))
-        starts = random.integers(0, len(level_ft) - SPEC.band_width + 1, count)
-        bands = torch.stack([level_ft[start : start + SPEC.band_width] for start in starts])
-        centres = (2 * starts + SPEC.band_width - 1) / frame_sizes(rate_hz)[0]
-        return bands, torch.from_numpy(centres.astype(np.float32))
+    def _rows(
+        self, clip: int, states: int, rate_hz: int, spare: int, count: int, random: np.random.Generator
+    ) -> dict[str, NDArray[Any]]:
+        """Return what is seen of ``count`` bands of one machine or recording: every view of a band, then the next.
+
+        ``spare`` is how many frames a clip is longer than a view.
+        """
+        config, width = self._config, SPEC.band_width
+        n_bins = frame_sizes(rate_hz)[0] // 2 + 1
+        if random.random() < config.aligned_share or n_bins <= width:
+            whole = -(-n_bins // width)
+            chosen = random.choice(whole, count, replace=whole < count)
+            start = np.minimum(chosen * width, n_bins - width)  # the zeros of a partial band stand before its bins
+            empty = chosen * width - start
+        else:
+            start = random.integers(0, n_bins - width + 1, count)
+            empty = np.zeros(count, np.int64)
+        position = ((2 * start + empty + width - 1) / frame_sizes(rate_hz)[0]).astype(np.float32)
+        path = np.pad(transfer_path(config.augment, n_bins, random), (width, 0))
+        transfer = path[start[:, None] + np.arange(width) + width]
+        transfer *= np.arange(width) >= empty[:, None]
+        views = config.states * config.views
+        each: dict[str, NDArray[Any]] = {
+            "clip": clip + np.arange(views) % states,
+            "first": random.integers(0, spare + 1, views),
+            "gain_db": (random.uniform(-1, 1, views) * config.augment.gain_db).astype(np.float32),
+            "noise": np.full(views, -1),
+            "noise_first": np.zeros(views, np.int64),
+            "snr_db": np.zeros(views, np.float32),
+        }
+        bands = {"start": start, "empty": empty, "position": position, "transfer": transfer}
+        return {key: np.repeat(value, views, axis=0) for key, value in bands.items()} | {
+            key: np.tile(value, count) for key, value in each.items()
+        }
+
+    def _add_background(
+        self, rows: dict[str, NDArray[Any]], backgrounds: NDArray[np.int64], spare: int, random: np.random.Generator
+    ) -> None:
+        """Put a part of the views into the noise of another clip, the same for all bands of a view."""
+        config, views = self._config.augment, self._config.states * self._config.views
+        count, others = len(rows["clip"]) // views, np.setdiff1d(backgrounds, rows["clip"])
+        if not len(others):
+            return
+        noisy = random.random(views) < config.background_share
+        rows["noise"] = np.tile(np.where(noisy, random.choice(others, views), -1), count)
+        rows["noise_first"] = np.tile(random.integers(0, spare + 1, views), count)
+        rows["snr_db"] = np.tile(random.uniform(*config.background_snr_db, views).astype(np.float32), count)
+
+
+def _frames(length_s: float) -> int:
+    return int((length_s - 0.025) / 0.010)  # a frame is 25 ms, a hop 10
 
 
 def _needed(rate_hz: int, frames: int) -> int:

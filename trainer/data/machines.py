@@ -16,23 +16,55 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+PARTS = ("impacts", "tones", "flow", "structure")
 RATES_HZ = (8_000, 12_000, 12_800, 16_000, 20_000, 24_000, 25_600, 32_000, 44_100, 48_000, 51_200)
 Array = NDArray[np.float64]
 
 
 def machine_signal(random: np.random.Generator, rate_hz: int, frames: int) -> NDArray[np.float32]:
     """Return ``frames`` samples of a machine drawn from ``random``; RMS between 0.01 and 2, log-uniform."""
-    turns = _turns(random, rate_hz, frames)
-    forces = random.standard_normal(frames) * _flow(random, turns)
-    for _ in range(random.integers(0, 3)):
-        train = _impacts(random, turns)
-        forces += _decibels(random, -15, 20) * train / max(float(train.std()), 1e-12)
-    heard = _unit(_structure(random, forces, rate_hz))
-    heard += _decibels(random, -25, 10) * _unit(_tones(random, turns, rate_hz))
-    heard += _decibels(random, -60, -20) * random.standard_normal(frames)  # the transducer's own noise
-    if random.random() < 0.2:
-        heard *= _cycles(random, rate_hz, frames)
-    return np.asarray(10 ** random.uniform(-2, 0.3) * _unit(heard), dtype=np.float32)
+    return machine_states(random, rate_hz, frames, 1)[0]
+
+
+def machine_states(random: np.random.Generator, rate_hz: int, frames: int, states: int) -> list[NDArray[np.float32]]:
+    """Return one machine in several states: as it is, and each time with one or two of its parts another than before.
+
+    A part is its impacts (a bearing fails, or is replaced), its tones, its flow, or a share of its structure. The
+    level stays within 6 dB of the first state's; noise is drawn anew each time.
+    """
+    seeds = {part: int(random.integers(2**62)) for part in ("speed", *PARTS)}
+    level, blend, heard = random.uniform(-2, 0.3), None, []
+    for state in range(states):
+        if state:
+            for part in random.choice(PARTS, size=int(random.integers(1, 3)), replace=False).tolist():
+                if part == "structure":
+                    blend = (int(random.integers(2**62)), random.uniform(0.05, 0.5))
+                else:
+                    seeds[part] = int(random.integers(2**62))
+        loud = 10 ** (level + (random.uniform(-0.3, 0.3) if state else 0))
+        signal = _heard(random, seeds, blend, rate_hz, frames)
+        heard.append(np.asarray(loud * _unit(signal), dtype=np.float32))
+    return heard
+
+
+def _heard(
+    random: np.random.Generator, seeds: dict[str, int], blend: tuple[int, float] | None, rate_hz: int, frames: int
+) -> Array:
+    """Return a machine whose parts follow from ``seeds``; its noise, and where in a turn it begins, from ``random``."""
+    part = {name: np.random.default_rng(seed) for name, seed in seeds.items()}
+    turns = random.random() + _turns(part["speed"], rate_hz, frames)
+    forces = random.standard_normal(frames, np.float32) * _flow(part["flow"], turns)
+    for _ in range(part["impacts"].integers(0, 3)):
+        loud, train = _decibels(part["impacts"], -15, 20), _impacts(part["impacts"], random, turns)
+        forces += loud * train / max(float(train.std()), 1e-12)
+    heard = _unit(_structure(part["structure"], forces, rate_hz, blend))
+    heard += _decibels(part["tones"], -25, 10) * _unit(_tones(part["tones"], turns, rate_hz))
+    heard += _decibels(part["speed"], -60, -20) * random.standard_normal(
+        frames, np.float32
+    )  # the transducer's own noise
+    if part["speed"].random() < 0.2:
+        heard *= _cycles(part["speed"], rate_hz, frames)
+    return heard
 
 
 def bearing_orders(random: np.random.Generator) -> tuple[float, float, float, float]:
@@ -51,27 +83,30 @@ def _turns(random: np.random.Generator, rate_hz: int, frames: int) -> Array:
         speed *= np.linspace(1, random.uniform(0.5, 1.5), knots)
     shaft_hz = 5 * 20 ** random.random()
     steps = np.interp(np.linspace(0, knots - 1, frames), np.arange(knots), np.maximum(speed, 0.05))
-    return np.asarray(random.random() + np.cumsum(steps) * shaft_hz / rate_hz)
+    return np.asarray(np.cumsum(steps) * shaft_hz / rate_hz)
 
 
-def _impacts(random: np.random.Generator, turns: Array) -> Array:
-    """A train of impacts: a bearing's race, ball or cage, a gear tooth, a valve; with slip and a load zone."""
-    outer, inner, ball, cage = bearing_orders(random)
+def _impacts(part: np.random.Generator, chance: np.random.Generator, turns: Array) -> Array:
+    """A train of impacts: a bearing's race, ball or cage, a gear tooth, a valve; with slip and a load zone.
+
+    What it is follows from ``part``, how it slips from ``chance``.
+    """
+    outer, inner, ball, cage = bearing_orders(part)
     order, swing = [
         (outer, 0.0),
         (inner, 1.0),
         (ball, cage),
         (cage, 0.0),
-        (float(random.integers(1, 9)), 0.0),
+        (float(part.integers(1, 9)), 0.0),
         (0.5, 0.0),
-    ][random.choice(6, p=(0.28, 0.28, 0.22, 0.04, 0.12, 0.06))]
+    ][part.choice(6, p=(0.28, 0.28, 0.22, 0.04, 0.12, 0.06))]
     count = max(1, int((turns[-1] - turns[0]) * order))
-    slip = random.uniform(0, 0.03) if order != int(order) else random.uniform(0, 0.003)
-    at = turns[0] + np.cumsum(1 + slip * random.standard_normal(count)) / order
+    slip = part.uniform(0, 0.03) if order != int(order) else part.uniform(0, 0.003)
+    at = turns[0] + np.cumsum(1 + slip * chance.standard_normal(count)) / order
     at = at[(at > turns[0]) & (at < turns[-1])]
-    height = 1 + random.uniform(0, 0.4) * random.standard_normal(len(at))
+    height = 1 + part.uniform(0, 0.4) * chance.standard_normal(len(at))
     if swing:
-        height *= 1 - random.uniform(0.2, 1.0) / 2 * (1 - np.cos(2 * np.pi * swing * at))
+        height *= 1 - part.uniform(0.2, 1.0) / 2 * (1 - np.cos(2 * np.pi * swing * at))
     index = np.interp(at, turns, np.arange(len(turns)))
     whole = index.astype(np.int64)
     train = np.zeros(len(turns) + 1)
@@ -80,21 +115,35 @@ def _impacts(random: np.random.Generator, turns: Array) -> Array:
     return train[:-1]
 
 
-def _structure(random: np.random.Generator, forces: Array, rate_hz: int) -> Array:
-    """What the structure makes of the forces: up to 12 modes, and a direct path."""
+def _structure(
+    random: np.random.Generator, forces: Array, rate_hz: int, blend: tuple[int, float] | None = None
+) -> Array:
+    """What the structure makes of the forces; ``blend`` is the seed of another structure and its share."""
     size = fft.next_fast_len(len(forces) + rate_hz // 4, real=True)
     freq_hz = fft.rfftfreq(size, 1 / rate_hz).astype(np.float32)
+    response = _response(random, freq_hz, rate_hz)
+    if blend:
+        seed, share = blend
+        response += np.complex64(share) * (_response(np.random.default_rng(seed), freq_hz, rate_hz) - response)
+    return np.asarray(fft.irfft(fft.rfft(forces.astype(np.float32), size) * response, size)[: len(forces)], np.float64)
+
+
+def _response(random: np.random.Generator, freq_hz: NDArray[np.float32], rate_hz: int) -> NDArray[np.complex64]:
+    """Up to 12 modes and a direct path."""
     response = np.full(len(freq_hz), _decibels(random, -40, 0), dtype=np.complex64)
+    squared = freq_hz * freq_hz
     for _ in range(random.integers(2, 13)):
         mode_hz = 100 * (0.48 * rate_hz / 100) ** random.random()
         damping = 0.004 * 25 ** random.random()
         weight = random.choice((-1, 1)) * _decibels(random, -25, 0)
-        losses = np.complex64(2j * damping * mode_hz) * freq_hz
-        response += np.complex64(weight) * losses / (losses + (np.float32(mode_hz**2) - freq_hz**2))
+        losses, apart = np.float32(2 * damping * mode_hz) * freq_hz, np.float32(mode_hz**2) - squared
+        gain = np.float32(weight) * losses / (apart * apart + losses * losses)  # i losses / (apart + i losses)
+        response.real += gain * losses
+        response.imag += gain * apart
     response *= (1 + freq_hz) ** np.float32(-random.uniform(0, 0.5))
     if random.random() < 0.5:  # an anti-aliasing or transducer roll-off
         response /= np.sqrt(1 + (freq_hz / (random.uniform(0.15, 0.5) * rate_hz)) ** (2 * random.integers(1, 9)))
-    return np.asarray(fft.irfft(fft.rfft(forces.astype(np.float32), size) * response, size)[: len(forces)], np.float64)
+    return np.asarray(response, np.complex64)
 
 
 def _tones(random: np.random.Generator, turns: Array, rate_hz: int) -> Array:
@@ -121,8 +170,11 @@ def _tones(random: np.random.Generator, turns: Array, rate_hz: int) -> Array:
 
 def _rotor(turns: NDArray[np.floating[Any]]) -> NDArray[np.complex64]:
     """Return a unit phasor at an angle in turns."""
-    angle = (2 * np.pi * (turns % 1.0)).astype(np.float32)
-    return np.asarray(np.cos(angle) + np.complex64(1j) * np.sin(angle))
+    angle = (2 * np.pi * (turns - np.floor(turns))).astype(np.float32)
+    phasor = np.empty(len(angle), np.complex64)
+    np.cos(angle, out=phasor.real)
+    np.sin(angle, out=phasor.imag)
+    return phasor
 
 
 def _series(random: np.random.Generator, rotor: NDArray[np.complex64], count: int, fall: float) -> NDArray[np.float32]:
