@@ -122,6 +122,8 @@ def test_every_command_and_option_named_exists(page: Path):
         "--name",
         "--half",
         "--check",
+        "--data",
+        "--machines",
         "--quick",
         "--set",
         "--logdir",

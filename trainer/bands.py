@@ -1,7 +1,8 @@
 """From the clips of a batch to the bands that a step learns from, on the device that trains.
 
-At every sampling rate a bin is 40 Hz wide and a frame 10 ms long, so that clips of any rates are mixed bin by bin, as
-complex spectrograms: the background needs no resampling, and ends where its own rate ends.
+At every sampling rate a bin is 40 Hz wide and a frame 10 ms long (nearly so where the rate does not divide), so that
+clips of any rates are mixed bin by bin, as complex spectrograms: the background needs no resampling, and ends where its
+own rate ends.
 
 Shape suffixes: S = samples, R = clips, F = frequency bins, T = frames of a clip, B = rows (views of bands), W = bands
 of clips, C = frames of a view, padded to whole patches.
@@ -43,6 +44,9 @@ class Bands:
     offset: Tensor
     """Shape (B, 32): what gain and transfer path add to it."""
 
+    real: Tensor
+    """Shape (B, 32): 1 for rows that are bins, 0 for the empty ones before a partial band."""
+
 
 def bands_of(batch: Batch, device: torch.device | str = "cpu") -> Bands:
     """Return the bands of a batch, on ``device``."""
@@ -68,24 +72,22 @@ def bands_of(batch: Batch, device: torch.device | str = "cpu") -> Bands:
         row["noise_clip"] = row["noise"].clamp_min(0)
         seen = level(clean + _scale(batch, spectra, row)[:, None, None] * crop("noise_clip", "noise_first"))
     number = torch.arange(len(real), device=device)
-    place, state = number // batch.views, number % batch.views % batch.states
-    once = (place[:: batch.views, None] * batch.views + number[: batch.states]).flatten()
+    once = number[number % batch.views < batch.states]
+    of_whole = number // batch.views * batch.states + number % batch.views % batch.states
     whole = frontend.log_level(spectra[row["clip"][once, None], bins[once]]) * real[once, :, None]
-    return Bands(seen, wanted, row["position"], whole, place * batch.states + state, offset)
+    return Bands(seen, wanted, row["position"], whole, of_whole, offset, real)
 
 
 def _spectra(batch: Batch, device: torch.device | str) -> Tensor:
     """Return the complex spectrograms of all clips, shape (R, F, T); above half its rate a clip has zeros."""
-    flat = batch.samples.to(device, non_blocking=True)
-    ends = torch.tensor(batch.lengths).cumsum(0).tolist()
+    clips = torch.split(batch.samples.to(device, non_blocking=True), list(batch.lengths))
     of_rate: dict[int, list[int]] = {}
     for number, rate_hz in enumerate(batch.rates_hz):
         of_rate.setdefault(rate_hz, []).append(number)
     found: list[tuple[list[int], Tensor]] = []
     for rate_hz, numbers in of_rate.items():
         shortest = min(batch.lengths[number] for number in numbers)  # by a sample: resampling rounds
-        clips = [flat[ends[n] - batch.lengths[n] :][:shortest] for n in numbers]
-        found.append((numbers, frontend.spectrum(torch.stack(clips), rate_hz)))
+        found.append((numbers, frontend.spectrum(torch.stack([clips[n][:shortest] for n in numbers]), rate_hz)))
     n_bins = max(spectra.shape[1] for _, spectra in found)
     n_frames = min(spectra.shape[2] for _, spectra in found)
     together = found[0][1].new_zeros(len(batch.lengths), n_bins, n_frames)

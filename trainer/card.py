@@ -35,7 +35,7 @@ from trainer.finished import Run, read_run
 NAMED = 12  # so many recordings of one source under CC BY are named one by one
 TASKS = {
     "reconstruction": "guess the log spectra of masked patches, not normalised",
-    "summary": "tell from CLS the band's mean log spectrum and its rhythm, and keep the distances between bands",
+    "summary": "tell from CLS the mean log spectrum of the whole clip without its noise, the level counted a tenth",
     "eat": "guess what a slowly following teacher says of masked patches (EAT)",
 }
 
@@ -64,7 +64,7 @@ def card(run: Run, package: ModelPackage, manifests: Sequence[Manifest], table: 
         f"## Training\n\n{_training(run, used)}",
         f"![Losses and accuracies over the steps of training]({package.name}.svg)",
         f"## Results\n\n{markdown(table)}\n{NOTES.strip()}",
-        f"## Limits\n\n{_limits(limits)}",
+        f"## Limits\n\n{_limits(run.config, limits)}",
         f"## Again\n\n{_again(run, package, manifests)}\n",
     )
     return "\n\n".join(parts)
@@ -134,27 +134,44 @@ def _training(run: Run, used: Sequence[Manifest]) -> str:
     epochs = run.step * optimiser.accumulate / Batches(data, used, seed=0).batches_per_epoch
     speeds = [line for line in run.lines if "bands_per_s" in line]
     steps = np.diff([0.0, *(line["step"] for line in speeds)])
-    hours = sum(bands * part / line["bands_per_s"] for part, line in zip(steps, speeds, strict=True)) / 3600
+    views = data.states * data.views
+    hours = sum(bands * views * part / line["bands_per_s"] for part, line in zip(steps, speeds, strict=True)) / 3600
     speed, waited = (np.median([line[key] for line in speeds]) for key in ("bands_per_s", "data_wait_share"))
     rows = {
         "objective": "; ".join(tasks),
-        "masks": f"{aim.mask.replace('_', ' ')}, {_percent(aim.mask_ratio)} of the patches",
-        "steps": f"{run.step:,}, of {clips} clips of {data.crop_s[0]:g} to {data.crop_s[1]:g} s, {bands} bands",
+        "steps": f"{run.step:,}, of {clips} clips of {data.crop_s[0]:g} to {data.crop_s[1]:g} s, {bands} bands"
+        + (f", each in {views} views" if views > 1 else ""),
         "optimiser": f"AdamW, rate {optimiser.base_lr:g} for 256 clips, warm-up {_percent(optimiser.warmup_share)}",
         "computed": f"{run.config.run.precision}, processes: {run.processes}, {hours:.1f} h, {speed:.0f} bands/s; "
         f"{_percent(waited)} of the time waiting for data",
     }
+    if aim.reconstruction or aim.eat:
+        rows["masks"] = f"{aim.mask.replace('_', ' ')}, {_percent(aim.mask_ratio)} of the patches"
+    if start := run.config.model.start:
+        rows["begun with"] = f"`{start}`"
+    if aim.summary and data.augment.background_share:
+        low, high = data.augment.background_snr_db
+        rows["views"] = (
+            f"{data.states} states of a machine, {data.views} views of each, gain up to {data.augment.gain_db:g} dB up "
+            f"and down; {_percent(data.augment.background_share)} of them in noise at {low:g} to {high:g} dB"
+        )
     if used and data.machines_share < 1:
-        rows["recordings"] = f"every part was drawn {epochs:.0f} times"
+        rows["recordings"] = f"every part was drawn {epochs:.2g} times"
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
 
-def _limits(more: str) -> str:
+def _limits(config: PretrainConfig, more: str) -> str:
+    level = (
+        "A change that is the same at all frequencies, such as a machine that only gets louder, is heard at a tenth of "
+        "its size."
+        if config.objective.summary
+        else "Level counts: a sensor that was moved, or another gain, sounds like a change."
+    )
     return f"""\
 - Published encoders learned from thousands of hours; the hours above are what this one has.
 - The figures are of one bench with bearings damaged on purpose and of one small motor. For your machine,
   `echo-edge evaluate` measures on your recordings, beside a mean log spectrum.
-- Level counts: a sensor that was moved, or another gain, sounds like a change.
+- {level}
 - Not a safety function.
 {more}""".strip()
 
@@ -164,11 +181,14 @@ def _again(run: Run, package: ModelPackage, manifests: Sequence[Manifest]) -> st
     launch = f"torchrun --nproc-per-node {run.processes} -m" if run.processes > 1 else "python -m"
     paths = (manifest.path.resolve() for manifest in manifests)
     given = "".join(f" \\\n    --manifest {path.parent.name}/{path.name}" for path in paths)
+    first = ""
+    if run.config.model.start:
+        first = f"python -m trainer.pretrain configs/train/{name}-start.yaml {folder}-start\n"
     return f"""\
 More in [how to pretrain](../pretraining.md). `data.manifests` must list the manifests named below.
 
 ```sh
-{launch} trainer.pretrain configs/train/{name}.yaml {folder}
+{first}{launch} trainer.pretrain configs/train/{name}.yaml {folder}
 python -m trainer.export {folder}/encoder.safetensors out/ --name {name} --licence {licence} --half{given}
 python -m trainer.evaluation out/{name} --data DATA --json evaluation.json
 python -m trainer.card {folder} out/{name} --evaluation evaluation.json --out docs/models/{name}.md{given}

@@ -33,8 +33,8 @@ class AugmentConfig(Section):
     """Gain drawn from -gain_db to +gain_db for every view."""
 
     background_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the views that are heard in the noise of a recording of the same batch (of a machine, where there are
-    only machines). What is to be told stays without."""
+    """Share of the views that are heard in the noise of another recording of the same process's part of the batch (of a
+    machine, where there are only machines). What is to be told stays without."""
 
     background_snr_db: tuple[float, float] = (-10.0, 30.0)
     """Least and most level of the clip above its background, over the clip's whole spectrum."""
@@ -79,8 +79,8 @@ class DataConfig(Section):
     """Shortest and longest crop; one length is drawn for each batch, log-uniform. Shorter recordings are left out."""
 
     clip_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
-    """Length of the clips of which views are crops, where that is longer than a crop: ``objective.summary`` tells of
-    all of it. 0: a view is a whole clip."""
+    """Length of the clips of which views are crops, where that is longer than a crop, at most the longest crop:
+    ``objective.summary`` tells of all of it. 0: a view is a whole clip."""
 
     states: int = Field(default=1, ge=1, le=8)
     """So many states of each simulated machine are heard: a fault comes, a tone goes. Recordings have one."""
@@ -108,6 +108,12 @@ class DataConfig(Section):
                 f"crop_s {list(self.crop_s)}: shortest and longest, from {SHORTEST_S} s (two patches, one of which can "
                 f"be masked) to {LONGEST_S:g} s (what the time code covers)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _clips_fit(self) -> DataConfig:
+        if self.clip_s > self.crop_s[1]:
+            raise ValueError(f"clip_s {self.clip_s:g}: at most the longest of crop_s {list(self.crop_s)}")
         return self
 
     @model_validator(mode="after")
@@ -160,14 +166,14 @@ class ModelConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """What the student must guess. Both parts may be on; a weight of 0 costs nothing."""
+    """What the student must tell or guess. All parts may be on; a weight of 0 costs nothing."""
 
     reconstruction: float = Field(default=1.0, ge=0)
     """Weight of guessing the masked patches' log spectra, not normalised: level and mean are what steady sounds are."""
 
     summary: float = Field(default=0.0, ge=0)
-    """Weight of CLS, of bands of which nothing is hidden, telling the mean log spectrum and rhythm of the whole clip
-    without its background, not normalised either, and of distances between CLS vectors being those between these."""
+    """Weight of CLS, of bands of which nothing is hidden, telling the mean log spectrum of the whole clip without its
+    background, its level counted a tenth, and nothing beside it."""
 
     rhythm: float = Field(default=0.0, ge=0)
     """Scale of the rhythm within the summary, beside the spectrum; 0 leaves it out."""

@@ -95,17 +95,17 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
             scaler.unscale_(optimiser)
             norm = float(nn.utils.clip_grad_norm_(objective.parameters(), schedule.clip(step)))
             # Once in thousands of bf16 steps a finite loss has a gradient that is not: that step is left out.
-            in_a_row = 0 if math.isfinite(norm) or scaler.is_enabled() else in_a_row + 1
-            left_out += in_a_row > 0
+            lost = not math.isfinite(norm)
+            left_out += lost
+            in_a_row = in_a_row + 1 if lost and not scaler.is_enabled() else 0
             if in_a_row == MOST_LEFT_OUT:
-                raise _not_finite(
-                    f"norm of the gradient is {norm}, for the {in_a_row}rd time in a row", clips, step, world
-                )
+                raise _not_finite(f"norm of the gradient is {norm}, {in_a_row} times in a row", clips, step, world)
             if not in_a_row:
                 scaler.step(optimiser)  # which leaves such a step out itself, and halves its scale
                 scaler.update()
             optimiser.zero_grad(set_to_none=True)
-            objective.update_teacher(schedule.momentum(step))
+            if not lost:
+                objective.update_teacher(schedule.momentum(step))
 
             if step % run.log_every == 0 or step == total:
                 names, numbers = zip(*sorted({**outcome.parts, "loss": outcome.loss.detach()}.items()), strict=True)
@@ -116,7 +116,7 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
                     speed |= {
                         "flop_utilisation": flops / seconds / fastest,
                         "lr": schedule.rate(step),
-                        "grad_norm": norm,
+                        **({} if lost else {"grad_norm": norm}),
                         "steps_left_out": left_out,
                     }
                     log.write(step, values | speed)
@@ -146,5 +146,5 @@ def _stop_if_collapsed(values: dict[str, float], config: PretrainConfig, step: i
         if step >= config.run.collapse_after and values.get(name, limit) < limit:
             raise TrainingStopped(
                 f"step {step}: collapse: {name} {values[name]:.4f} is below run.collapse_below {limit}; a lower "
-                "learning rate, or reconstruction or summary beside eat, keeps vectors apart"
+                "learning rate, or reconstruction beside eat, keeps vectors apart"
             )

@@ -46,8 +46,8 @@ class Objective(nn.Module):
         self.config, self.student = config, student
         dim, patch = student.config.embed_dim, student.config.band_width * student.config.patch_stride_t
         outs = ({"patch": patch} if config.reconstruction else {}) | ({"teacher": dim} if config.eat else {})
+        self.summary = Summary(dim, config.rhythm) if config.summary else None  # first: its turn is drawn from the seed
         self.decoder = Decoder(dim, outs, layers=config.decoder_layers) if outs else None
-        self.summary = Summary(dim, config.rhythm) if config.summary else None
         self.teacher = deepcopy(student).requires_grad_(False).eval() if config.eat else None
 
     def forward(self, bands: Bands, bands_per_clip: float) -> Outcome:
@@ -56,7 +56,8 @@ class Objective(nn.Module):
         latest = self.student.config.spec_len // self.student.config.patch_stride_t - patches
         first = int(torch.randint(latest + 1, ()))  # short crops too learn every place of the time table
         seen = self.student.patch_tokens(bands.seen, bands.position, first)
-        total, parts = torch.zeros((), device=seen.device), dict[str, Tensor]()
+        total = torch.zeros((), device=seen.device)
+        parts: dict[str, Tensor] = {}
         if self.summary is not None:
             cls = self.student.encode(seen, bands.position, cls_only=True)[:, 0]
             parts |= self.summary(cls.float(), bands) | spread(cls.float(), "cls")
@@ -166,7 +167,7 @@ class Summary(nn.Module):
 
     def told(self, bands: Bands) -> Tensor:
         """Return what CLS shall tell of every view, shape (B, 32), or (B, 64) with the rhythm."""
-        mean = spectrum_of(bands.whole.mean(2)[bands.of_whole] + bands.offset)
+        mean = spectrum_of(bands.whole.mean(2)[bands.of_whole] + bands.offset, bands.real)
         if not self.rhythm:
             return mean
         return torch.cat((mean, self.rhythm * rhythm_of(bands.whole)[bands.of_whole]), dim=1)
@@ -181,13 +182,14 @@ def patches_of(bands: Tensor, normalise: bool = False) -> Tensor:
     return patches
 
 
-def spectrum_of(mean: Tensor) -> Tensor:
-    """Return mean log spectra of bands (B, 32) as CLS shall tell them: in units of 0.2 (17 dB), less most of the level.
+def spectrum_of(mean: Tensor, real: Tensor) -> Tensor:
+    """Return mean log spectra of bands (B, 32) as CLS shall tell them: in units of 0.2 (18 dB), less most of the level.
 
     The level of a band as a whole counts a tenth: how loud a machine is at a sensor says less of its health than the
-    shape of its spectrum does.
+    shape of its spectrum does. Rows that are not ``real`` (B, 32) stay 0.
     """
-    shape: Tensor = mean - (1 - LEVEL_SHARE) * mean.mean(1, keepdim=True)
+    level = (mean * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
+    shape: Tensor = (mean - (1 - LEVEL_SHARE) * level) * real
     return shape / 0.2
 
 
@@ -196,16 +198,20 @@ def rhythm_of(bands: Tensor) -> Tensor:
 
     Of windows of 64 frames (0.64 s, or all of a shorter band), each less its mean: power from 1.6 to 50 Hz, averaged
     over the windows; each bin as shares of its own total, so that its strength does not count; logarithm of the
-    average over eight bins, in eight ranges of modulation frequency, 0 for an even spread.
+    average over eight bins, in eight ranges of modulation frequency, 0 for an even spread and for bins of nothing.
     """
     length = min(RHYTHM_FRAMES, bands.shape[2])
     frames = bands.unfold(2, length, length)
     window = torch.hann_window(length, device=bands.device)
     power = torch.fft.rfft((frames - frames.mean(-1, keepdim=True)) * window, dim=-1).abs().square().mean(2)[..., 1:]
-    shares = power / (power.sum(-1, keepdim=True) + 1e-6)
-    groups = shares.reshape(len(bands), RHYTHM_GROUPS, -1, power.shape[-1]).mean(2)
+    total = power.sum(-1, keepdim=True)
+    shares, heard = power / (total + 1e-6), (total > 0).float()
+    by_group = (len(bands), RHYTHM_GROUPS, N_BINS // RHYTHM_GROUPS, -1)
+    count = heard.reshape(by_group).sum(2)
+    groups = shares.reshape(by_group).sum(2) / count.clamp_min(1)
     ranges = torch.stack([part.sum(-1) for part in groups.tensor_split(RHYTHM_RANGES, dim=-1)], dim=-1)
-    return torch.log(RHYTHM_RANGES * (ranges + 1e-3)).flatten(1)
+    rhythm: Tensor = torch.log(RHYTHM_RANGES * (ranges + 1e-3)) * (count > 0)
+    return rhythm.flatten(1)
 
 
 def unexplained(guess: Tensor, target: Tensor) -> Tensor:
@@ -231,19 +237,15 @@ def step_flops(objective: Objective, bands: int, frames: int, bands_per_clip: fl
     config, echo = objective.config, objective.student.config
     patches, dim, patch = frames // echo.patch_stride_t, echo.embed_dim, echo.band_width * echo.patch_stride_t
     clones = clones_within(config.clone_budget, bands_per_clip)
-    kept, masked = (
-        max(1, int(patches * (1 - config.mask_ratio))),
-        patches - max(1, int(patches * (1 - config.mask_ratio))),
-    )
+    kept = max(1, int(patches * (1 - config.mask_ratio)))
     embedded, student = 2.0 * bands * patches * patch * dim, 0.0
-    if config.summary:
-        student += encoder_flops(echo, bands, patches + 1, cls_only=True)
-        student += 2 * bands * dim * (SUMMARY_DIM if config.rhythm else N_BINS)
+    if objective.summary is not None:
+        student += encoder_flops(echo, bands, patches + 1, cls_only=True) + 2 * bands * dim * objective.summary.size
     if objective.decoder is not None:
         student += encoder_flops(echo, bands * clones, kept + 1)
         convolution = 2 * 3 * dim * dim / GROUPS
         student += bands * clones * patches * config.decoder_layers * convolution
         heads = (patch if config.reconstruction else 0) + (dim if config.eat else 0)
-        student += 2 * bands * clones * masked * dim * heads
+        student += 2 * bands * clones * (patches - kept) * dim * heads
     teacher = encoder_flops(echo, bands, patches + 1) + embedded if config.eat else 0.0
     return 2 * embedded + 3 * student + teacher  # nobody asks for the gradient of the bands

@@ -9,6 +9,7 @@ The same command continues a run that was interrupted: from its last checkpoint,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -54,15 +55,16 @@ def pretrain(config: PretrainConfig, out: Path, here: World) -> None:
     objective = Objective(student, config.objective).to(here.device)
     licences = config.data.licences or None
     used = [manifest.only(split="train", licences=licences) for manifest in manifests]
-    if config.model.start and objective.summary is not None:
-        bands = bands_of(Batches(config.data, used, seed=config.run.seed)[0], here.device)
-        with torch.no_grad():
-            objective.summary.begin_with(student(bands.seen, bands.position), bands)
     optimiser = optimiser_of(objective, config.optimiser)
     snapshot = load_snapshot(out, identity(config, manifests, here.size), objective, optimiser)
     if here.leads:
         cut_after(out / "metrics.jsonl", snapshot.step)
     data = Batches(config.data, used, seed=config.run.seed, rank=here.rank, world=here.size)
+    if config.model.start and objective.summary is not None and here.leads and not snapshot.step:
+        bands = bands_of(data[0], here.device)  # the other processes get what this one finds when training begins
+        with torch.no_grad():
+            objective.summary.begin_with(student.eval()(bands.seen, bands.position), bands)
+        student.train()
     train(config, objective, data, snapshot, out, here, lambda model: _evaluate(model, config.run.evaluation_data))
     if here.leads:
         save_safetensors(objective.student, out / "encoder.safetensors")
@@ -82,7 +84,7 @@ def _student(config: ModelConfig) -> Echo:
     if config.start:
         with torch.random.fork_rng(devices=[]):  # what is drawn after this is what the first run drew
             begun = load_checkpoint(config.start)
-        if begun.config != student.config:
+        if replace(begun.config, dropout=student.config.dropout) != student.config:
             raise CheckpointError(f"{config.start}: is {begun.config}; model asks for {student.config}")
         student.load_state_dict(begun.state_dict())
     return student

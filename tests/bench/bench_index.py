@@ -32,7 +32,7 @@ def median_ms(work: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
-    package = load_package("echo-tiny-untrained")
+    package = load_package("echo-tiny")
     embedder = Embedder(package, create_engine("auto", package, threads=1))
     random = np.random.default_rng(0)
     table = Table("window", "embed [ms]", "search [ms]", "share", f"target < {TARGET_SHARE:.0%}", "whole score [ms]")

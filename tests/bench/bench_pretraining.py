@@ -25,6 +25,7 @@ from rich.table import Table
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from trainer.bands import bands_of
 from trainer.config import PretrainConfig, read_config
 from trainer.data.dataset import Batch, Batches
 from trainer.distributed import World
@@ -36,6 +37,7 @@ from trainer.pretrain import optimiser_of, pretrain
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 TARGET_SHARE = {"tiny": 0.25, "small": 0.40}  # of the bf16 peak
 TARGET_WAITING = 0.05
+CLIPS_ON_GPU = {"tiny": 32, "small": 256}  # as many as fill it
 PRODUCTS = {  # rows, inner, columns: those of the encoder stay in a processor's cache, a GPU needs large ones
     "cpu": ((1024, 192, 768), (1024, 768, 192), (512, 384, 768), (1024, 1024, 1024)),
     "cuda": ((4096, 4096, 4096), (8192, 8192, 8192)),
@@ -46,10 +48,10 @@ WARM_UP, WATCHED = 8, 16  # steps of the run that is watched for waiting
 
 def configured(size: str, device: torch.device, *changes: str) -> PretrainConfig:
     """Return the configuration of a size, on simulated machines alone, with one process's part of the batch."""
-    clips = 64 if device.type == "cuda" else 8
+    clips = CLIPS_ON_GPU[size] if device.type == "cuda" else 8
     low, high = read_config(CONFIGS / f"echo-{size}.yaml").data.bands_per_clip
     share = (f"data.clips_per_batch={clips}", f"data.bands_per_batch={clips * (low + high) // 2}")
-    return read_config(CONFIGS / f"echo-{size}.yaml", ("data.manifests=[]", *share, *changes))
+    return read_config(CONFIGS / f"echo-{size}.yaml", ("data.manifests=[]", "model.start=null", *share, *changes))
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -71,18 +73,18 @@ class Step:
         self._objective = Objective(Echo(config.model.echo()), config.objective).to(device)
         self._optimiser = optimiser_of(self._objective, config.optimiser)
         self._model = torch.compile(self._objective) if config.run.compile else self._objective
-        self._bands, self._position, self._frames = batch.bands.to(device), batch.position.to(device), batch.frames
+        self._bands = bands_of(batch, device)
         self._precision, self._device = precision, device
         self._per_clip = config.data.bands_per_batch / config.data.clips_per_batch
 
     @property
     def flops(self) -> float:
-        bands, _, frames = self._bands.shape
-        return step_flops(self._objective, bands, frames, self._per_clip)
+        rows, _, frames = self._bands.seen.shape
+        return step_flops(self._objective, rows, frames, self._per_clip)
 
     def __call__(self) -> None:
         with torch.autocast(self._device.type, PRECISION[self._precision], enabled=self._precision != "fp32"):
-            loss = self._model(self._bands, self._position, self._per_clip, self._frames).loss
+            loss = self._model(self._bands, self._per_clip).loss
         loss.backward()
         nn.utils.clip_grad_norm_(self._objective.parameters(), 1.0)
         self._optimiser.step()
@@ -128,13 +130,13 @@ def measure(size: str, device: torch.device, turns: int, length_s: float, compil
     return {
         "size": size,
         "device": device.type,
-        "bands": len(batch.bands),
+        "bands": len(batch.rows["clip"]),
         "gflop": round(steps["fp32"].flops / 1e9, 1),
         "peak_gflops": {precision: round(peak) for precision, peak in peaks.items()},
         "precisions": {
             precision: {
                 "step_s": round(best[precision], 4),
-                "bands_per_s": round(len(batch.bands) / best[precision], 1),
+                "bands_per_s": round(len(batch.rows["clip"]) / best[precision], 1),
                 "of_fp32_peak": round(step.flops / best[precision] / peaks["fp32"] / 1e9, 3),
                 "of_bf16_peak": round(step.flops / best[precision] / peaks["bf16"] / 1e9, 3),
                 "outside_products": round(step.outside_products(), 3),

@@ -16,7 +16,7 @@ from echo_edge.engine import create_engine
 from echo_edge.engine.fake import FakeEngine
 from echo_edge.errors import ArtifactError
 
-NAME = "echo-tiny-untrained"
+NAME = "echo-tiny"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 def test_the_model_that_comes_along_loads_by_its_bare_name_and_says_what_it_is():
     package = load_package(NAME)
     assert (package.name, package.embed_dim, package.heads) == (NAME, 192, 3)
-    assert package.provenance.startswith("seeded random weights, not trained")
+    assert package.provenance.startswith("encoder.safetensors, SHA-256 ")
     assert package.weights_licence == "Apache-2.0"
 
 
@@ -54,7 +54,7 @@ def test_its_test_vectors_come_out_of_onnx_runtime():
 
 
 def test_a_missing_model_is_named_with_those_that_exist():
-    with pytest.raises(ArtifactError, match=r"no-such-model\.json: no such file.*echo-tiny-untrained"):
+    with pytest.raises(ArtifactError, match=r"no-such-model\.json: no such file.*echo-tiny"):
         load_package("no-such-model")
 
 

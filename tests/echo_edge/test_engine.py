@@ -20,7 +20,7 @@ from echo_edge.engine.fake import FakeEngine
 from echo_edge.engine.onnx import TOKENS_PER_RUN, OnnxEngine
 from echo_edge.errors import ArtifactError, ConfigError, EngineError
 
-NAME = "echo-tiny-untrained"
+NAME = "echo-tiny"
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ from echo_edge.artifact import load_package, verify
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
 from echo_edge.records import Window
-package = load_package("echo-tiny-untrained")
+package = load_package("echo-tiny")
 engine = create_engine("onnx", package)
 verify(package, engine)
 window = Window("pump/de", np.random.default_rng(0).standard_normal((1, 8000)).astype(np.float32), 16000, 0)

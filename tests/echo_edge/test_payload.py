@@ -41,7 +41,7 @@ STATE = PointState(
     point="pump-12/de",
     time_ns=OPENED_NS,
     level="alarm",
-    model="echo-tiny-untrained",
+    model="echo-tiny",
     score=SCORE,
     false_alarms=FalseAlarmRate(target=1, estimated=0.5, demonstrated_upper_95=13),
     windows=WindowCount(k=6, n_of=10, k_needed=6),
@@ -62,9 +62,9 @@ MESSAGES: dict[str, Callable[[], Payload]] = {
     "info": lambda: info_payload(envelope(), INFO, OPENED_NS),
     "point-state": lambda: point_state_payload(envelope(), STATE),
     "quality": lambda: quality_payload(envelope(), QUALITY),
-    "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny-untrained", "Feed pump 12"),
+    "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12"),
     "alert-active": lambda: alert_active_payload(
-        envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny-untrained")
+        envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny")
     ),
 }
 

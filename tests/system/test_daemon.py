@@ -119,7 +119,7 @@ def test_a_broker_may_come_late_and_die_and_the_daemon_goes_on(tmp_path: Path) -
                 assert state["operating_state"] == {"name": "run", "source": "auto"}
                 wait_for(lambda: bool(heard.on("/alert/active")), "everything retained to be there again")
                 assert heard.on("/status")[0].payload["state"] == "online"
-                assert heard.on("/info")[0].payload["model"]["name"] == "echo-tiny-untrained"
+                assert heard.on("/info")[0].payload["model"]["name"] == "echo-tiny"
                 assert heard.last("/alert/active")["alert"] is None
         assert daemon.stop() == 0
 
@@ -238,17 +238,17 @@ def test_a_broken_configuration_ends_with_78_and_says_where(tmp_path: Path) -> N
 def test_a_model_package_that_was_changed_ends_with_78(tmp_path: Path) -> None:
     from echo_edge.artifact import load_package  # noqa: PLC0415
 
-    package = load_package("echo-tiny-untrained")
+    package = load_package("echo-tiny")
     data = bytearray(package.onnx_path.read_bytes())
     data[len(data) // 2] ^= 1
-    (tmp_path / "echo-tiny-untrained.onnx").write_bytes(data)
-    (tmp_path / "echo-tiny-untrained.json").write_text(package.onnx_path.with_suffix(".json").read_text())
+    (tmp_path / "echo-tiny.onnx").write_bytes(data)
+    (tmp_path / "echo-tiny.json").write_text(package.onnx_path.with_suffix(".json").read_text())
     path = tmp_path / "line1.yaml"
-    path.write_text(config(1883, {"good": SIMULATED}) + f"model: {tmp_path / 'echo-tiny-untrained.onnx'}\n")
+    path.write_text(config(1883, {"good": SIMULATED}) + f"model: {tmp_path / 'echo-tiny.onnx'}\n")
     for verb in ("run", "check"):
         done = command(verb, path, env={"STATE_DIRECTORY": str(tmp_path)})
         assert done.returncode == 78, done.stderr
-        assert "echo-tiny-untrained.onnx" in done.stderr
+        assert "echo-tiny.onnx" in done.stderr
 
 
 def test_enrolling_alone_teaches_what_the_daemon_then_uses(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_enrolling_alone_teaches_what_the_daemon_then_uses(tmp_path: Path) -> No
         daemon = Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED}))
         result = daemon.enroll("m/good", "--minutes", "0.15")
         assert result["baseline"] == "bl_0001"
-        assert result["model"] == "echo-tiny-untrained"
+        assert result["model"] == "echo-tiny"
         with daemon:
             assert heard.wait_level("m/good", "normal", daemon)["baseline"] == "bl_0001"
 

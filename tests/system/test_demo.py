@@ -21,4 +21,4 @@ def test_the_demo_reports_and_clears_a_fault_and_leaves_the_healthy_machine_alon
         low_hz, high_hz = told[0]["bands"][0]["hz"]
         assert 3_000 < (low_hz + high_hz) / 2 < 8_000  # where the impacts of a bearing ring
     assert {a["machine"] for a in alerts} == {"pump-1"}
-    assert {a["model"] for a in alerts} == {"echo-tiny-untrained"}
+    assert {a["model"] for a in alerts} == {"echo-tiny"}

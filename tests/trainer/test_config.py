@@ -47,6 +47,7 @@ def test_manifests_are_relative_to_the_configuration(tmp_path):
         ("{run: {steps: 3}, model: {width: 400}}", r"model: embed_dim 400 must be even and a multiple of 6 heads"),
         ("{run: {steps: 3}, data: {clips_per_batch: 3}}", "data: bands_per_batch 56: 3 clips .* give 6 to 15"),
         ("{run: {steps: 3}, data: {crop_s: [0.2, 3]}}", r"data: crop_s \[0\.2, 3\.0\]: shortest and longest, from 0"),
+        ("{run: {steps: 3}, data: {crop_s: [1, 2], clip_s: 3}}", r"data: clip_s 3: at most the longest of crop_s"),
         ("{run: {steps: 3}, data: {crop_s: [3, 2]}}", r"data: crop_s \[3\.0, 2\.0\]: shortest and longest"),
         ("{run: {steps: 3}, data: {crop_s: [1, 30]}}", r"data: crop_s \[1\.0, 30\.0\]: .* 20 s"),
         ("{run: {steps: 3}, optimiser: {base_lr: .inf}}", r"optimiser\.base_lr: .*finite number, found inf"),

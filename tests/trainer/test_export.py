@@ -139,7 +139,9 @@ def test_help_says_what_to_do_with_the_files():
 
 
 def test_the_model_that_comes_along_says_how_it_was_made():
-    path = Path(__file__).resolve().parents[2] / "echo_edge" / "models" / "echo-tiny-untrained.json"
+    path = Path(__file__).resolve().parents[2] / "echo_edge" / "models" / "echo-tiny.json"
     content = json.loads(path.read_text())
-    assert content["encoder"] == {"embed_dim": 192, "depth": 12, "heads": 3, "patch_kernel_t": 16, "weights": "float16"}
+    encoder = {"embed_dim": 192, "depth": 12, "heads": 3, "patch_kernel_t": 16, "norm_first": True}
+    assert content["encoder"] == {**encoder, "weights": "float16"}
+    assert content["training_hours"]
     assert content["opset"] <= 20

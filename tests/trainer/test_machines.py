@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from echo_edge.frontend import log_spectrogram
-
 from trainer.data.machines import RATES_HZ, bearing_orders, machine_signal, machine_states
 
 

@@ -47,7 +47,7 @@ def objective(**config: Any) -> Objective:
 def given(seen: torch.Tensor) -> Bands:
     """Return bands that are whole clips, without background."""
     every, flat = torch.arange(len(seen)), torch.zeros(len(seen), 32)
-    return Bands(seen, seen, POSITION, seen, every, flat)
+    return Bands(seen, seen, POSITION, seen, every, flat, torch.ones(len(seen), 32))
 
 
 def ask(objective: Objective, patches: int = 10) -> Outcome:
@@ -84,7 +84,7 @@ def test_a_modulation_at_25_hz_peaks_at_25_hz():
     noise = torch.randn(32_000, generator=torch.Generator().manual_seed(0))
     swelling = noise * (1 + 0.8 * torch.sin(2 * torch.pi * 25 * time_s))
     level, _ = frontend.bands(swelling, 16_000)
-    found = rhythm_of(level[:6, :, :192]).reshape(6, -1, 8).mean(1)  # 8 modulation frequencies, 6.25 to 50 Hz
+    found = rhythm_of(level[:6, :, :192]).reshape(6, -1, 8).mean(1)  # 8 ranges of modulation frequency, up to 50 Hz
     assert (found.argmax(-1) == 3).all()
 
 
@@ -120,10 +120,19 @@ def test_a_student_does_not_see_what_it_must_guess():
 
 
 def test_the_summary_is_the_shape_of_the_spectrum_and_a_tenth_of_its_level():
-    mean = bands().mean(2)
-    loud, bent = spectrum_of(mean + 0.1), spectrum_of(mean + torch.linspace(-0.1, 0.1, 32))
-    assert torch.allclose(loud - spectrum_of(mean), torch.full((3, 32), 0.5 * LEVEL_SHARE), atol=1e-4)
-    assert torch.allclose(bent - spectrum_of(mean), torch.linspace(-0.5, 0.5, 32).expand(3, -1), atol=1e-4)
+    mean, all_of_it = bands().mean(2), torch.ones(3, 32)
+    told, loud = (spectrum_of(mean + gain, all_of_it) for gain in (0, 0.1))
+    bent = spectrum_of(mean + torch.linspace(-0.1, 0.1, 32), all_of_it)
+    assert torch.allclose(loud - told, torch.full((3, 32), 0.5 * LEVEL_SHARE), atol=1e-4)
+    assert torch.allclose(bent - told, torch.linspace(-0.5, 0.5, 32).expand(3, -1), atol=1e-4)
+
+
+def test_the_level_of_a_partial_band_counts_a_tenth_too_and_its_empty_rows_tell_nothing():
+    real = (torch.arange(32) >= 23).float().expand(3, -1)
+    told, loud = (spectrum_of((bands().mean(2) + gain) * real, real) for gain in (0, 0.1))
+    assert torch.allclose((loud - told)[:, 23:], torch.full((3, 9), 0.5 * LEVEL_SHARE), atol=1e-4)
+    assert not loud[:, :23].any()
+    assert not rhythm_of(bands() * real[:, :, None])[:, :16].any()
 
 
 @pytest.mark.parametrize("frames", [16, 40, 64, 200])
@@ -170,6 +179,15 @@ def test_the_spectrum_is_read_the_same_way_with_the_rhythm_and_without():
     without = Summary(96).turn
     torch.manual_seed(0)
     assert torch.equal(Summary(96, 0.5).turn[:, :32], without)
+
+
+def test_the_spectrum_is_read_the_same_way_whatever_else_is_learned():
+    def turn(**config: float) -> torch.Tensor:
+        summary = objective(summary=1, **config).summary
+        assert summary is not None
+        return summary.turn
+
+    assert torch.equal(turn(reconstruction=1), turn(reconstruction=0))
 
 
 def test_a_summary_that_begins_with_a_trained_encoder_takes_its_offset_over():

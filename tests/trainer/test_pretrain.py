@@ -74,11 +74,20 @@ EAT = ("objective.eat=1",)
 RECORDED = ("data.manifests=[all.csv]", "data.machines_share=0.25")  # 3 of 4 clips, from 10 recordings: epochs of 4
 
 
+SHIPPED = (
+    "objective.summary=1",
+    "model.width=64",
+    "data.states=2",
+    "data.views=2",
+    "data.augment.background_share=0.5",
+)
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "changes",
-    [(), ("optimiser.accumulate=2", *EAT), (*EAT, "run.precision=bf16"), (*RECORDED, "data.workers=2")],
-    ids=["machines", "accumulated, with a teacher", "bf16", "in the middle of an epoch"],
+    [(), ("optimiser.accumulate=2", *EAT), (*EAT, "run.precision=bf16"), (*RECORDED, "data.workers=2"), SHIPPED],
+    ids=["machines", "accumulated, with a teacher", "bf16", "in the middle of an epoch", "as the shipped model"],
 )
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, changes):

@@ -1,9 +1,10 @@
 """What one step learns from: a batch of bands, drawn from recordings and invented machines.
 
-Batch ``k`` of a run depends on the seed, ``k`` and the manifests alone, not on how many workers or processes draw it:
-so a run resumes in the middle of an epoch with the very batches it would have had, and ``k`` is all there is to store.
+Batch ``k`` of a run depends on the seed, ``k`` and the manifests alone, not on how many workers draw it, and on the
+number of processes only in which clip is in whose background: so a run resumes in the middle of an epoch with the very
+batches it would have had, and ``k`` is all there is to store.
 
-Shape suffixes: B = bands of a batch, T = time frames, F = frequency bins, W = 32 bins of a band.
+Shape suffixes: S = samples of all clips, B = rows, views of bands.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Batches(Dataset[Batch]):
         frames = max(SPEC.patch_frames, _frames(crop_s))
         if self._random(index, 3).random() < 0.5:  # half of all batches end within a patch, as at inference
             frames -= frames % SPEC.patch_frames
-        heard = max(frames, _frames(clip_s))
+        heard = max(frames, _frames(clip_s)) if config.clip_s else frames
         samples: list[Array] = []
         recorded: list[int] = []
         rows: list[dict[str, NDArray[Any]]] = []
@@ -135,7 +136,7 @@ class Batches(Dataset[Batch]):
             rates += [rate_hz] * len(drawn)
             names.append(name)
         # A machine in the noise of another would leave open which of the two is meant.
-        backgrounds = np.array(recorded or range(len(samples)))
+        backgrounds = np.array(recorded if self._recorded else range(len(samples)), dtype=np.int64)
         for row in rows if config.augment.background_share else ():
             random = self._random(index, 4, self._rank, int(row["clip"][0]))
             self._add_background(row, backgrounds, heard - frames, random)

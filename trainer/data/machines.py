@@ -27,7 +27,7 @@ def machine_signal(random: np.random.Generator, rate_hz: int, frames: int) -> ND
 
 
 def machine_states(random: np.random.Generator, rate_hz: int, frames: int, states: int) -> list[NDArray[np.float32]]:
-    """Return one machine in several states: as it is, and each time with one or two of its parts another than before.
+    """Return one machine in several states: as it is, and each time with one or two of its parts drawn anew.
 
     A part is its impacts (a bearing fails, or is replaced), its tones, its flow, or a share of its structure. The
     level stays within 6 dB of the first state's; noise is drawn anew each time.
