@@ -228,7 +228,7 @@ def replay(
 def evaluate(
     normal: Annotated[list[Path], typer.Option("--normal", help="Normal recordings: a file or folder; repeatable.")],
     test: Annotated[Path, typer.Option("--test", help="CSV `path,label[,group][,scale]`; labels normal, anomaly.")],
-    model: Annotated[str, typer.Option(help="Model package: name or path.")] = "echo-tiny-untrained",
+    model: Annotated[str, typer.Option(help="Model package: name or path.")] = "echo-tiny",
     window_s: Annotated[float, typer.Option(min=0.1, max=20, help="Seconds per window.")] = 1.0,
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads.")] = 2,
     as_json: AsJson = False,

@@ -320,7 +320,7 @@ class Config(Model):
     """The whole file."""
 
     gateway: GatewayConfig
-    model: str = "echo-tiny-untrained"
+    model: str = "echo-tiny"
     """Model package: the name of a shipped one, or the path of a ``NAME.onnx`` with its ``NAME.json``."""
 
     @field_validator("model")

@@ -107,7 +107,9 @@ class Step:
 
 def measure(size: str, device: torch.device, turns: int, length_s: float, compiled: bool) -> dict[str, Any]:
     """Return peaks, and throughput of both precisions, of one size."""
-    config = configured(size, device, f"data.crop_s=[{length_s}, {length_s}]", f"run.compile={compiled}")
+    config = configured(
+        size, device, f"data.crop_s=[{length_s}, {length_s}]", "data.clip_s=0", f"run.compile={compiled}"
+    )
     batch = Batches(config.data, [], seed=0)[0]
     steps = {precision: Step(config, batch, precision, device) for precision in ("fp32", "bf16")}
     flops: dict[Any, float] = {}
