@@ -102,7 +102,7 @@ def _data(config: PretrainConfig, manifests: Sequence[Manifest]) -> str:
             if recording.duration_s >= config.data.crop_s[0]:  # shorter ones are not drawn
                 rows[recording.licence, source, credit].append(recording)
                 hours[recording.licence] += recording.duration_s / 3600
-    machines = "simulated machines, each heard once"
+    machines = "simulated machines, never the same one twice"
     if not rows:
         return f"Only {machines}."
     table = [

@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m trainer.export",
         description="Turn a checkpoint into the model package the daemon loads: NAME.onnx and NAME.json.",
         epilog="Exit code 1 and no files when the checkpoint does not fit or ONNX Runtime disagrees with torch. "
-        "Afterwards: copy both files to the gateway and set 'model:' to their path without suffix.",
+        "Afterwards: copy both files to the gateway and set 'model:' to the path of NAME.onnx.",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, help=".safetensors or .pth; none with --untrained")
     parser.add_argument("out_dir", type=Path, help="folder for the two files, made if need be")
