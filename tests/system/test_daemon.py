@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from echo_edge.publisher import Timing
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
-from tests.system.daemon import Daemon, MosquittoSub, command
+from tests.system.daemon import START_S, Daemon, MosquittoSub, command
 
 pytestmark = needs_mosquitto
 
@@ -101,8 +102,9 @@ def test_garbage_on_a_serial_port_is_a_lost_sensor_and_nothing_else(tmp_path: Pa
             assert not [m.payload for m in heard.on("/p/good/quality")[quiet_from:] if m.payload["state"] == "lost"]
 
 
-# A connection begun while the broker starts may be accepted and never answered; the next try comes within a minute.
-RECONNECTED_S = 90.0
+# The back-off is drawn evenly from 0 to its ceiling, and a short connection does not start it afresh: by simulation one
+# reconnection in seven takes more than 30 s.
+RECONNECTED_S = Timing().backoff_cap_s + START_S
 
 
 @pytest.mark.timeout(240)
