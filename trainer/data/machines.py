@@ -59,9 +59,8 @@ def _heard(
         forces += loud * train / max(float(train.std()), 1e-12)
     heard = _unit(_structure(part["structure"], forces, rate_hz, blend))
     heard += _decibels(part["tones"], -25, 10) * _unit(_tones(part["tones"], turns, rate_hz))
-    heard += _decibels(part["speed"], -60, -20) * random.standard_normal(
-        frames, np.float32
-    )  # the transducer's own noise
+    transducer = random.standard_normal(frames, np.float32)
+    heard += _decibels(part["speed"], -60, -20) * transducer
     if part["speed"].random() < 0.2:
         heard *= _cycles(part["speed"], rate_hz, frames)
     return heard
