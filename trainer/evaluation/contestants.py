@@ -55,7 +55,7 @@ def contestant(word: str) -> Contestant:
     package = load_package(word)
     kernel, norm_first = package.patch_kernel_t, package.norm_first
     config = EchoConfig(package.embed_dim, package.depth, package.heads, patch_kernel_t=kernel, norm_first=norm_first)
-    return Contestant(package.name, _banded(_onnx_encoder(package)), config)
+    return Contestant(package.name, _banded(onnx_encoder(package)), config)
 
 
 def untrained(config: EchoConfig, seed: int, name: str = "") -> Contestant:
@@ -88,7 +88,8 @@ def _spectrum_by_band(signals: Sequence[FloatArray], rate_hz: int) -> FloatArray
     return np.stack([split_bands(np.repeat(s, SPEC.patch_frames, axis=1))[:, :, 0] for s in spectra])
 
 
-def _onnx_encoder(package: ModelPackage) -> Encoder:
+def onnx_encoder(package: ModelPackage) -> Encoder:
+    """Return a package's encoder as ONNX Runtime runs it on the processor."""
     session = ort.InferenceSession(package.read_onnx(), providers=["CPUExecutionProvider"])
 
     def encode(bands: FloatArray, position: FloatArray) -> FloatArray:

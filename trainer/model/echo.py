@@ -255,14 +255,15 @@ class Echo(nn.Module):
         """
         spectrogram = frontend.log_spectrogram(signal, rate_hz)
         position = frontend.positions(rate_hz, signal.device)
-        segments = [self.tokens(frontend.split_bands(part), position) for part in self._segments(spectrogram)]
+        segments = [self.tokens(frontend.split_bands(part), position) for part in self.segments(spectrogram)]
         utterance = torch.stack([tokens[:, 0].flatten() for tokens in segments]).mean(dim=0)
         return utterance, torch.cat([tokens[:, 1:].transpose(0, 1).flatten(1) for tokens in segments])
 
-    def _segments(self, spectrogram: Tensor) -> list[Tensor]:
+    def segments(self, spectrogram: Tensor) -> list[Tensor]:
+        """Cut spectrograms (..., F, T) into segments of 2000 frames, and one of the last 2000 when any are left."""
         length, frames = self.config.spec_len, spectrogram.shape[-1]
-        parts = [spectrogram[:, at : at + length] for at in range(0, frames - length + 1, length)]
-        return parts if frames % length == 0 else [*parts, spectrogram[:, -length:]]
+        parts = [spectrogram[..., at : at + length] for at in range(0, frames - length + 1, length)]
+        return parts if frames % length == 0 else [*parts, spectrogram[..., -length:]]
 
     def _frequency(self, position: Tensor) -> Tensor:
         return frequency_code(position, self.config.embed_dim)[:, None]

@@ -1,0 +1,1 @@
+"""Encoders: signals in, one vector a channel out."""
