@@ -1,0 +1,18 @@
+"""DCASE 2025 task 2: first shot: eight machines to evaluate on that were not developed on, one section each."""
+
+from trainer.siren.tasks.dcase import Dcase, sections
+
+DEVELOPMENT = ("bearing", "fan", "gearbox", "slider", "ToyCar", "ToyTrain", "valve")
+EVALUATION = (
+    "Polisher", "ToyPet", "ToyRCCar", "AutoTrash", "CoffeeGrinder", "BandSealer", "HomeCamera", "ScrewFeeder",
+)  # fmt: skip
+
+DCASE2025 = Dcase(
+    year=2025,
+    dev=dict.fromkeys(DEVELOPMENT, (1000, 200)),
+    evaluation=dict.fromkeys(EVALUATION, 200),
+    eval_train=1000,
+    dev_sections=dict.fromkeys(DEVELOPMENT, sections(0)),
+    eval_sections=dict.fromkeys(EVALUATION, sections(0)),
+    list_sha256="4db293dd4271",
+)
