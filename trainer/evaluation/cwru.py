@@ -1,17 +1,13 @@
 """The bearing faults of Case Western Reserve University by nearest neighbours: as published, and without the leak.
 
-SIREN's protocol leaves one file out and lets the other loads of the very same bearing vote. The strict one also
-leaves out every file with the query's fault diameter, so that only other bearings vote; it asks of the 101 files whose
-fault exists in another diameter (FE_outer@12 has one alone).
+Both by ``trainer.siren`` in mode ``strict``, k = 5: true channels; the published protocol leaves one file out and lets
+the other loads of the very same bearing vote, the other also leaves out every file with the query's fault diameter.
 
 Shape suffixes: R = recordings, V = length of a feature vector.
-Source: SIREN (github.com/yucongzh/SIREN), CWRU with k = 5, Euclidean, single channel.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,30 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation.features import embed, torch_encoder
-from trainer.evaluation.recordings import DataError, read_manifest, read_recording
+from trainer.evaluation.recordings import DataError
 from trainer.model.echo import Echo
+from trainer.siren import faults
+from trainer.siren.engine import Features
+from trainer.siren.errors import TreeError
+from trainer.siren.reading import decode, file_bytes
+from trainer.siren.results import NEIGHBOURS
+from trainer.siren.tasks.base import FaultClip
+from trainer.siren.tasks.cwru import Cwru
 
-NEIGHBOURS = 5
-RATE_HZ = 12_000
-SUBSETS = ("12k_DE", "12k_FE")
-FILES = 105
+K = 5
+RATE_HZ = Cwru.rate_hz
 
 
 @dataclass(frozen=True, slots=True)
 class CwruRecording:
     """One recording of a faulty bearing, 12 kHz."""
 
-    name: str
+    clip: FaultClip
     samples: NDArray[np.float32]
     """Shape (S,), in g."""
-
-    label: str
-    """Where the fault sits, one of ten: DE_ball, FE_outer@3 ..."""
-
-    size_in: float
-    """Diameter of the fault in inch: 0.007, 0.014, 0.021 or 0.028."""
-
-    load_hp: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +52,19 @@ class CwruFigures:
 
 
 def load_cwru(folder: Path) -> list[CwruRecording]:
-    """Read the recordings SIREN uses from a folder with ``manifest.csv``, in the order of the manifest.
+    """Read the 105 recordings.
 
     Raises:
-        DataError: the manifest or a file is missing or damaged, or there are not 105.
+        DataError: the folder or a file is missing or damaged, or there are not 105.
     """
-    rows = [row for row in read_manifest(folder) if row["subset"] in SUBSETS and row["siren_reads_this"] == "1"]
-    if len(rows) != FILES:
-        raise DataError(f"{folder / 'manifest.csv'}: lists {len(rows)} of SIREN's {FILES} CWRU recordings")
-    return [
-        CwruRecording(row["file"], read_recording(folder, row), _label(row), float(row["size_in"]), int(row["load_hp"]))
-        for row in rows
-    ]
+    try:
+        listing = Cwru().find(folder)
+        if listing.problems:
+            raise DataError(listing.problems[0])
+        clips = [clip for clip in listing.clips if isinstance(clip, FaultClip)]
+        return [CwruRecording(clip, decode(clip, file_bytes(clip)).signal[0]) for clip in clips]
+    except TreeError as error:
+        raise DataError(str(error)) from error
 
 
 def embed_cwru(model: Echo, recordings: Sequence[CwruRecording]) -> NDArray[np.float32]:
@@ -80,39 +74,8 @@ def embed_cwru(model: Echo, recordings: Sequence[CwruRecording]) -> NDArray[np.f
 
 def score_cwru(features: NDArray[Any], recordings: Sequence[CwruRecording]) -> CwruFigures:
     """Name every recording's fault by its neighbours among ``features`` (R, V), under both protocols."""
-    labels = [r.label for r in recordings]
-    sizes = np.array([r.size_in for r in recordings])
-    itself = np.eye(len(labels), dtype=bool)
-    return CwruFigures(
-        siren=accuracy(features, labels, itself),
-        strict=accuracy(features, labels, sizes[:, None] == sizes[None, :]),
-    )
-
-
-def accuracy(features: NDArray[Any], labels: Sequence[str], barred: NDArray[np.bool_]) -> float:
-    """Return the part of ``labels`` that the nearest vectors vote for.
-
-    Args:
-        features: shape (R, V).
-        labels: of each.
-        barred: shape (R, R), true where the column may not vote on the row. A row whose label nobody may vote for is
-            not counted.
-    Returns:
-        NaN when no row is counted.
-    """
-    names = np.array(labels)
-    asked = ((names[:, None] == names[None, :]) & ~barred).any(axis=1)
-    x = np.asarray(features, np.float64)
-    x = x - x.mean(axis=0)
-    norms = (x * x).sum(axis=1)
-    distance = np.where(barred, np.inf, norms[:, None] + norms[None, :] - 2 * x @ x.T)
-    right = 0
-    for i in np.flatnonzero(asked).tolist():
-        nearest = [j for j in np.argsort(distance[i], kind="stable")[:NEIGHBOURS] if not barred[i, j]]
-        # most_common keeps the order of first sight: of equal counts, the one with the nearest neighbour wins
-        right += Counter(labels[j] for j in nearest).most_common(1)[0][0] == labels[i]
-    return right / int(asked.sum()) if asked.any() else math.nan
-
-
-def _label(row: dict[str, str]) -> str:
-    return f"{row['fault_end']}_{row['fault']}" + (f"@{row['or_position']}" if row["or_position"] else "")
+    clips = [r.clip for r in recordings]
+    vectors = {clip.name: vector[None] for clip, vector in zip(clips, features, strict=True)}
+    results = faults.evaluate(Cwru(), clips, Features(vectors), "", "strict", (K,))
+    found = {r.protocol: r.value for r in results if r.method == NEIGHBOURS}
+    return CwruFigures(siren=found[Cwru.protocol], strict=found[faults.LEAKAGE_FREE])

@@ -114,7 +114,43 @@ def mix(samples: FloatArray, rms: float, background: FloatArray, snr_db: float) 
 
 
 def detect(detector: Detector, rig: Rig, backgrounds: tuple[list[FloatArray], list[FloatArray]]) -> Iterator[Row]:
-    """Score a detector under every condition; the same mixtures whoever asks."""
+    """Score a detector under every condition."""
+    for at in conditions(detector, rig, backgrounds):
+        folds = [roc(scores(fold.known, fold.excerpt, fold.asked), fold.faulty) for fold in at.folds]
+        auc, pauc = np.mean(folds, axis=0)
+        yield Row(rig.name, at.snr_db, at.gain_db, float(auc), float(pauc))
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Vectors learned and vectors asked of."""
+
+    known: FloatArray
+    """Shape (R, N, D)."""
+
+    excerpt: NDArray[np.int64]
+    """Which excerpt each learned row is of."""
+
+    asked: FloatArray
+    """Shape (R', N, D)."""
+
+    faulty: NDArray[np.bool_]
+    """Shape (R',)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One background and gain, fold by fold."""
+
+    snr_db: float | None
+    gain_db: float
+    folds: tuple[Fold, ...]
+
+
+def conditions(
+    detector: Detector, rig: Rig, backgrounds: tuple[list[FloatArray], list[FloatArray]]
+) -> Iterator[Condition]:
+    """Yield what a detector says under every condition; the same mixtures whoever asks."""
     for snr_db in SNRS_DB:
         random = np.random.default_rng([SEED, zlib.crc32(f"{rig.name} {snr_db}".encode())])
         learned = _in_background(rig.learned, backgrounds[0], snr_db, random)
@@ -128,10 +164,10 @@ def detect(detector: Detector, rig: Rig, backgrounds: tuple[list[FloatArray], li
             for states_learned, states_tested in rig.folds:
                 rows = [i for i, (at, _) in enumerate(learned) if rig.learned[at].state in states_learned]
                 columns = [i for i, (at, _) in enumerate(levels) if rig.tested[at].state in states_tested]
-                values = scores(known[rows], np.array([learned[i][0] for i in rows]), asked[columns])
-                folds.append(roc(values, np.array([rig.tested[levels[i][0]].faulty for i in columns])))
-            auc, pauc = np.mean(folds, axis=0)
-            yield Row(rig.name, snr_db, gain_db, float(auc), float(pauc))
+                excerpt = np.array([learned[i][0] for i in rows])
+                faulty = np.array([rig.tested[levels[i][0]].faulty for i in columns])
+                folds.append(Fold(known[rows], excerpt, asked[columns], faulty))
+            yield Condition(snr_db, gain_db, tuple(folds))
 
 
 def scores(known: FloatArray, excerpt: NDArray[np.int64], asked: FloatArray) -> NDArray[np.float64]:

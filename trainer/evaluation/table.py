@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from trainer.evaluation import cwru
 from trainer.evaluation.contestants import UNTRAINED_SEEDS, Contestant, baselines, untrained
 from trainer.evaluation.detection import Rig, Row, detect, load_backgrounds, load_rigs
 from trainer.evaluation.spread import effective_rank
+from trainer.siren.metrics import wilson
 
-Z_95 = 1.959964
 SIREN_FILES, STRICT_FILES = 105, 101
 NOTES = """\
 CWRU: accuracy with the 95 % Wilson interval. One file of 105 (leakage-free: 101) is a point of a hundred, so that a
@@ -121,14 +120,6 @@ def as_json(columns: Sequence[Column]) -> list[dict[str, Any]]:
     return [asdict(column) for column in columns]
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of ``count`` (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927)."""
-    squared = Z_95**2 / count
-    centre = (share + squared / 2) / (1 + squared)
-    half = math.sqrt(share * (1 - share) * squared + squared**2 / 4) / (1 + squared)
-    return centre - half, centre + half
-
-
 def _line(
     title: str, columns: Sequence[Column], figure: Callable[[Figures], float], *, files: int = 0, digits: int = 3
 ) -> str:
@@ -139,7 +130,7 @@ def _line(
         if len(values) > 1:
             cell += f" ({min(values):.{digits}f}-{max(values):.{digits}f})"
         elif files:
-            low, high = wilson(values[0], files)
+            low, high = wilson(round(values[0] * files), files)
             cell += f" [{low:.2f}, {high:.2f}]"
         cells.append(cell)
     return f"| {title} | " + " | ".join(cells) + " |"

@@ -14,7 +14,7 @@ from trainer.evaluation.__main__ import main
 from trainer.evaluation.contestants import baselines, contestant
 from trainer.evaluation.cwru import CwruFigures
 from trainer.evaluation.detection import Row
-from trainer.evaluation.table import Column, Figures, markdown, wilson
+from trainer.evaluation.table import Column, Figures, markdown
 from trainer.export import export_package
 from trainer.model.echo import Echo
 
@@ -22,11 +22,6 @@ from trainer.model.echo import Echo
 def figures(siren: float, auc: float) -> Figures:
     rows = (Row("pump", None, 0.0, auc, 0.5), Row("pump", 0.0, 6.0, auc - 0.1, 0.6))
     return Figures("x", CwruFigures(siren, 0.5), 12.34, rows)
-
-
-def test_the_interval_of_a_share_is_wilsons() -> None:
-    assert wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(1.0, 105)[1] == pytest.approx(1.0)
 
 
 def test_a_model_shows_its_interval_and_untrained_networks_mean_and_range() -> None:

@@ -21,7 +21,7 @@ from trainer.siren.encoders.pieces import RATE_HZ, PieceEncoder
 
 MELS, FFT, HOP = 128, 1024, 512
 FLOOR = 1e-10
-ENVELOPE_LOW_HZ, ENVELOPE_HIGH_HZ, ENVELOPE_BANDS = 4.0, 1000.0, 32
+ENVELOPE_LOW_HZ, ENVELOPE_HIGH_HZ, ENVELOPE_BANDS = 8.0, 1000.0, 32
 
 
 class Feature(Encoder):
@@ -63,11 +63,11 @@ def vibration(samples: FloatArray, rate_hz: int) -> FloatArray:
     """Return what a vibration analyst looks at first, as natural logarithms, shape (35,).
 
     RMS, crest factor and kurtosis; then the spectrum of the envelope, the mean amplitude in each of 32 bands evenly
-    spaced in the logarithm of frequency from 4 to 1000 Hz (below half the rate), as a share of the mean envelope.
+    spaced in the logarithm of frequency from 8 to 1000 Hz (below half the rate), as a share of the mean envelope.
     Source: R. B. Randall and J. Antoni, "Rolling element bearing diagnostics: a tutorial", MSSP 25, 2011.
 
     Raises:
-        ValueError: no movement at all, or too short for 4 Hz.
+        ValueError: no movement at all, or shorter than four turns at 8 Hz.
     """
     x = samples.astype(np.float64) - samples.mean(dtype=np.float64)
     rms = np.sqrt(np.mean(np.square(x)))

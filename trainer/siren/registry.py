@@ -1,0 +1,64 @@
+"""Encoders by the words the command line has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from trainer.siren.encoders import beats, ced, dasheng, eat, fisher
+from trainer.siren.encoders.base import Encoder, Mode
+from trainer.siren.encoders.echo import CHECKPOINTS, echo, untrained
+from trainer.siren.encoders.spectra import features
+from trainer.siren.encoders.weights import Source
+from trainer.siren.errors import WeightsError
+
+WITHOUT_DOWNLOAD = ("mean-log-spectrum", "mean-deviation", "log-mel", "vibration", "untrained:tiny:0", "echo-tiny")
+"""What runs on a fresh checkout: the trivial baselines, the architecture alone, and the default model."""
+
+Made = Callable[..., Encoder]
+FETCHED: dict[str, tuple[Source, Made]] = {
+    "beats": (beats.SOURCE, beats.beats),
+    **{f"ced-{size}": (source, partial(ced.ced, size)) for size, source in ced.SOURCES.items()},
+    **{f"dasheng-{size}": (source, partial(dasheng.dasheng, size)) for size, source in dasheng.SOURCES.items()},
+    **{f"eat-{size}": (source, partial(eat.eat, size)) for size, source in eat.SOURCES.items()},
+    **{f"fisher-{size}": (source, partial(fisher.fisher, size)) for size, source in fisher.SOURCES.items()},
+}
+"""Encoders whose weights a person has to fetch: from where, and how they are made of path, device and mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How encoders are made."""
+
+    device: torch.device
+    allow_pickle: bool = False
+
+
+def encoder(word: str, mode: Mode, choice: Choice) -> Encoder:
+    """Return what a word of the command line names.
+
+    ``mean-log-spectrum`` and the like; ``untrained:SIZE:SEED``; ``beats`` or another of ``FETCHED``, with ``:PATH``
+    where its file is not under ``checkpoints/``; else an ECHO package by name or path, or a checkpoint.
+
+    Raises:
+        WeightsError: no such encoder, or no weights; the message says which file to fetch and where to put it.
+    """
+    trivial: Mapping[str, Callable[[], Encoder]] = features(choice.device, mode)
+    name, _, rest = word.partition(":")
+    if word in trivial:
+        return trivial[word]()
+    if name == "untrained":
+        size, _, seed = rest.partition(":")
+        if not seed.isdigit():
+            raise WeightsError(f"{word}: say untrained:SIZE:SEED, as in untrained:tiny:0")
+        return untrained(size, int(seed), choice.device)
+    if name in FETCHED:
+        path = Path(rest) if rest else None
+        return FETCHED[name][1](path, choice.device, mode, allow_pickle=choice.allow_pickle)
+    if Path(word).suffix not in CHECKPOINTS and not Path(word).exists() and "/" in word:
+        raise WeightsError(f"{word}: no such file")
+    return echo(word, choice.device)
