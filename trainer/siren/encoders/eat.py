@@ -97,16 +97,18 @@ class EatEncoder(PieceEncoder):
 
     clamps_tail = True
 
-    def __init__(self, size: str, stored: Stored, device: torch.device, mode: Mode) -> None:
-        self.name, self.device, self.mode = f"eat-{size}", device, mode
-        dim, depth, heads = SIZES[size]
+    def __init__(
+        self, name: str, shape: tuple[int, int, int], stored: Stored, device: torch.device, mode: Mode
+    ) -> None:
+        self.name, self.device, self.mode = name, device, mode
+        dim, depth, heads = shape
         check_config(self.name, stored, {"embed_dim": dim, "depth": depth, "num_heads": heads})
         state = own_names(stored.state)
         table = "fixed_positional_encoder.positions"
         if table in state:  # the Hugging Face checkpoints store two minutes of it
             state[table] = state[table][:, :CELLS]
-        self.network = loaded(self.name, stored, state, (dim, depth, heads, CELLS)).to(device)
-        decisive = (self.name, stored.sha256, "clamped", SIZES[size], FRAMES, MEAN, DEVIATION, EPS, REVISION)
+        self.network = loaded(self.name, stored, state, (*shape, CELLS)).to(device)
+        decisive = (self.name, stored.sha256, "clamped", shape, FRAMES, MEAN, DEVIATION, EPS, REVISION)
         self.digest = hashlib.sha256(repr(decisive).encode()).hexdigest()
 
     def embed_pieces(self, pieces: Tensor) -> Tensor:
@@ -130,7 +132,8 @@ def eat(size: str, path: Path | None, device: torch.device, mode: Mode, *, allow
     Raises:
         WeightsError: the weights are missing, or are not this encoder's.
     """
-    return EatEncoder(size, read_weights(f"eat-{size}", SOURCES[size], path, allow_pickle=allow_pickle), device, mode)
+    stored = read_weights(f"eat-{size}", SOURCES[size], path, allow_pickle=allow_pickle)
+    return EatEncoder(f"eat-{size}", SIZES[size], stored, device, mode)
 
 
 def own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
