@@ -127,6 +127,8 @@ def test_every_command_and_option_named_exists(page: Path):
         "--quick",
         "--set",
         "--logdir",
+        "--workers",
+        "--allow-pickle",
     }  # of trainer, docs, bench, tensorboard
     assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
 
