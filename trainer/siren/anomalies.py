@@ -10,6 +10,7 @@ Shape suffixes: N = bank, Q = queries, D = length of a vector.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def evaluate(
     remarks: list[str] = []
     published: Scores = {}
     for method in (NEIGHBOURS,) if mode == "siren" else (NEIGHBOURS, *METHODS):
-        scores = _scores(task, clips, vectors, method, mode, edges, remarks)
+        scores = _Scorer(task, vectors, method, mode, edges, remarks).scores(clips)
         if scores is None:
             continue
         published = scores if method == NEIGHBOURS else published
@@ -127,71 +128,68 @@ def _vectors(clips: Sequence[AnomalyClip], features: Features) -> dict[str, Arra
     }
 
 
-def _scores(
-    task: Dcase,
-    clips: Sequence[AnomalyClip],
-    vectors: dict[str, Array],
-    method: str,
-    mode: Mode,
-    edges: Sequence[int] | None,
-    remarks: list[str],
-) -> Scores | None:
-    """Return the score of every test clip by a method; None where the method does not fit the vectors."""
-    scores: Scores = {}
-    for part in PARTS:
-        for machine in sorted({clip.machine for clip in clips if clip.part == part}):
-            here = [clip for clip in clips if (clip.part, clip.machine) == (part, machine)]
-            found = _machine(task, here, vectors, method, mode, edges, remarks)
+@dataclass(frozen=True, slots=True)
+class _Scorer:
+    """One method on one encoder's vectors."""
+
+    task: Dcase
+    vectors: dict[str, Array]
+    method: str
+    mode: Mode
+    edges: Sequence[int] | None
+    remarks: list[str]
+
+    def scores(self, clips: Sequence[AnomalyClip]) -> Scores | None:
+        """Return the score of every test clip; None where the method does not fit the vectors."""
+        scores: Scores = {}
+        for part in PARTS:
+            for machine in sorted({clip.machine for clip in clips if clip.part == part}):
+                found = self._machine([clip for clip in clips if (clip.part, clip.machine) == (part, machine)])
+                if found is None:
+                    return None
+                scores.update(found)
+        return scores
+
+    def _machine(self, clips: Sequence[AnomalyClip]) -> Scores | None:
+        what = f"{clips[0].part} {clips[0].machine}"
+        banks: dict[str, dict[str, list[Array]]] = {}
+        for clip in clips:
+            if clip.anomalous is None and _belongs(clip, self.task):
+                banks.setdefault(clip.section, {}).setdefault(clip.domain, []).append(self.vectors[clip.name])
+        tests = [clip for clip in clips if clip.anomalous is not None]
+        unknown = sorted({clip.section for clip in tests} - set(banks))
+        if unknown and self.mode == "strict":
+            raise ScoringError(f"{what}: nothing normal was learned of {', '.join(unknown)}; it cannot be scored")
+        if not banks:
+            self.remarks.append(f"{what}: nothing normal was learned; the machine is left out, as published")
+            return {}
+        known = [clip for clip in tests if clip.section in banks]
+        if tests and not known:
+            self.remarks.append(f"{what}: no tested section was learned: the whole machine is the bank, as published")
+            return self._judged(tests, [domain for bank in banks.values() for domain in bank.values()])
+        if unknown:
+            self.remarks.append(f"{what}: nothing normal was learned of {', '.join(unknown)}: scored 0, as published")
+        scores = {clip.name: 0.0 for clip in tests if clip.section not in banks}
+        for section in sorted({clip.section for clip in known}):
+            asked = [clip for clip in known if clip.section == section]
+            found = self._judged(asked, list(banks[section].values()))
             if found is None:
                 return None
             scores.update(found)
-    return scores
-
-
-def _machine(
-    task: Dcase,
-    clips: Sequence[AnomalyClip],
-    vectors: dict[str, Array],
-    method: str,
-    mode: Mode,
-    edges: Sequence[int] | None,
-    remarks: list[str],
-) -> Scores | None:
-    part, machine = clips[0].part, clips[0].machine
-    banks: dict[str, dict[str, list[Array]]] = {}
-    for clip in clips:
-        if clip.anomalous is None and _belongs(clip, task):
-            banks.setdefault(clip.section, {}).setdefault(clip.domain, []).append(vectors[clip.name])
-    tests = [clip for clip in clips if clip.anomalous is not None]
-    unknown = sorted({clip.section for clip in tests} - set(banks))
-    if unknown and mode == "strict":
-        raise ScoringError(f"{part} {machine}: nothing normal was learned of {', '.join(unknown)}; it cannot be scored")
-    scores: Scores = {}
-    if not banks:
-        remarks.append(f"{part} {machine}: nothing normal was learned; the machine is left out, as published")
         return scores
-    known = [clip for clip in tests if clip.section in banks]
-    if unknown and known:
-        remarks.append(f"{part} {machine}: nothing normal was learned of {', '.join(unknown)}: scored 0, as published")
-        scores.update({clip.name: 0.0 for clip in tests if clip.section not in banks})
-    elif unknown:
-        remarks.append(f"{part} {machine}: no tested section was learned: the whole machine is the bank, as published")
-    for section in sorted({clip.section for clip in known}) if known else [""]:
-        asked = [clip for clip in known if clip.section == section] if known else tests
-        bank = list(banks[section].values()) if known else [v for by in banks.values() for v in by.values()]
-        if not asked:
-            continue
-        queries = np.stack([vectors[clip.name] for clip in asked])
-        if method == NEIGHBOURS:
+
+    def _judged(self, asked: Sequence[AnomalyClip], domains: Sequence[list[Array]]) -> Scores | None:
+        """Return the score of clips whose normal vectors are given domain by domain."""
+        queries = np.stack([self.vectors[clip.name] for clip in asked])
+        if self.method == NEIGHBOURS:
             # the nearest of either domain: one bank by domain, as published, is the same and rounds alike
-            values = np.min([siren_scores(np.stack(domain), queries) for domain in bank], axis=0)
+            values = np.min([siren_scores(np.stack(domain), queries) for domain in domains], axis=0)
         else:
-            learned = detector(method, np.concatenate([np.stack(domain) for domain in bank]), edges)
+            learned = detector(self.method, np.concatenate([np.stack(domain) for domain in domains]), self.edges)
             if learned is None:
                 return None
             values = learned.scores(np.asarray(queries, np.float64))
-        scores.update({clip.name: float(value) for clip, value in zip(asked, values, strict=True)})
-    return scores
+        return {clip.name: float(value) for clip, value in zip(asked, values, strict=True)}
 
 
 def write_scores(task: Dcase, clips: Sequence[AnomalyClip], scores: Scores, folder: Path) -> None:
