@@ -6,7 +6,6 @@ Shape suffixes: C = channels, S = samples, N = bands, T = frames, D = width; a v
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from trainer.evaluation.contestants import onnx_encoder
 from trainer.evaluation.features import Encoder as BandEncoder
 from trainer.evaluation.features import embed
 from trainer.model.echo import PRESETS, Echo
-from trainer.siren.encoders.base import Encoder, FloatArray
+from trainer.siren.encoders.base import Encoder, FloatArray, by_length
 from trainer.siren.errors import WeightsError
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt")
@@ -59,22 +58,17 @@ class TorchEcho(Encoder):
 
     def embed_batch(self, signals: Sequence[FloatArray], rate_hz: int) -> list[FloatArray]:
         """Return one array (C, N * D) for each signal (C, S); see ``Encoder``."""
-        channels = [channel for signal in signals for channel in signal]
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for index, channel in enumerate(channels):
-            by_length[channel.size].append(index)
-        vectors: dict[int, FloatArray] = {}
         frames_at_once = CPU_BATCH_FRAMES if self._device.type == "cpu" else GPU_BATCH_FRAMES
         position = frontend.positions(rate_hz, self._device)
-        for length, indices in by_length.items():
+
+        def at_once(length: int) -> int:
             frames = min(frontend.frame_count(length, rate_hz), self._model.config.spec_len)
-            at_once = max(1, frames_at_once // (frames * len(position)))
-            for first in range(0, len(indices), at_once):
-                batch = indices[first : first + at_once]
-                samples = torch.from_numpy(np.stack([channels[i] for i in batch])).to(self._device)
-                vectors.update(zip(batch, self._embed(samples, rate_hz, position), strict=True))
-        rows = iter([vectors[i] for i in range(len(channels))])
-        return [np.stack([next(rows) for _ in signal]) for signal in signals]
+            return frames_at_once // (frames * len(position))
+
+        def embed_alike(samples: FloatArray) -> FloatArray:
+            return self._embed(torch.from_numpy(samples).to(self._device), rate_hz, position)
+
+        return by_length(signals, at_once, embed_alike)
 
     def _embed(self, samples: torch.Tensor, rate_hz: int, position: torch.Tensor) -> FloatArray:
         with torch.inference_mode():

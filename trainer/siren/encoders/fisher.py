@@ -13,7 +13,6 @@ pieces as in github.com/yucongzh/SIREN@f9fa43e, ``examples/fisher_extractor.py``
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.siren.encoders.base import Encoder, FloatArray, Mode
+from trainer.siren.encoders.base import Encoder, FloatArray, Mode, by_length
 from trainer.siren.encoders.eat import PATCH, check_config, fairseq_config, loaded, own_names
 from trainer.siren.encoders.vit import EPS
 from trainer.siren.encoders.weights import Source, Stored, read_weights
@@ -59,23 +58,19 @@ class FisherEncoder(Encoder):
 
     def embed_batch(self, signals: Sequence[FloatArray], rate_hz: int) -> list[FloatArray]:
         """Return one array (C, N * D) for each signal (C, S); see ``Encoder``."""
-        channels = [channel for signal in signals for channel in signal]
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for index, channel in enumerate(channels):
-            check(channel, rate_hz)
-            by_length[len(channel)].append(index)
+        for signal in signals:
+            for channel in signal:
+                check(channel, rate_hz)
         bands_at_once = BANDS_AT_ONCE if self.device.type == "cpu" else GPU_BANDS_AT_ONCE
-        at_once = max(1, bands_at_once // self._bands(rate_hz))
-        vectors: dict[int, FloatArray] = {}
-        for indices in by_length.values():
-            for first in range(0, len(indices), at_once):
-                batch = indices[first : first + at_once]
-                with torch.inference_mode():
-                    samples = torch.from_numpy(np.stack([channels[i] for i in batch])).to(self.device)
-                    found = self._embed(samples, rate_hz).float().cpu().numpy()
-                vectors.update(zip(batch, found, strict=True))
-        rows = iter([vectors[i] for i in range(len(channels))])
-        return [np.stack([next(rows) for _ in signal]) for signal in signals]
+
+        def embed(samples: FloatArray) -> FloatArray:
+            with torch.inference_mode():
+                found: FloatArray = (
+                    self._embed(torch.from_numpy(samples).to(self.device), rate_hz).float().cpu().numpy()
+                )
+            return found
+
+        return by_length(signals, lambda _: bands_at_once // self._bands(rate_hz), embed)
 
     def band_edges(self, rate_hz: int) -> tuple[int, ...]:
         """Return the edges of the bands: D apart."""
