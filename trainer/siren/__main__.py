@@ -39,7 +39,8 @@ from trainer.siren.tasks.base import Task
 
 SHOWN = 40  # problems, before a line says how many more
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+HELP = str(__doc__).replace("\n\n    python", "\n\n\b\n    python")  # so that the examples keep their lines
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 console = Console(stderr=True, soft_wrap=True)
 
@@ -74,20 +75,22 @@ def check(dataset: DatasetName, root: Root) -> None:
         table.add_row(count.what, str(count.found), official, style="" if count.complete else "bold red")
     Console().print(table)
     _print_problems(listing.problems)
-    typer.echo("complete" if not listing.problems else f"{len(listing.problems)} problems")
+    whole = "complete: every file is there; what is in them, run reads"
+    typer.echo(f"{len(listing.problems)} problems" if listing.problems else whole)
     raise typer.Exit(1 if listing.problems else 0)
 
 
 @app.command()
 def encoders() -> None:
     """List the encoders, and which file from where each needs."""
-    table = Table("--encoder", "file", "from", "licence")
+    typer.echo("Without a download:")
     for name in WITHOUT_DOWNLOAD:
-        table.add_row(name, "none", "", "")
-    table.add_row("PACKAGE or FILE", "an ECHO package, or a checkpoint (.safetensors, .pth, .pt)", "", "")
+        typer.echo(f"  {name}")
+    typer.echo("An ECHO package by name or path; a checkpoint (.safetensors, .pth, .pt); untrained:SIZE:SEED.")
+    typer.echo("An encoder of your own: package.module:Class (docs/siren.md).")
+    typer.echo("With weights that you fetch into checkpoints/, or name as WORD:PATH:")
     for name, (source, _) in FETCHED.items():
-        table.add_row(name, f"checkpoints/{source.file}", source.page, source.licence)
-    Console().print(table)
+        typer.echo(f"  {name:13} {source.file}, {source.licence}, from {source.page}")
 
 
 @app.command()
@@ -97,7 +100,7 @@ def run(
     encoder_words: Words = None,
     mode: Annotated[Modes, typer.Option(help="as published, as a careful person would, or both")] = Modes.both,
     ks: Annotated[
-        list[int] | None, typer.Option("--k", min=1, help="neighbours that vote; default: 1, 3 and 5")
+        list[int] | None, typer.Option("--k", min=1, help="neighbours that vote, once for each; default: 1, 3 and 5")
     ] = None,
     out: Annotated[Path, typer.Option(help="results and report; later runs add to it")] = Path("runs/siren"),
     cache: Annotated[Path | None, typer.Option(help="where vectors are kept; default: OUT/cache")] = None,
@@ -137,6 +140,9 @@ def run(
             publish(out / "report.md", text.encode())
             typer.echo(text)
             console.print(f"written: {out}/report.md, report.png, {dataset}.json, {dataset}.csv")
+    except KeyboardInterrupt as error:
+        console.print("stopped; the same command goes on from here")
+        raise typer.Exit(130) from error
     except SirenError as error:
         raise _fail(error) from error
 

@@ -105,6 +105,8 @@ def embed_clips(
 ) -> Features:
     """Return the vectors of all clips, from ``folder`` as far as it has them.
 
+    Of several processes only the one that leads has all of them afterwards.
+
     Args:
         folder: the cache; made where it is missing.
         workers: processes that read and decode; 0 reads in this one.
@@ -120,6 +122,8 @@ def embed_clips(
         share = clips[here.rank :: here.size]
         mine = _embed(encoder, share, home, workers, lambda done, _: progress(done * here.size, len(clips)))
         failures = [json.loads(words) for words in here.gather(json.dumps(mine.failures))]
+        if not here.leads:
+            return mine
         lost = {name: why for each in failures for name, why in each.items()}
         found = _embed(encoder, [c for c in clips if c.name not in lost], home, workers, lambda *_: None)
     except OSError as error:

@@ -46,6 +46,8 @@ def evaluate(
     Raises:
         ScoringError: in strict mode, when a clip has no vector; in both, when nothing can be asked.
     """
+    if ks and max(ks) >= len(clips):
+        raise ScoringError(f"k = {max(ks)}: there are {len(clips)} clips, one of which asks; take a smaller k")
     x = stack(clips, features, mode)
     truth = [clip.label for clip in clips]
     results = []

@@ -11,13 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from trainer.siren.faults import LEAKAGE_FREE
 from trainer.siren.published import FAULTS, LATER, ROWS, YEARS
-from trainer.siren.results import NEIGHBOURS, Result, Run
+from trainer.siren.results import PUBLISHED_K, Result, Run, shown
 from trainer.siren.tasks import TASKS
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73")  # told apart by colour-blind eyes too (Okabe and Ito)
 MARKERS = ("o", "s", "D")
 INCH_A_ROW = 0.34
+LABELS = {
+    ("siren", False): "siren",
+    ("strict", False): "strict, published protocol",
+    ("strict", True): "strict, leakage-free",
+}
+"""By mode and whether the protocol is leakage-free; colours and markers go by this order."""
 
 
 def picture(runs: Sequence[Run]) -> bytes:
@@ -29,13 +36,16 @@ def picture(runs: Sequence[Run]) -> bytes:
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(4.6 * across + 1.2, down * (1.6 + INCH_A_ROW * rows)), layout="constrained")
+        height = down * (1.2 + INCH_A_ROW * max(rows, 3)) + 0.4
+        figure = Figure(figsize=(4.6 * across + 1.4, height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(down, across, squeeze=False).flatten().tolist()
         for axis, (run, part) in zip(axes, panels, strict=False):
             _panel(axis, run, part)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
+        named = {label: mark for axis in axes for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
@@ -46,26 +56,25 @@ def _parts(run: Run) -> list[str]:
 
 
 def _panel(axis: Axes, run: Run, part: str) -> None:
-    shown = [r for r in run.results if r.part == part and r.method == NEIGHBOURS]
-    largest = max((r.k for r in shown), default=0)
-    shown = [r for r in shown if r.k == largest]
-    encoders = list(dict.fromkeys(r.encoder for r in shown))
-    kinds = list(dict.fromkeys((r.mode, r.protocol) for r in shown))
-    for first, line in enumerate(_published(run.dataset, part)):
-        label = f"published ({LATER})" if first == 0 else None
-        axis.axvline(line / 100, color="#cccccc", linewidth=1, zorder=0, label=label)
-    for number, kind in enumerate(kinds):
-        found = {r.encoder: r for r in shown if (r.mode, r.protocol) == kind}
+    drawn = shown([r for r in run.results if r.part == part])
+    encoders = list(dict.fromkeys(r.encoder for r in drawn))
+    of_areas = any(r.figure == "area" for r in drawn)
+    k = drawn[0].k if drawn else 0
+    if k == PUBLISHED_K or of_areas:
+        for line in _published(run.dataset, part):
+            axis.axvline(line / 100, color="#cccccc", linewidth=1, zorder=0, label=f"published ({LATER})")
+    for number, kind in enumerate(LABELS):
+        found = {r.encoder: r for r in drawn if (r.mode, r.protocol == LEAKAGE_FREE) == kind}
         here = [(i, found[e]) for i, e in enumerate(encoders) if e in found]
-        offset = 0.22 * (number - (len(kinds) - 1) / 2)
-        _points(axis, here, offset, number, f"{kind[0]}, {kind[1]}")
+        if here:
+            _points(axis, here, 0.22 * (number - 1), number, LABELS[kind])
     axis.set_yticks(range(len(encoders)), encoders)
-    axis.invert_yaxis()
-    axis.set_xlabel("accuracy" if shown and shown[0].figure == "accuracy" else "mean of AUC and partial AUC")
-    axis.set_title(f"{TASKS[run.dataset].title} {part if part != 'overall' else ''}".strip() + f", k = {largest}")
+    axis.set_ylim(len(encoders) - 0.5, -0.5)
+    axis.set_xlabel("mean of AUC and partial AUC" if of_areas else f"accuracy, k = {k}")
+    title = f"{TASKS[run.dataset].title} {'' if part == 'overall' else part}".strip()
+    axis.set_title(title + ("" if run.complete else " (incomplete)"))
     axis.grid(axis="x", color="#eeeeee")
     axis.set_axisbelow(True)
-    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=1)
 
 
 def _points(axis: Axes, rows: Sequence[tuple[int, Result]], offset: float, number: int, label: str) -> None:

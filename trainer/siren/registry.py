@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ from trainer.siren.errors import WeightsError
 WITHOUT_DOWNLOAD = ("mean-log-spectrum", "mean-deviation", "log-mel", "vibration", "untrained:tiny:0", "echo-tiny")
 """What runs on a fresh checkout: the trivial baselines, the architecture alone, and the default model."""
 
+OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 Made = Callable[..., Encoder]
 FETCHED: dict[str, tuple[Source, Made]] = {
     "beats": (beats.SOURCE, beats.beats),
@@ -42,7 +46,8 @@ def encoder(word: str, mode: Mode, choice: Choice) -> Encoder:
     """Return what a word of the command line names.
 
     ``mean-log-spectrum`` and the like; ``untrained:SIZE:SEED``; ``beats`` or another of ``FETCHED``, with ``:PATH``
-    where its file is not under ``checkpoints/``; else an ECHO package by name or path, or a checkpoint.
+    where its file is not under ``checkpoints/``; ``package.module:Class``, an encoder of a person's own; else an ECHO
+    package by name or path, or a checkpoint.
 
     Raises:
         WeightsError: no such encoder, or no weights; the message says which file to fetch and where to put it.
@@ -59,6 +64,30 @@ def encoder(word: str, mode: Mode, choice: Choice) -> Encoder:
     if name in FETCHED:
         path = Path(rest) if rest else None
         return FETCHED[name][1](path, choice.device, mode, allow_pickle=choice.allow_pickle)
-    if Path(word).suffix not in CHECKPOINTS and not Path(word).exists() and "/" in word:
-        raise WeightsError(f"{word}: no such file")
-    return echo(word, choice.device)
+    if OWN.fullmatch(word):
+        return own(name, rest)
+    try:
+        return echo(word, choice.device)
+    except WeightsError as error:
+        if Path(word).suffix in CHECKPOINTS or "/" in word:
+            raise
+        near = get_close_matches(name, [*trivial, *FETCHED], n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise WeightsError(
+            f"{word}: no such encoder{hint} See the command 'encoders'. As a package: {error}"
+        ) from error
+
+
+def own(module: str, name: str) -> Encoder:
+    """Make an encoder of a class that a person wrote, without arguments.
+
+    Raises:
+        WeightsError: it cannot be imported, or is no ``Encoder`` with a name and a digest.
+    """
+    try:
+        made = getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise WeightsError(f"{module}:{name}: cannot be made: {error}") from error
+    if not isinstance(made, Encoder) or not all(getattr(made, key, "") for key in ("name", "digest")):
+        raise WeightsError(f"{module}:{name}: no Encoder with a name and a digest; see trainer/siren/encoders/base.py")
+    return made

@@ -7,11 +7,12 @@ from statistics import fmean
 
 from trainer.siren.faults import LEAKAGE_FREE
 from trainer.siren.overview import overview
-from trainer.siren.results import NEIGHBOURS, Result, Run
+from trainer.siren.results import NEIGHBOURS, Result, Run, shown
 from trainer.siren.tables import DASH, header, row
 from trainer.siren.tasks import TASKS
 from trainer.siren.tasks.base import FaultTask
 
+REMARKS = 40  # shown of what was passed over
 FEW_CLIPS = 2  # a difference of so many clips is none
 METHODS = {
     "per band": "matched band by band",
@@ -44,7 +45,7 @@ def _how_to_read() -> str:
 
 
 def _faults(task: FaultTask, run: Run) -> str:
-    parts = [f"## {task.title}"]
+    parts = [f"## {task.title}", _incomplete(run)]
     for part in dict.fromkeys(result.part for result in run.results):
         inside = [result for result in run.results if result.part == part]
         parts.append(_accuracies(task, part, inside))
@@ -88,9 +89,7 @@ def _beyond(results: Sequence[Result], group: Callable[[Result], str], what: str
     others = [result for result in results if result.method != NEIGHBOURS]
     if not others:
         return ""
-    largest = max(result.k for result in results)
-    plain = [r for r in results if r.method == NEIGHBOURS and r.mode == "strict" and r.k in {1, largest}]
-    plain = [r for r in plain if r.k == largest or r.figure == "area"]
+    plain = [r for r in shown(results) if r.mode == "strict"]
     columns = list(dict.fromkeys((group(r), r.method) for r in [*plain, *others]))
     columns.sort(key=lambda column: column[0] == LEAKAGE_FREE)
     lines = header(["", *(f"{name}: {method}" for name, method in columns)])
@@ -102,7 +101,7 @@ def _beyond(results: Sequence[Result], group: Callable[[Result], str], what: str
 
 
 def _averages(results: Sequence[Result]) -> str:
-    chosen = _at_largest_k(results)
+    chosen = shown(results)
     if not chosen:
         return ""
     names = ("precision", "recall", "F1")
@@ -114,7 +113,7 @@ def _averages(results: Sequence[Result]) -> str:
 
 
 def _classes(task: FaultTask, results: Sequence[Result]) -> str:
-    chosen = [r for r in _at_largest_k(results) if r.protocol == LEAKAGE_FREE or r.mode == "siren"]
+    chosen = [r for r in shown(results) if r.protocol == LEAKAGE_FREE or r.mode == "siren"]
     if not chosen:
         return ""
     protocols = sorted({(r.mode, r.protocol) for r in chosen})
@@ -127,7 +126,7 @@ def _classes(task: FaultTask, results: Sequence[Result]) -> str:
 
 
 def _conditions(results: Sequence[Result]) -> str:
-    chosen = [r for r in _at_largest_k(results) if r.details.get("conditions")]
+    chosen = [r for r in shown(results) if r.details.get("conditions")]
     names = sorted({name for r in chosen for name in r.details["conditions"]})
     if not names:
         return ""
@@ -157,9 +156,8 @@ def _year(title: str, run: Run) -> str:
     )
     machines = _machines(plain)
     beyond = _beyond([r for r in run.results if r.part == "overall"], lambda r: r.part, "overall")
-    return "\n\n".join(
-        p for p in (f"## {title}", "\n".join(lines) + f"\n\n{text}", machines, beyond, _remarks(run)) if p
-    )
+    table = "\n".join(lines) + f"\n\n{text}"
+    return "\n\n".join(p for p in (f"## {title}", _incomplete(run), table, machines, beyond, _remarks(run)) if p)
 
 
 def _machines(results: Sequence[Result]) -> str:
@@ -184,16 +182,17 @@ def _machine(group: str) -> str:
     return group.replace("_section_", "_id_").split("_id_")[0]
 
 
+def _incomplete(run: Run) -> str:
+    return "" if run.complete else "**The data set is incomplete**: its figures compare with nothing published."
+
+
 def _remarks(run: Run) -> str:
     if not run.remarks:
         return ""
-    return "Passed over in mode siren, as the published code does:\n\n" + "\n".join(f"- {r}" for r in run.remarks)
-
-
-def _at_largest_k(results: Sequence[Result]) -> list[Result]:
-    plain = [r for r in results if r.method == NEIGHBOURS]
-    largest = max((r.k for r in plain), default=0)
-    return [r for r in plain if r.k == largest]
+    listed = [f"- {remark}" for remark in run.remarks[:REMARKS]]
+    if len(run.remarks) > REMARKS:
+        listed.append(f"- and {len(run.remarks) - REMARKS} more, in {run.dataset}.json")
+    return "Passed over in mode siren, as the published code does:\n\n" + "\n".join(listed)
 
 
 def _encoders(results: Iterable[Result]) -> list[str]:

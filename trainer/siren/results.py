@@ -15,6 +15,7 @@ from trainer.siren.encoders.base import Mode
 from trainer.siren.errors import SirenError
 
 NEIGHBOURS = "neighbours"
+PUBLISHED_K = 5
 FLAT = (
     "dataset",
     "encoder",
@@ -66,6 +67,11 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
     """Per class, per group, per condition; precision, recall and F1."""
 
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What was asked: of two results that agree in it, the later one counts."""
+        return self.encoder, self.mode, self.protocol, self.part, self.method, self.k
+
 
 @dataclass(slots=True)
 class Run:
@@ -75,8 +81,11 @@ class Run:
     clips: str
     """SHA-256 of the names and labels that were evaluated: results of others are not mixed in."""
 
+    complete: bool = True
+    """Whether all the data set's clips were there."""
+
     digests: dict[str, str] = field(default_factory=dict)
-    """Of each encoder, by name."""
+    """Of each encoder in each mode, by ``encoder, mode``."""
 
     results: list[Result] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -84,22 +93,35 @@ class Run:
 
 
 def save(run: Run, folder: Path) -> None:
-    """Write ``<dataset>.json`` and ``<dataset>.csv``; results of encoders that this run did not ask stay."""
+    """Write ``<dataset>.json`` and ``<dataset>.csv``; earlier results stay, but for those of the same question.
+
+    Of an encoder that has changed since, and of other clips, nothing stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{run.dataset}.json"
     if path.is_file():
-        before = load(path)
-        if before.clips == run.clips:
-            kept = [r for r in before.results if (r.encoder, r.mode) not in {(r.encoder, r.mode) for r in run.results}]
-            run.results = kept + run.results
-            run.digests = {**before.digests, **run.digests}
-            run.remarks = list(dict.fromkeys([*before.remarks, *run.remarks]))
+        run = merged(load(path), run)
     publish(path, (json.dumps(asdict(run), indent=1) + "\n").encode())
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FLAT)
     writer.writerows([["" if (v := getattr(r, name)) is None else v for name in FLAT] for r in run.results])
     publish(path.with_suffix(".csv"), text.getvalue().encode())
+
+
+def merged(before: Run, run: Run) -> Run:
+    """Return a run with what stays of an earlier one."""
+    if before.clips != run.clips:
+        return run
+    anew = {r.question for r in run.results}
+    digests = {**before.digests, **run.digests}
+    kept = [
+        r
+        for r in before.results
+        if r.question not in anew and digests[f"{r.encoder}, {r.mode}"] == before.digests[f"{r.encoder}, {r.mode}"]
+    ]
+    remarks = list(dict.fromkeys([*before.remarks, *run.remarks]))
+    return Run(run.dataset, run.clips, run.complete, digests, kept + run.results, remarks)
 
 
 def load(path: Path) -> Run:
@@ -119,3 +141,11 @@ def load(path: Path) -> Run:
 def load_all(folder: Path, order: Sequence[str]) -> list[Run]:
     """Return the runs of a folder in the given order of data sets."""
     return [load(path) for path in (folder / f"{key}.json" for key in order) if path.is_file()]
+
+
+def shown(results: Sequence[Result]) -> list[Result]:
+    """Return the plain neighbours' results with k = 5, that of the published figures, or else the largest k."""
+    plain = [r for r in results if r.method == NEIGHBOURS]
+    ks = {r.k for r in plain}
+    chosen = PUBLISHED_K if PUBLISHED_K in ks else max(ks, default=0)
+    return [r for r in plain if r.k == chosen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from trainer.distributed import World
 from trainer.siren import anomalies, faults
 from trainer.siren.encoders.base import Encoder, Mode
 from trainer.siren.engine import Features, embed_clips
-from trainer.siren.errors import TreeError
+from trainer.siren.errors import SirenError, TreeError
 from trainer.siren.registry import Choice, encoder
 from trainer.siren.results import Run
 from trainer.siren.tasks.base import AnomalyClip, FaultClip, FaultTask, Listing, Task
@@ -44,10 +45,17 @@ def evaluate(task: Task, listing: Listing, wanted: Wanted, here: World, told: St
     Raises:
         SirenError: see ``errors``; an encoder that cannot be made is refused before the first one takes its hour.
     """
-    made = Run(task.key, _digest(listing), remarks=list(listing.problems) if "siren" in wanted.modes else [])
+    made = Run(task.key, _digest(listing), complete=not listing.problems)
+    made.remarks += listing.problems if "siren" in wanted.modes else []
     choice = Choice(here.device, wanted.allow_pickle)
     for word in wanted.words:
         encoder(word, wanted.modes[0], choice)
+    try:
+        wanted.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SirenError(f"{wanted.out}: no folder for results can be made there: {error.strerror}") from error
+    if not os.access(wanted.out, os.W_OK):
+        raise SirenError(f"{wanted.out}: cannot be written to")
     for word in wanted.words:
         for mode in wanted.modes:
             one = encoder(word, mode, choice)
@@ -57,7 +65,7 @@ def evaluate(task: Task, listing: Listing, wanted: Wanted, here: World, told: St
 
             features = embed_clips(one, listing.clips, wanted.cache, here=here, workers=wanted.workers, progress=step)
             if here.leads:
-                made.digests[one.name] = one.digest
+                made.digests[f"{one.name}, {mode}"] = one.digest
                 _note(listing, features, mode, made)
                 _score(task, listing, features, one, mode, wanted, made)
     return made

@@ -18,12 +18,23 @@ from typer.testing import CliRunner
 from tests.shared_data import SHARED, needs_shared
 from tests.trainer.siren import trees
 from trainer.siren.__main__ import app
+from trainer.siren.encoders.base import Encoder, FloatArray
 from trainer.siren.published import EARLY, FAULTS, LATER, ROWS, YEARS
-from trainer.siren.results import load
+from trainer.siren.results import NEIGHBOURS, Result, Run, load, merged
 from trainer.siren.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = ("--encoder", "mean-log-spectrum", "--encoder", "log-mel")
+
+
+class Loudness(Encoder):
+    """One number a channel."""
+
+    name = "loudness"
+    digest = "1"
+
+    def embed_batch(self, signals: Sequence[FloatArray], rate_hz: int) -> list[FloatArray]:  # noqa: ARG002
+        return [signal.std(axis=1, keepdims=True) for signal in signals]
 
 
 def siren(*words: str | Path) -> tuple[int, str, str]:
@@ -40,7 +51,7 @@ def test_check_counts_what_is_there_beside_what_is_published(tmp_path: Path) -> 
     code, said, _ = siren("check", "cwru", trees.cwru(tmp_path))
     assert code == 0
     assert "FE_OC@12" in said
-    assert said.rstrip().endswith("complete")
+    assert "complete: every file is there" in said
 
 
 def test_check_names_what_is_missing_and_fails(tmp_path: Path) -> None:
@@ -88,6 +99,44 @@ def test_a_later_run_of_another_encoder_adds_to_the_report(tmp_path: Path) -> No
     assert len(after) > len(before)
 
 
+def test_a_later_run_with_another_k_keeps_what_there_was_and_the_report_still_shows_k_5(tmp_path: Path) -> None:
+    data, quick = trees.cwru(tmp_path / "data"), ("--out", tmp_path / "out", "--encoder", "mean-log-spectrum")
+    siren("run", "cwru", data, *quick)
+    before = values(tmp_path / "out" / "cwru.json")
+    code, said, _ = siren("run", "cwru", data, *quick, "--k", 7)
+    after = values(tmp_path / "out" / "cwru.json")
+    assert code == 0
+    assert {key: after[key] for key in before} == before
+    assert {key[5] for key in after} == {1, 3, 5, 7}
+    assert "## In one table" in said
+    assert "Over classes, k = 5" in said
+
+
+def test_results_of_an_encoder_that_has_changed_since_do_not_stay() -> None:
+    def run(digest: str, k: int) -> Run:
+        result = Result("cwru", "x", "siren", "loocv", "", NEIGHBOURS, k, "accuracy", 0.5, 0.4, 0.6, 10, 5)
+        return Run("cwru", "clips", digests={"x, siren": digest}, results=[result])
+
+    assert [r.k for r in merged(run("a", 1), run("a", 5)).results] == [1, 5]
+    assert [r.k for r in merged(run("a", 1), run("b", 5)).results] == [5]
+    assert [r.k for r in merged(run("a", 1), run("a", 1)).results] == [1]
+
+
+def test_an_encoder_of_ones_own_is_named_by_module_and_class(tmp_path: Path) -> None:
+    code, said, _ = siren(
+        "run", "cwru", trees.cwru(tmp_path / "data"), "--out", tmp_path / "out", "--encoder", f"{__name__}:Loudness"
+    )
+    assert code == 0
+    assert "| loudness, siren |" in said
+
+
+def test_more_neighbours_than_clips_are_refused(tmp_path: Path) -> None:
+    quick = ("--out", tmp_path / "out", "--encoder", "mean-log-spectrum")
+    code, _, error = siren("run", "cwru", trees.cwru(tmp_path / "data"), *quick, "--k", 105)
+    assert code == 1
+    assert "k = 105: there are 105 clips, one of which asks" in error
+
+
 def test_a_run_of_another_data_set_adds_its_column(tmp_path: Path) -> None:
     out = tmp_path / "out"
     siren("run", "cwru", trees.cwru(tmp_path / "cwru"), "--out", out, "--encoder", "mean-log-spectrum")
@@ -96,7 +145,7 @@ def test_a_run_of_another_data_set_adds_its_column(tmp_path: Path) -> None:
         "run", "dcase2025", tmp_path, "--out", out, "--encoder", "mean-log-spectrum", "--mode", "siren"
     )
     assert code == 0
-    assert "|  | 2025 | CWRU |" in said
+    assert "|  | 2025 (incomplete) | CWRU |" in said
     assert "not the published list" in said  # mode siren passes over it, and says so
     assert (out / "scores" / "mean-log-spectrum" / "siren" / "dcase2025_t2" / "eval").is_dir()
 
@@ -144,6 +193,10 @@ def test_a_broken_mat_file_is_refused_strictly_and_zero_and_reported_as_publishe
         (["run", "cwru", "DATA", "--encoder", "fisher-small"], "checkpoints/FISHER-small-0723.pt: no such file. Fetch"),
         (["run", "cwru", "DATA", "--encoder", "untrained:huge:0"], "no size 'huge'; there are tiny, small, base"),
         (["run", "cwru", "DATA", "--encoder", "runs/none.pth"], "runs/none.pth"),
+        (["run", "cwru", "DATA", "--encoder", "fisher-smal"], "no such encoder; did you mean fisher-small?"),
+        (["run", "cwru", "DATA", "--encoder", "no.such:Encoder"], "no.such:Encoder: cannot be made: No module"),
+        (["run", "cwru", "DATA", "--encoder", "pathlib:Path"], "pathlib:Path: no Encoder with a name and a digest"),
+        (["run", "cwru", "DATA", "--out", "data/Normal/97_0.mat"], "97_0.mat: no folder for results can be made there"),
     ],
 )
 def test_a_word_that_names_nothing_is_refused_before_anything_is_computed(
@@ -162,7 +215,7 @@ def test_the_encoders_are_listed_with_the_file_each_needs() -> None:
     assert code == 0
     for name in ("mean-log-spectrum", "beats", "ced-base", "dasheng-1.2b", "eat-large", "fisher-mini"):
         assert name in said
-    assert "checkpoints/dasheng_base.pt" in said
+    assert "dasheng_base.pt" in said
 
 
 def test_two_processes_under_torchrun_say_what_one_says(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ SHAPES = {
 SOURCES = {
     size: Source(
         f"ced_{size}.pt",
-        f"zenodo.org/records/8275347 or 8275319, or huggingface.co/mispeech/ced-{size}, whatever its name there,",
+        f"zenodo.org/records/8275347 or 8275319, or huggingface.co/mispeech/ced-{size} (rename it)",
         "Apache-2.0",
     )
     for size in SHAPES

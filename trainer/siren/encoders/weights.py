@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from trainer.siren.errors import WeightsError
 
 FOLDER = Path("checkpoints")
+LEGACY = b"\x80"  # how a file of torch before 1.6 begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def read_weights(name: str, source: Source, path: Path | None, *, allow_pickle: 
             f"{name}: {path}: no such file. Fetch '{source.file}' ({source.licence}) from {source.page} and put it at "
             f"{FOLDER / source.file}, or name its place: --encoder {name}:PATH"
         )
+    if path.suffix != ".safetensors" and not zipfile.is_zipfile(path) and path.read_bytes()[:1] != LEGACY:
+        raise WeightsError(f"{name}: {path}: not a file of weights that torch wrote: damaged, or something else")
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)

@@ -9,6 +9,7 @@ Source: engineering.case.edu/bearingdatacenter; github.com/yucongzh/SIREN@f9fa43
 from __future__ import annotations
 
 import csv
+import math
 import re
 from pathlib import Path
 
@@ -19,12 +20,19 @@ ENDS = {"12k_Drive_End_Bearing_Fault_Data": "DE", "12k_Fan_End_Bearing_Fault_Dat
 SUBSETS = {"12k_DE": "DE", "12k_FE": "FE"}
 KINDS = {"B": "B", "IR": "IR", "OR": "OC"}
 FAULTS = {"ball": "B", "inner": "IR", "outer": "OC"}
-DIAMETER = re.compile(r"(?<!\d)0(07|14|21|28)(?!\d)")
+DIAMETERS = ("007", "014", "021", "028")
+DIAMETER = re.compile(rf"(?<!\d)({'|'.join(DIAMETERS)})(?!\d)")
 POSITION = re.compile(r"@(3|6|12)(?!\d)")
 SIZES = {
     "DE_B": 16, "DE_IR": 16, "DE_OC@3": 8, "DE_OC@6": 12, "DE_OC@12": 8,
     "FE_B": 12, "FE_IR": 12, "FE_OC@3": 11, "FE_OC@6": 6, "FE_OC@12": 4,
 }  # fmt: skip
+EXPECTED = {
+    "fault": f"one of {', '.join(FAULTS)}",
+    "scale_g_per_lsb": "g for each step of 16 bit, above 0",
+    "size_in": "0.007, 0.014, 0.021 or 0.028 inch",
+    "sampling_rate_hz": "12000",
+}
 COLUMNS = ("file", "subset", "siren_reads_this", "scale_g_per_lsb", "fault", "fault_end", "size_in", "or_position")
 
 
@@ -84,10 +92,17 @@ def _from_manifest(root: Path, manifest: Path) -> Listing:
         wanted = [(rows.line_num, row) for row in rows if row["subset"] in SUBSETS and row["siren_reads_this"] == "1"]
     clips, problems = [], []
     for line, row in wanted:
-        try:
-            kind, scale, size = FAULTS[row["fault"]], float(row["scale_g_per_lsb"]), float(row["size_in"])
-        except (KeyError, ValueError) as error:
-            raise TreeError(f"{manifest}:{line}: {error} is no fault, scale or size") from error
+        kind = FAULTS.get(row["fault"])
+        scale, size, rate_hz = (_number(row.get(name)) for name in ("scale_g_per_lsb", "size_in", "sampling_rate_hz"))
+        group = f"{round(size * 1000):03}" if math.isfinite(size) else ""
+        for name, good in (
+            ("fault", kind),
+            ("scale_g_per_lsb", scale > 0),
+            ("size_in", group in DIAMETERS),
+            ("sampling_rate_hz", "sampling_rate_hz" not in row or rate_hz == Cwru.rate_hz),
+        ):
+            if not good:
+                raise TreeError(f"{manifest}:{line}: {name}: {row[name]!r}; expected {EXPECTED[name]}")
         place = f"@{row['or_position'] or '6'}" if kind == "OC" else ""
         label = f"{row['fault_end']}_{kind}{place}"
         if label not in SIZES:
@@ -96,8 +111,15 @@ def _from_manifest(root: Path, manifest: Path) -> Listing:
         if not path.is_file():
             problems.append(f"{path}: is in manifest.csv:{line} and not there")
             continue
-        group = f"{round(size * 1000):03}"
         clips.append(
             FaultClip(name=row["file"], path=path, rate_hz=Cwru.rate_hz, scale=scale, label=label, group=group)
         )
     return Listing(clips, [Count("all", len(clips), Cwru.official)], problems)
+
+
+def _number(text: str | None) -> float:
+    """Return a number; NaN when it is none."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan

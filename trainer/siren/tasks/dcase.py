@@ -137,7 +137,8 @@ class Dcase(Task):
                 named.add(path.name)
                 label = known.get(path.name)
                 if label is None:
-                    listing.problems.append(f"{path}: {lists[0].name if lists else 'no list'} has no label for it")
+                    if lists:
+                        listing.problems.append(f"{path}: {lists[0].name} has no label for it")
                 else:
                     clip = self._clip(home, path, "eval", machine, label.anomalous, label.reference, listing)
                     tests.append(clip)
@@ -201,11 +202,9 @@ class Dcase(Task):
                     } - {""}
                     wanted = set(expected.get(machine, ()))
                     if wanted and found != wanted:
-                        missing = ", ".join(sorted(wanted - found)) or "none"
-                        extra = ", ".join(sorted(found - wanted)) or "none"
-                        listing.problems.append(
-                            f"{part} {machine}: sections {what}: missing {missing}, unknown {extra}"
-                        )
+                        off = [f"{name} missing" for name in sorted(wanted - found)]
+                        off += [f"{name} unknown" for name in sorted(found - wanted)]
+                        listing.problems.append(f"{part} {machine}: sections {what}: {', '.join(off)}")
 
 
 def read_labels(path: Path) -> dict[str, dict[str, Label]]:
