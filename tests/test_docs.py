@@ -129,6 +129,7 @@ def test_every_command_and_option_named_exists(page: Path):
         "--logdir",
         "--workers",
         "--allow-pickle",
+        "--encoder",
     }  # of trainer, docs, bench, tensorboard
     assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
 

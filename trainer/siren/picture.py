@@ -45,7 +45,7 @@ def picture(runs: Sequence[Run]) -> bytes:
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         named = {label: mark for axis in axes for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False)
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2 * across, frameon=False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
