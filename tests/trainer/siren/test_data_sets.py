@@ -127,10 +127,11 @@ def test_iica_tells_a_leak_by_the_file_and_its_kind_by_the_folder(tmp_path: Path
     assert not any("ventlow" in clip.name for clip in listing.clips)
 
 
-def test_the_microphones_of_one_session_at_one_setting_are_one_group_in_iica(tmp_path: Path) -> None:
+def test_microphones_and_states_of_one_session_at_one_setting_are_one_group_in_iica(tmp_path: Path) -> None:
     clips = faults(TASKS["iica"].find(trees.iica(tmp_path)))
-    of_one = [c for c in clips if c.name.startswith("raw/tubeleak/lab/1/1_niO_3_")]
-    assert len(of_one) == 4
+    folder = "raw/tubeleak/lab/1/1"
+    of_one = [c for c in clips if c.name.startswith((f"{folder}_niO_3_", f"{folder}_iO_3_"))]
+    assert len(of_one) == 8
     assert len({clip.group for clip in of_one}) == 1
 
 

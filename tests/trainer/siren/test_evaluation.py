@@ -114,6 +114,31 @@ def test_a_class_of_one_severity_is_not_asked_without_the_leak(tmp_path: Path) -
     assert "FE_OC@12" not in plain(results, "leakage-free").details["classes"]
 
 
+@pytest.mark.parametrize("name", ["cwru", "mafaulda", "iica", "iiee"])
+def test_no_clip_votes_on_itself_and_without_the_leak_none_of_its_group_does(name: str) -> None:
+    task = TASKS[name]
+    assert isinstance(task, FaultTask)
+    clips = [
+        FaultClip(
+            name=str(i),
+            path=Path(),
+            rate_hz=task.rate_hz,
+            label=task.classes[i % 3],
+            group=str(i // 6),
+            side=("train", "test")[i % 2] if name == "iiee" else "",  # type: ignore[arg-type]
+        )
+        for i in range(60)
+    ]
+    found = dict(faults.protocols(task, clips))
+    assert "leakage-free" in found
+    groups = np.array([clip.group for clip in clips])
+    for protocol, barred in found.items():
+        assert barred.diagonal().all()
+        assert not barred.all(axis=1).any()
+        if protocol == "leakage-free" and name != "iiee":
+            assert barred[groups[:, None] == groups[None]].all()
+
+
 def test_iiee_is_learned_and_tested_as_it_comes_split_and_its_conditions_are_told_apart(tmp_path: Path) -> None:
     root = trees.iiee(tmp_path / "data")
     for mode, protocol in zip(MODES, ("split", "leakage-free"), strict=True):

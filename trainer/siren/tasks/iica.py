@@ -42,7 +42,7 @@ class Iica(FaultTask):
                     continue
                 knob = KNOB.search(path.name)
                 label = "no_leak" if state[1].lower() == "io" else leak
-                group = "/".join([*name.split("/")[1:-1], knob["knob"] if knob else "", label])
+                group = "/".join([*name.split("/")[1:-1], knob["knob"] if knob else ""])
                 clips.append(FaultClip(name=name, path=path, rate_hz=self.rate_hz, label=label, group=group))
         if not clips:
             raise TreeError(f"{root}: no IICA recordings; {self.expected}")
