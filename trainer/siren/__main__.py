@@ -32,7 +32,7 @@ from trainer.siren.methods import measure
 from trainer.siren.picture import picture
 from trainer.siren.registry import FETCHED, WITHOUT_DOWNLOAD, Choice, encoder
 from trainer.siren.report import markdown
-from trainer.siren.results import load_all, save
+from trainer.siren.results import Run, load_all, save
 from trainer.siren.run import Wanted, evaluate
 from trainer.siren.tasks import TASKS
 from trainer.siren.tasks.base import Task
@@ -130,15 +130,16 @@ def run(
                     lines[name] = bar.add_task(name, total=total)
                 bar.update(lines[name], completed=done)
 
-            made = evaluate(task, listing, wanted, here, told)
+            def keep(made: Run) -> None:
+                save(made, out)
+                runs = load_all(out, list(TASKS))
+                publish(out / "report.png", picture(runs))
+                publish(out / "report.md", markdown(runs, "report.png").encode())
+
+            evaluate(task, listing, wanted, here, keep, told)
             leads = here.leads
         if leads:
-            save(made, out)
-            runs = load_all(out, list(TASKS))
-            publish(out / "report.png", picture(runs))
-            text = markdown(runs, "report.png")
-            publish(out / "report.md", text.encode())
-            typer.echo(text)
+            typer.echo((out / "report.md").read_text("utf-8"))
             console.print(f"written: {out}/report.md, report.png, {dataset}.json, {dataset}.csv")
     except KeyboardInterrupt as error:
         console.print("stopped; the same command goes on from here")

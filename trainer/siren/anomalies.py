@@ -193,7 +193,7 @@ class _Scorer:
 
 
 def write_scores(task: Dcase, clips: Sequence[AnomalyClip], scores: Scores, folder: Path) -> None:
-    """Write the files the challenge's evaluators read: ``dcase<year>_t2/<part>/score_<machine>_<part>.csv``."""
+    """Write the files SIREN's evaluator reads: ``dcase<year>_t2/<part>/score_<machine>_<part>.csv``."""
     for part in PARTS:
         for machine in sorted({clip.machine for clip in clips if clip.part == part}):
             rows = [

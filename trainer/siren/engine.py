@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +25,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 import echo_edge.frontend
-import trainer.frontend
-import trainer.model.echo
-import trainer.siren.encoders
 from trainer.distributed import World
-from trainer.files import publish
 from trainer.siren.encoders.base import Encoder, FloatArray, Mode
 from trainer.siren.errors import ScoringError, SirenError, TreeError
 from trainer.siren.reading import content_key, decode, file_bytes
@@ -36,6 +33,24 @@ from trainer.siren.tasks.base import Clip
 
 BATCH_SAMPLES = 16 * 160_000  # of all channels together: sixteen clips of ten seconds at 16 kHz
 FEW = 64  # so few files are read faster than processes start
+
+TRAINER = Path(__file__).resolve().parents[1]
+MAKE_VECTORS = (
+    Path(str(echo_edge.frontend.__file__)),
+    *sorted((TRAINER / "siren" / "encoders").glob("*.py")),
+    *(
+        TRAINER / name
+        for name in (
+            "data/matfile.py",
+            "evaluation/contestants.py",
+            "evaluation/features.py",
+            "frontend.py",
+            "model/echo.py",
+            "siren/reading.py",
+        )
+    ),
+)
+"""The code on the way from a file to a vector."""
 
 Step = Callable[[int, int], None]
 """Told how many clips are done, of how many."""
@@ -114,7 +129,7 @@ def embed_clips(
         SirenError: the cache cannot be written.
     """
     here = here or World()
-    home = folder / hashlib.sha256(f"{encoder.digest}|{_code()}".encode()).hexdigest()[:24]
+    home = folder / key_of(encoder)[:24]
     try:
         home.mkdir(parents=True, exist_ok=True)
         if here.size == 1:
@@ -205,16 +220,24 @@ def _keep(place: Path, vector: FloatArray, rate_hz: int) -> None:
     digest = hashlib.sha256(vector.tobytes()).hexdigest()
     np.savez(buffer, vector=vector, rate_hz=np.int64(rate_hz), sha256=np.array(digest))
     place.parent.mkdir(exist_ok=True)
-    publish(place, buffer.getvalue())
+    # A name of its own, since two processes may keep the same vector; not forced to the disk, since the digest tells.
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(place)
+
+
+def key_of(encoder: Encoder) -> str:
+    """Return the SHA-256, in hex, of the encoder, its weights and the code: vectors of two keys are never mixed."""
+    made = type(encoder)
+    return hashlib.sha256(
+        f"{made.__module__}|{made.__qualname__}|{encoder.name}|{encoder.digest}|{_code()}".encode()
+    ).hexdigest()
 
 
 @cache
 def _code() -> str:
     """Return the hash of everything that turns samples into vectors: after a change of it, nothing kept is used."""
-    encoders = Path(trainer.siren.encoders.__path__[0])
-    modules = (echo_edge.frontend, trainer.frontend, trainer.model.echo)
-    files = [*sorted(encoders.glob("*.py")), *(Path(str(module.__file__)) for module in modules)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in MAKE_VECTORS)).hexdigest()
 
 
 def _as_it_is(read: Any) -> Any:

@@ -86,10 +86,11 @@ def _share(result: Result, best: int) -> str:
 
 
 def _beyond(results: Sequence[Result], group: Callable[[Result], str], what: str) -> str:
-    others = [result for result in results if result.method != NEIGHBOURS]
+    plain = [r for r in shown(results) if r.mode == "strict"]
+    ks = {r.k for r in plain}
+    others = [r for r in results if r.method != NEIGHBOURS and r.k in ks]
     if not others:
         return ""
-    plain = [r for r in shown(results) if r.mode == "strict"]
     columns = list(dict.fromkeys((group(r), r.method) for r in [*plain, *others]))
     columns.sort(key=lambda column: column[0] == LEAKAGE_FREE)
     lines = header(["", *(f"{name}: {method}" for name, method in columns)])

@@ -85,7 +85,7 @@ class Run:
     """Whether all the data set's clips were there."""
 
     digests: dict[str, str] = field(default_factory=dict)
-    """Of each encoder in each mode, by ``encoder, mode``."""
+    """The engine's key of each encoder in each mode, by ``encoder, mode``."""
 
     results: list[Result] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)

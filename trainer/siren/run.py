@@ -11,8 +11,8 @@ from pathlib import Path
 from trainer.distributed import World
 from trainer.siren import anomalies, faults
 from trainer.siren.encoders.base import Encoder, Mode
-from trainer.siren.engine import Features, embed_clips
-from trainer.siren.errors import SirenError, TreeError
+from trainer.siren.engine import Features, embed_clips, key_of
+from trainer.siren.errors import ScoringError, SirenError, TreeError, WeightsError
 from trainer.siren.registry import Choice, encoder
 from trainer.siren.results import Run
 from trainer.siren.tasks.base import AnomalyClip, FaultClip, FaultTask, Listing, Task
@@ -39,8 +39,18 @@ class Wanted:
     allow_pickle: bool = False
 
 
-def evaluate(task: Task, listing: Listing, wanted: Wanted, here: World, told: Step = lambda *_: None) -> Run:
+def evaluate(
+    task: Task,
+    listing: Listing,
+    wanted: Wanted,
+    here: World,
+    keep: Callable[[Run], None] = lambda _: None,
+    told: Step = lambda *_: None,
+) -> Run:
     """Return all results; under several processes they are complete on the one that leads.
+
+    Args:
+        keep: given all results so far after each encoder and mode.
 
     Raises:
         SirenError: see ``errors``; an encoder that cannot be made is refused before the first one takes its hour.
@@ -48,26 +58,38 @@ def evaluate(task: Task, listing: Listing, wanted: Wanted, here: World, told: St
     made = Run(task.key, _digest(listing), complete=not listing.problems)
     made.remarks += listing.problems if "siren" in wanted.modes else []
     choice = Choice(here.device, wanted.allow_pickle)
-    for word in wanted.words:
-        encoder(word, wanted.modes[0], choice)
+    names = [encoder(word, wanted.modes[0], choice).name for word in wanted.words]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise WeightsError(f"{twice}: two encoders have this name, so that their results could not be told apart")
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SirenError(f"{wanted.out}: no folder for results can be made there: {error.strerror}") from error
     if not os.access(wanted.out, os.W_OK):
         raise SirenError(f"{wanted.out}: cannot be written to")
+    failed = []
     for word in wanted.words:
+        features, key = Features(), ""
         for mode in wanted.modes:
             one = encoder(word, mode, choice)
 
             def step(done: int, total: int, name: str = f"{one.name}, {mode}") -> None:
                 told(name, done, total)
 
-            features = embed_clips(one, listing.clips, wanted.cache, here=here, workers=wanted.workers, progress=step)
+            if key != (key := key_of(one)):  # most encoders say the same in both modes
+                features = embed_clips(
+                    one, listing.clips, wanted.cache, here=here, workers=wanted.workers, progress=step
+                )
             if here.leads:
-                made.digests[f"{one.name}, {mode}"] = one.digest
-                _note(listing, features, mode, made)
-                _score(task, listing, features, one, mode, wanted, made)
+                made.digests[f"{one.name}, {mode}"] = key
+                try:
+                    _note(listing, features, mode, made)
+                    _score(task, listing, features, one, mode, wanted, made)
+                except ScoringError as error:  # what ended one encoder is no reason to lose the others
+                    failed.append(f"{one.name}, {mode}: {error}")
+                keep(made)
+    if failed:
+        raise ScoringError("; ".join(failed))
     return made
 
 

@@ -130,6 +130,34 @@ def test_an_encoder_of_ones_own_is_named_by_module_and_class(tmp_path: Path) -> 
     assert "| loudness, siren |" in said
 
 
+def test_the_methods_table_never_mixes_numbers_of_neighbours(tmp_path: Path) -> None:
+    data, quick = trees.cwru(tmp_path / "data"), ("--out", tmp_path / "out", "--encoder", "mean-log-spectrum")
+    _, before, _ = siren("run", "cwru", data, *quick)
+    _, after, _ = siren("run", "cwru", data, *quick, "--k", 1)
+
+    def beyond(report: str) -> str:
+        return report.partition("Beyond plain")[2].partition("Over classes")[0]
+
+    assert "local density" in beyond(before)
+    assert beyond(after) == beyond(before)
+
+
+def test_one_encoder_that_fails_does_not_take_the_others_results_along(tmp_path: Path) -> None:
+    words = ("--encoder", "vibration", "--encoder", "mean-log-spectrum")  # clips of 0.2 s are too short for the first
+    code, _, error = siren("run", "cwru", trees.cwru(tmp_path / "data"), "--out", tmp_path / "out", *words)
+    assert code == 1
+    assert "vibration, strict: 105 of 105 clips have no vector" in error
+    assert {key[0] for key in values(tmp_path / "out" / "cwru.json")} == {"mean-log-spectrum"}
+    assert "| mean-log-spectrum, siren |" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_two_encoders_of_one_name_are_refused(tmp_path: Path) -> None:
+    words = ("--encoder", "log-mel", "--encoder", "log-mel")
+    code, _, error = siren("run", "cwru", trees.cwru(tmp_path / "data"), "--out", tmp_path / "out", *words)
+    assert code == 1
+    assert "log-mel: two encoders have this name" in error
+
+
 def test_more_neighbours_than_clips_are_refused(tmp_path: Path) -> None:
     quick = ("--out", tmp_path / "out", "--encoder", "mean-log-spectrum")
     code, _, error = siren("run", "cwru", trees.cwru(tmp_path / "data"), *quick, "--k", 105)

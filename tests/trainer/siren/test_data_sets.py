@@ -212,6 +212,14 @@ def test_without_a_list_nobody_knows_which_evaluation_clips_are_normal(tmp_path:
     assert not [clip for clip in anomalies(listing) if clip.part == "eval" and clip.anomalous is not None]
 
 
+def test_a_bank_with_a_third_of_its_clips_missing_is_a_problem_though_its_number_is_only_about(tmp_path: Path) -> None:
+    home = trees.dcase(tmp_path, 2023, ["fan"])
+    for path in sorted((home / "development" / "fan" / "train").glob("*.wav"))[:2]:
+        path.unlink()
+    problems = trees.small_year(2023).find(tmp_path).problems
+    assert "development/fan: 4 clips to learn, expected about 6" in problems
+
+
 def test_a_section_without_clips_to_learn_is_named(tmp_path: Path) -> None:
     home = trees.dcase(tmp_path, 2022, ["valve"])
     for path in (home / "development" / "valve" / "train").glob("section_01*"):

@@ -12,14 +12,18 @@ import pytest
 
 pytest.importorskip("torch")
 
+from echo_edge.frontend import log_spectrogram
 from tests.trainer.siren import trees
+from trainer.data.matfile import read_arrays
+from trainer.evaluation.contestants import onnx_encoder
 from trainer.evaluation.features import mean_log_spectrum
 from trainer.siren import anomalies, faults
 from trainer.siren.encoders.base import Encoder, FloatArray, Mode
 from trainer.siren.encoders.spectra import Feature
-from trainer.siren.engine import Features, embed_clips
+from trainer.siren.engine import MAKE_VECTORS, Features, embed_clips
 from trainer.siren.errors import ScoringError
 from trainer.siren.neighbours import HEARD_CHANNELS
+from trainer.siren.reading import decode
 from trainer.siren.results import NEIGHBOURS, Result
 from trainer.siren.tasks import TASKS
 from trainer.siren.tasks.base import AnomalyClip, FaultClip, FaultTask
@@ -199,13 +203,13 @@ def test_a_group_with_one_class_is_an_error_strictly_and_a_zero_as_published(tmp
     task, clips, features = one_machine(tmp_path)
     cut = [c for c in clips if not (c.anomalous and c.section == "section_02")]
     results, remarks, _ = anomalies.evaluate(task, cut, features, "x", "siren")
-    assert any("dev fan_section_02_source: 4 test clips" in r or "fan_section_02_source" in r for r in remarks)
+    assert any("dev fan_section_02_source: 2 test clips, none anomalous" in r for r in remarks)
     assert {r.part: r for r in results}["dev"].value < 1e-12
     with pytest.raises(ScoringError, match="groups with one class: dev fan_section_02"):
         anomalies.evaluate(task, cut, features, "x", "strict")
 
 
-def test_scores_are_written_as_the_challenges_evaluators_read_them(tmp_path: Path) -> None:
+def test_scores_are_written_as_sirens_evaluator_reads_them(tmp_path: Path) -> None:
     task, clips, features = one_machine(tmp_path)
     _, _, scores = anomalies.evaluate(task, clips, features, "x", "siren")
     anomalies.write_scores(task, clips, scores, tmp_path / "scores")
@@ -264,6 +268,21 @@ def test_a_changed_file_and_a_changed_encoder_are_embedded_anew(tmp_path: Path) 
     encoder.digest = "another"
     embed_clips(encoder, clips, tmp_path / "cache")
     assert encoder.asked == 106 + 105
+
+
+def test_two_encoders_with_one_digest_never_share_a_vector(tmp_path: Path) -> None:
+    clips = few_clips(tmp_path)[:3]
+    first, second = Refusing(), spectrum()
+    second.digest = first.digest
+    embed_clips(first, clips, tmp_path / "cache")
+    found = embed_clips(second, clips, tmp_path / "cache")
+    assert {vector.shape for vector in found.vectors.values()} == {(1, 151)}
+
+
+def test_every_function_that_makes_a_vector_is_hashed_into_the_key_of_the_cache() -> None:
+    hashed = {str(path) for path in MAKE_VECTORS}
+    for function in (mean_log_spectrum, decode, read_arrays, onnx_encoder, log_spectrogram):
+        assert function.__code__.co_filename in hashed
 
 
 def test_a_kept_vector_that_was_damaged_is_made_again(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Literal
 
 from trainer.siren.errors import TreeError
 
+ABOUT = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
@@ -70,12 +72,14 @@ class Count:
     """None: no number is known."""
 
     about: bool = False
-    """Whether ``official`` is no exact number, or one that could not be checked: then another is no problem."""
+    """Whether ``official`` is no exact number, or one that could not be checked: then up to 5 % off is no problem."""
 
     @property
     def complete(self) -> bool:
         """Whether all are there, as far as anyone can tell."""
-        return self.found > 0 if self.official is None or self.about else self.found == self.official
+        if self.official is None:
+            return self.found > 0
+        return abs(self.found - self.official) <= (ABOUT * self.official if self.about else 0)
 
 
 @dataclass(slots=True)

@@ -258,7 +258,9 @@ def _counted(
         count = Count(f"{what}: {kind}", len(clips), official, about)
         listing.counts.append(count)
         if not count.complete:
-            listing.problems.append(f"{what}: {len(clips)} clips to {kind}, expected {official or 'some'}")
+            listing.problems.append(
+                f"{what}: {len(clips)} clips to {kind}, expected {'about ' if about else ''}{official or 'some'}"
+            )
     if any("anomaly" in clip.path.name for clip in train):
         listing.problems.append(f"{what}: anomalies among the clips to learn")
         train = [clip for clip in train if "anomaly" not in clip.path.name]

@@ -15,7 +15,7 @@ from trainer.siren.tasks.base import FaultClip, FaultTask, Listing, relative
 
 LEAKS = ("tubeleak", "ventleak")
 STATE = re.compile(r"_(n?iO)_", re.IGNORECASE)
-# session, state, turns of the knob, microphone: 1_niO_0.5_3.wav
+# session, state, turns of the knob, microphone: 1_niO_0.5_3_.wav
 KNOB = re.compile(r"_n?iO_(?P<knob>[^_]+)_", re.IGNORECASE)
 
 
