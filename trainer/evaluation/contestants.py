@@ -50,20 +50,29 @@ def contestant(word: str) -> Contestant:
     path = Path(word)
     if path.suffix in CHECKPOINTS:
         model = load_checkpoint(path)
-        name = path.parent.name if path.stem == "checkpoint" else path.stem  # a run's folder says more
-        return Contestant(name or path.stem, _banded(torch_encoder(model)), model.config)
+        return Contestant(checkpoint_name(path), _banded(torch_encoder(model)), model.config)
     package = load_package(word)
     kernel, norm_first = package.patch_kernel_t, package.norm_first
     config = EchoConfig(package.embed_dim, package.depth, package.heads, patch_kernel_t=kernel, norm_first=norm_first)
     return Contestant(package.name, _banded(onnx_encoder(package)), config)
 
 
+def checkpoint_name(path: Path) -> str:
+    """Return what a checkpoint is called: its file, or the run's folder, which says more than ``checkpoint``."""
+    return (path.parent.name if path.stem == "checkpoint" else "") or path.stem
+
+
 def untrained(config: EchoConfig, seed: int, name: str = "") -> Contestant:
     """Return a network as it is before its first step."""
+    model = new_network(config, seed)
+    return Contestant(name or f"untrained, seed {seed}", _banded(torch_encoder(model)), config)
+
+
+def new_network(config: EchoConfig, seed: int) -> Echo:
+    """Return a network's weights before its first step; no random number is drawn that others would miss."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Echo(config)
-    return Contestant(name or f"untrained, seed {seed}", _banded(torch_encoder(model)), config)
+        return Echo(config)
 
 
 def baselines() -> list[Contestant]:

@@ -32,7 +32,7 @@ from trainer.siren.methods import measure
 from trainer.siren.picture import picture
 from trainer.siren.registry import FETCHED, WITHOUT_DOWNLOAD, Choice, encoder
 from trainer.siren.report import markdown
-from trainer.siren.results import Run, load_all, save
+from trainer.siren.results import load_all, save
 from trainer.siren.run import Wanted, evaluate
 from trainer.siren.tasks import TASKS
 from trainer.siren.tasks.base import Task
@@ -130,16 +130,12 @@ def run(
                     lines[name] = bar.add_task(name, total=total)
                 bar.update(lines[name], completed=done)
 
-            def keep(made: Run) -> None:
-                save(made, out)
-                runs = load_all(out, list(TASKS))
-                publish(out / "report.png", picture(runs))
-                publish(out / "report.md", markdown(runs, "report.png").encode())
-
-            evaluate(task, listing, wanted, here, keep, told)
-            leads = here.leads
-        if leads:
-            typer.echo((out / "report.md").read_text("utf-8"))
+            try:
+                evaluate(task, listing, wanted, here, lambda made: save(made, out), told)
+            finally:  # what one encoder failed at, others have done
+                report = _write_report(out) if here.leads else ""
+        if report:
+            typer.echo(report)
             console.print(f"written: {out}/report.md, report.png, {dataset}.json, {dataset}.csv")
     except KeyboardInterrupt as error:
         console.print("stopped; the same command goes on from here")
@@ -166,6 +162,17 @@ def methods(
     typer.echo(text)
     if out is not None:
         publish(out, text.encode())
+
+
+def _write_report(out: Path) -> str:
+    """Write text and picture of all results in a folder; return the text, or nothing when there are none."""
+    runs = [run for run in load_all(out, list(TASKS)) if run.results]
+    if not runs:
+        return ""
+    text = markdown(runs, "report.png")
+    publish(out / "report.png", picture(runs))
+    publish(out / "report.md", text.encode())
+    return text
 
 
 def _task(dataset: str) -> Task:

@@ -19,6 +19,7 @@ from trainer.evaluation.detection import Fold, conditions, load_backgrounds, loa
 from trainer.siren.backends import Combined, LocalDensity, Mahalanobis, Nearest, Residual
 from trainer.siren.encoders.base import Encoder, FloatArray
 from trainer.siren.errors import SirenError
+from trainer.siren.tables import DASH, header, row
 
 Edges = tuple[int, ...] | None
 Judge = Callable[[Fold, Edges], NDArray[np.float64] | None]
@@ -84,11 +85,11 @@ def measure(encoders: Sequence[Encoder], data: Path, progress: Step = lambda *_:
     progress(done, len(encoders) * len(rigs))
     count = max(len(values) for values in found.values())
     names = [encoder.name for encoder in encoders]
-    lines = ["|  | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    lines = header(["", *names])
     for judge_name in JUDGES:
         means = [np.mean(found[judge_name, n], axis=0) if (judge_name, n) in found else None for n in names]
-        cells = ["-" if m is None else f"{m[0]:.3f} / {m[1]:.3f}" for m in means]
-        lines.append("| " + " | ".join([judge_name, *cells]) + " |")
+        cells = [DASH if m is None else f"{m[0]:.3f} / {m[1]:.3f}" for m in means]
+        lines.append(row([judge_name, *cells]))
     head = f"ROC-AUC / partial AUC (0.5 is chance), mean of {count} conditions on {len(rigs)} machines."
     return "\n".join([*lines, "", head, ""])
 

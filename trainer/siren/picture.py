@@ -30,9 +30,9 @@ LABELS = {
 def picture(runs: Sequence[Run]) -> bytes:
     """Return a PNG; published values stand as grey lines."""
     panels = [(run, part) for run in runs for part in _parts(run)]
-    rows = max((len({r.encoder for r in run.results}) for run, _ in panels), default=0)
-    across = min(3, max(len(panels), 1))
-    down = max(-(-len(panels) // across), 1)
+    rows = max(len({r.encoder for r in run.results}) for run, _ in panels)
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         height = down * (1.2 + INCH_A_ROW * max(rows, 3)) + 0.4
         figure = Figure(figsize=(4.6 * across + 1.4, height), layout="constrained")
@@ -43,8 +43,7 @@ def picture(runs: Sequence[Run]) -> bytes:
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         named = {label: mark for axis in axes for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        if named:
-            figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2 * across, frameon=False)
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2 * across, frameon=False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

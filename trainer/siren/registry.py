@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from trainer.evaluation.contestants import CHECKPOINTS
 from trainer.siren.encoders import beats, ced, dasheng, eat, fisher
 from trainer.siren.encoders.base import Encoder, Mode
-from trainer.siren.encoders.echo import CHECKPOINTS, echo, untrained
+from trainer.siren.encoders.echo import echo, untrained
 from trainer.siren.encoders.spectra import features
 from trainer.siren.encoders.weights import Source
 from trainer.siren.errors import WeightsError

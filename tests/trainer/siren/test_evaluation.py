@@ -298,7 +298,7 @@ def test_a_kept_vector_that_was_damaged_is_made_again(tmp_path: Path) -> None:
 
 def test_a_clip_the_encoder_refuses_takes_no_other_along_and_is_named(tmp_path: Path) -> None:
     clips, encoder = few_clips(tmp_path), Refusing()
-    trees._write_mat(clips[3].path, 103, 9 * trees.tone(0, 12_000, 2400))
+    trees.write_mat(clips[3].path, 103, 9 * trees.tone(0, 12_000, 2400))
     features = embed_clips(encoder, clips, tmp_path / "cache")
     assert features.failures == {clips[3].name: f"{clips[3].path}: refusing: too loud"}
     assert len(features.vectors) == 104

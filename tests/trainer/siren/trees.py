@@ -43,14 +43,14 @@ def cwru(root: Path) -> Path:
         for i in range(count):
             folder = root / folders[end] / {"OC": "OR"}.get(fault, fault) / DIAMETERS[i // LOADS]
             name = f"{number}@{place}_{i % LOADS}.mat" if place else f"{number}_{i % LOADS}.mat"
-            _write_mat(folder / name, number, tone(index, 12_000, 2400, seed=number))
+            write_mat(folder / name, number, tone(index, 12_000, 2400, seed=number))
             number += 1
-    _write_mat(root / "Normal" / "97_0.mat", 97, tone(20, 12_000, 2400))
-    _write_mat(root / "48k_Drive_End_Bearing_Fault_Data" / "B" / "007" / "122_0.mat", 122, tone(21, 12_000, 2400))
+    write_mat(root / "Normal" / "97_0.mat", 97, tone(20, 12_000, 2400))
+    write_mat(root / "48k_Drive_End_Bearing_Fault_Data" / "B" / "007" / "122_0.mat", 122, tone(21, 12_000, 2400))
     return root
 
 
-def _write_mat(path: Path, number: int, samples: np.ndarray) -> None:
+def write_mat(path: Path, number: int, samples: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {f"X{number}_DE_time": samples[:, None], f"X{number}_FE_time": 3 * samples[:, None]}
     savemat(path, {**columns, f"X{number}RPM": np.array([[1797]])})

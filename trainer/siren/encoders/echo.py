@@ -16,14 +16,13 @@ from echo_edge.artifact import ArtifactError, load_package  # type: ignore[attr-
 from echo_edge.frontend import positions
 from trainer import frontend
 from trainer.checkpoint import CheckpointError, load_checkpoint
-from trainer.evaluation.contestants import onnx_encoder
+from trainer.evaluation.contestants import CHECKPOINTS, checkpoint_name, new_network, onnx_encoder
 from trainer.evaluation.features import Encoder as BandEncoder
 from trainer.evaluation.features import embed
 from trainer.model.echo import PRESETS, Echo
 from trainer.siren.encoders.base import Encoder, FloatArray, by_length
 from trainer.siren.errors import WeightsError
 
-CHECKPOINTS = (".safetensors", ".pth", ".pt")
 CPU_BATCH_FRAMES = 14_000  # of 32 bins: larger batches leave the cache, and torch is slower with them
 GPU_BATCH_FRAMES = 768_000
 
@@ -94,8 +93,7 @@ def echo(word: str, device: torch.device) -> Encoder:
     path = Path(word)
     try:
         if path.suffix in CHECKPOINTS:
-            name = path.parent.name if path.stem == "checkpoint" else path.stem
-            return TorchEcho(name or path.stem, load_checkpoint(path), device)
+            return TorchEcho(checkpoint_name(path), load_checkpoint(path), device)
         package = load_package(word)
     except (CheckpointError, ArtifactError) as error:
         raise WeightsError(str(error)) from error
@@ -111,10 +109,7 @@ def untrained(size: str, seed: int, device: torch.device) -> Encoder:
     """
     if size not in PRESETS:
         raise WeightsError(f"untrained:{size}:{seed}: no size '{size}'; there are {', '.join(PRESETS)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Echo(PRESETS[size])
-    return TorchEcho(f"untrained-{size}-{seed}", model, device)
+    return TorchEcho(f"untrained-{size}-{seed}", new_network(PRESETS[size], seed), device)
 
 
 def _edges(rate_hz: int, width: int) -> tuple[int, ...]:

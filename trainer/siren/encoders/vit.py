@@ -24,7 +24,6 @@ from trainer.siren.errors import WeightsError
 
 N_FFT, HOP, N_MELS, LOW_HZ, HIGH_HZ, TOP_DB = 512, 160, 64, 0.0, 8000.0, 120.0
 EPS = 1e-6
-REVISION = 1  # raise it when other numbers come out: vectors are kept under the digest
 STORED = {"hop_size": HOP, "win_size": N_FFT, "center": True, "top_db": TOP_DB}
 """What a stored configuration may say that no tensor's shape tells, and what it has to be."""
 
@@ -155,7 +154,7 @@ class MelVitEncoder(PieceEncoder):
         self.vit = vit.to(device)
         tail = "siren" if mode == "siren" and not self.clamps_tail else "clamped"
         front = (N_FFT, HOP, N_MELS, LOW_HZ, HIGH_HZ, TOP_DB)
-        decisive = (name, stored.sha256, tail, shape, front, EPS, REVISION)
+        decisive = (name, stored.sha256, tail, shape, front, EPS)
         self.digest = hashlib.sha256(repr(decisive).encode()).hexdigest()
 
     def embed_pieces(self, pieces: Tensor) -> Tensor:

@@ -52,7 +52,8 @@ class Cwru(FaultTask):
         manifest = self.check_root(root) / "manifest.csv"
         listing = _from_manifest(root, manifest) if manifest.is_file() else _from_tree(root)
         if not listing.clips:
-            raise TreeError(f"{root}: no CWRU recordings at 12 kHz; {self.expected}")
+            found = f"{root}: no CWRU recordings at 12 kHz; {self.expected}"
+            raise TreeError("; ".join([*listing.problems[:1], found]))
         clips = [clip for clip in listing.clips if isinstance(clip, FaultClip)]
         listing.counts = self.counted(clips, SIZES)
         listing.problems += [
