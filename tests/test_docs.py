@@ -130,6 +130,7 @@ def test_every_command_and_option_named_exists(page: Path):
         "--workers",
         "--allow-pickle",
         "--encoder",
+        "--clips",
     }  # of trainer, docs, bench, tensorboard
     assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
 
