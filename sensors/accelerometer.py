@@ -1,86 +1,75 @@
-"""Accelerometers and other sensors that speak EE1 over a serial port."""
+"""Accelerometers and other sensors on a serial port, whatever protocol they speak."""
 
 from __future__ import annotations
 
 import errno
 import math
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import serial
-from numpy.typing import NDArray
 from serial.tools import list_ports
 
 from sensors.block import Block
-from sensors.continuity import BlockBuilder, SampleIndex
+from sensors.continuity import BlockBuilder, SampleClock
 from sensors.errors import SensorFault, SensorUnavailable
-from sensors.framing import COMMAND, GAP_BEFORE, INFO, DataFrame, Decoder, Message, encode_message
+from sensors.protocol import Protocol, ProtocolError, SensorCard
 from sensors.source import BLOCK_S, Source, SourceInfo
 
 INFO_S = 3.0
 ASK_AGAIN_S = 0.5
 READ_S = 0.1
 WAIT_S = 0.5
-SILENCE_S = 3.0
+SILENCE_S = 2.0  # with READ_S a port that fell silent is told within 3 s
 READ_BYTES = 1 << 14
-PLAUSIBLE_GAP_S = 600.0  # a longer jump of the index is a restarted sensor
+
+PROTOCOLS = {
+    "ee1": "sensors.ee1:Ee1",
+}
 
 
-@dataclass(frozen=True)
-class SensorCard:
-    """What a sensor says of itself in an info frame, as far as the samples depend on it."""
+def make_protocol(name: str, **options: Any) -> Protocol:
+    """Make a protocol by the name that the configuration gives it.
 
-    serial: str
-    rate_num: int
-    rate_den: int
-    channels: int
-    unit: str
-    scale: tuple[float, ...]
-    """Physical units per stored unit, one for each channel."""
-
-    @classmethod
-    def parse(cls, body: dict[str, Any]) -> SensorCard:
-        """Read an info frame's JSON; ValueError says what is wrong with it."""
-        try:
-            scale = tuple(float(s) for s in body["scale"])
-            channels = int(body.get("channels", len(scale)))
-            rate = int(body["rate_num"]), int(body.get("rate_den", 1))
-            card = cls(str(body["serial"]), *rate, channels, str(body["unit"]), scale)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"incomplete: {type(error).__name__} {error}") from error
-        if not card.serial or min(rate) < 1 or card.rate_hz < 1:
-            raise ValueError("no serial number or no rate")
-        if channels < 1 or len(scale) != channels or not all(math.isfinite(s) and s != 0 for s in scale):
-            raise ValueError(f"{len(scale)} scales for {channels} channels, or a scale that is none")
-        return card
-
-    @property
-    def rate_hz(self) -> int:
-        """Samples per second, to the nearest whole one."""
-        return round(self.rate_num / self.rate_den)
+    Raises:
+        ValueError: there is none of that name, or an option makes no sense to it.
+    """
+    if name not in PROTOCOLS:
+        raise ValueError(f"no protocol {name!r}; there is: {', '.join(PROTOCOLS)}")
+    module, _, class_name = PROTOCOLS[name].partition(":")
+    protocol: Protocol = getattr(import_module(module), class_name)(**options)
+    return protocol
 
 
 class Accelerometer(Source):
     """A sensor on a serial port, calibrated by what it says of itself."""
 
-    def __init__(self, name: str, *, port: str, protocol: str = "ee1", baud: int = 115_200) -> None:
+    def __init__(self, name: str, *, port: str, protocol: str = "ee1", baud: int = 115_200, **options: Any) -> None:
         """Nothing is opened yet.
 
         Args:
             port: a path, best one under ``/dev/serial/by-id``.
-            protocol: ``ee1`` is the only one so far.
+            protocol: a key of ``PROTOCOLS``.
             baud: means nothing to a sensor with its own USB.
+            options: the protocol's own keyword arguments.
         """
         super().__init__(name)
-        if protocol != "ee1":
-            raise ValueError(f"no protocol {protocol!r}; there is: ee1")
         self._path = port
         self._baud = baud
+        self._make: Callable[[], Protocol] = lambda: make_protocol(protocol, counters=self.counters, **options)
+        self._make()  # a wrong name or option is the caller's error, now
         self._port: serial.Serial | None = None
         self._ready: list[Block] = []
+
+    @property
+    def rate_ppm(self) -> float | None:
+        """Measured minus nominal rate in parts per million."""
+        return None if self._port is None else self._clock.rate_ppm
 
     def open(self) -> SourceInfo:
         """Open the port and ask the sensor what it is."""
@@ -89,19 +78,27 @@ class Accelerometer(Source):
             self._port = serial.Serial(self._path, self._baud, timeout=READ_S, write_timeout=1.0, exclusive=True)
         except (OSError, ValueError) as error:  # SerialException is an OSError
             raise SensorUnavailable(self.name, _why(self._path, error)) from error
+        self._protocol = self._make()
         try:
             card = self._ask()
-        except (SensorFault, SensorUnavailable) as error:
+        except (SensorFault, SensorUnavailable, ProtocolError) as error:
             self.close()
-            raise SensorUnavailable(self.name, error.message) from error
-        self._card = card
-        self._scale = np.array(card.scale)
-        rate = card.rate_num / card.rate_den
-        self._index = SampleIndex(plausible_frames=round(PLAUSIBLE_GAP_S * rate))
-        self._blocks = BlockBuilder(rate, max(1, round(BLOCK_S * rate)))
+            raise SensorUnavailable(self.name, getattr(error, "message", str(error))) from error
+        self._clock = SampleClock(card.rate_hz)
+        self._blocks = BlockBuilder(self._clock, max(1, round(BLOCK_S * card.rate_hz)))
         self._ready = []
         self._heard_s = time.monotonic()
-        return SourceInfo(card.rate_hz, card.channels, card.unit, f"ee1:{card.serial}")
+        return SourceInfo(
+            round(card.rate_hz),
+            card.channels,
+            card.unit,
+            card.identity or port_identity(self._path),
+            full_scale=card.full_scale,
+            lsb=card.lsb,
+            gravity=card.gravity,
+            calibration="sensor",
+            settings=dict(card.settings),
+        )
 
     def read(self) -> Block | None:
         """Wait for the next block."""
@@ -109,8 +106,7 @@ class Accelerometer(Source):
             raise SensorFault(self.name, "not open")
         deadline = time.monotonic() + WAIT_S
         while not self._ready:
-            for frame in self._decoder.push(self._receive()):
-                self._take(frame)
+            self._take(self._receive())
             now = time.monotonic()
             if now - self._heard_s > SILENCE_S:
                 raise SensorFault(self.name, f"no valid samples from {self._path} for {SILENCE_S:.0f} s")
@@ -119,61 +115,54 @@ class Accelerometer(Source):
         return self._ready.pop(0)
 
     def close(self) -> None:
-        """Close the port."""
+        """Ask the sensor to stop, and close the port."""
         port, self._port = self._port, None
-        if port is not None:
-            try:
-                port.close()
-            except OSError:  # the device is gone, and with it the port
-                return
+        if port is None:
+            return
+        with suppress(OSError):  # the device is gone, and with it the port
+            port.write(self._protocol.stop())
+        with suppress(OSError):
+            port.close()
+
+    def settings(self) -> dict[str, str]:
+        """Return the sensor's range and what else it told; it cannot change while the port is open."""
+        card = None if self._port is None else self._protocol.card
+        return {} if card is None else dict(card.settings)
 
     def _ask(self) -> SensorCard:
-        """Ask for the info frame until it comes."""
-        self._decoder = Decoder(self.counters)
-        received, asked_s = 0, -math.inf
+        """Ask what the sensor is until it tells, and make it stream."""
+        received, asked_s = bytearray(), -math.inf
         deadline = time.monotonic() + INFO_S
         while (now := time.monotonic()) < deadline:
             if now - asked_s > ASK_AGAIN_S:
-                self._send({"cmd": "info"})
+                self._send(self._protocol.ask())
                 asked_s = now
             data = self._receive()
-            received += len(data)
-            for frame in self._decoder.push(data):
-                if isinstance(frame, Message) and frame.kind == INFO:
-                    try:
-                        card = SensorCard.parse(frame.body)
-                    except ValueError as error:
-                        raise SensorUnavailable(self.name, f"the sensor's own description is {error}") from error
-                    self._send({"cmd": "start"})
-                    return card
+            received += data[: max(0, READ_BYTES - len(received))]
+            self._protocol.push(data)
+            if self._protocol.card is not None:
+                self._send(self._protocol.start())
+                return self._protocol.card
         if not received:
             raise SensorUnavailable(self.name, f"{self._path} is silent: nothing came within {INFO_S:.0f} s")
         raise SensorUnavailable(
-            self.name, f"{received} bytes came from {self._path} but no EE1 info frame: check baud and protocol"
+            self.name,
+            f"{len(received)} bytes came from {self._path} but nothing that tells of a sensor with protocol "
+            f"{self._protocol.name}: check baud and protocol",
         )
 
-    def _take(self, frame: DataFrame | Message) -> None:
-        if isinstance(frame, Message):
-            if frame.kind == INFO:
-                self._check_same(frame.body)
-            return
-        if frame.samples.shape[1] != self._card.channels:
-            raise SensorFault(self.name, f"sends {frame.samples.shape[1]} channels, announced {self._card.channels}")
-        lost = self._index.push(frame.index, len(frame.samples))
-        gap = lost != 0 or bool(frame.flags & GAP_BEFORE)
-        self.counters["gaps"] += gap
-        self.counters["lost_frames"] += lost or 0
-        samples: NDArray[np.float32] = (frame.samples * self._scale).astype(np.float32)
-        self._heard_s = time.monotonic()
-        self._ready += self._blocks.push(samples, time.time_ns(), gap=gap, lost_frames=lost or 0)
-
-    def _check_same(self, body: dict[str, Any]) -> None:
+    def _take(self, data: bytes) -> None:
+        arrival_ns = time.monotonic_ns()
         try:
-            card = SensorCard.parse(body)
-        except ValueError as error:
-            raise SensorFault(self.name, f"the sensor's own description is {error}") from error
-        if card != self._card:
-            raise SensorFault(self.name, f"became another sensor: was {self._card}, is {card}")
+            runs = self._protocol.push(data)
+        except ProtocolError as error:
+            raise SensorFault(self.name, str(error)) from error
+        for run in runs:
+            self.counters["gaps"] += run.gap
+            self.counters["lost_frames"] += run.lost_frames
+            self._heard_s = time.monotonic()
+            self._ready += self._blocks.push(run.values, arrival_ns, gap=run.gap, lost_frames=run.lost_frames)
+        self.counters["jumps"] = max(self.counters["jumps"], self._clock.jumps)
 
     def _receive(self) -> bytes:
         """Return what arrived, waiting for something at most ``READ_S``."""
@@ -184,12 +173,22 @@ class Accelerometer(Source):
         except (OSError, TypeError) as error:  # TypeError: pyserial, when the port vanishes within a call
             raise SensorFault(self.name, f"{self._path} failed: {error}") from error
 
-    def _send(self, body: dict[str, Any]) -> None:
+    def _send(self, data: bytes) -> None:
         assert self._port is not None
         try:
-            self._port.write(encode_message(COMMAND, body))
+            self._port.write(data)
         except OSError as error:
             raise SensorFault(self.name, f"{self._path} failed: {error}") from error
+
+
+def port_identity(path: str) -> str:
+    """Return what stands for a sensor that does not tell its serial number: its USB adapter, else the port's path."""
+    real = os.path.realpath(path)
+    for port in list_ports.comports():
+        if port.vid is not None and os.path.realpath(port.device) == real:
+            serial_number = f":{port.serial_number}" if port.serial_number else f"@{port.location}"
+            return f"usb:{port.vid:04x}:{port.pid:04x}{serial_number}"
+    return path
 
 
 def _why(path: str, error: Exception) -> str:

@@ -16,10 +16,16 @@ class Block:
     """Shape (frames, channels), in the unit that ``SourceInfo.unit`` names."""
 
     time_ns: int
-    """Capture time of the first sample, nanoseconds since 1970 UTC."""
+    """Capture time of the first sample, nanoseconds since 1970 UTC; follows every step of the system clock."""
 
     after_gap: bool = False
     """True when this block does not continue the one before it: no window may span the seam."""
 
     lost_frames: int = 0
     """Frames known to be missing before this block; 0 when the gap's length is not known."""
+
+    index: int = 0
+    """Running number of the first sample since the device was opened, lost ones included as far as they are known."""
+
+    monotonic_ns: int = 0
+    """Capture time of the first sample on the monotonic clock, which no step of the system clock moves."""

@@ -1,7 +1,14 @@
-"""Keep splices out: which block does not continue the one before it, and when its samples were taken. Pure."""
+"""Keep splices out: which block does not continue the one before it, and when its samples were taken.
+
+Pure but for ``wall_offset_ns``, which reads the clocks and can be replaced.
+"""
 
 from __future__ import annotations
 
+import math
+import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +18,8 @@ from sensors.block import Block
 
 NS = 1_000_000_000
 DRIFT = 500e-6  # how far a device's clock may run slow; crystals are within 100 ppm, cheap resonators within 500
-STEP_NS = NS  # a larger disagreement is a stepped system clock or a stall, not jitter
+STEP_NS = NS  # a larger disagreement is a stall, not jitter
+OFFSET_JITTER_NS = 1_000_000  # two clocks are never read at the same instant; a smaller change is no step
 INDEX_SPAN = 1 << 32
 
 
@@ -37,37 +45,137 @@ class LateOverflowFilter:
         return None
 
 
-class CaptureClock:
-    """Turns arrival times, which jitter, into capture times, which do not.
+def wall_offset_ns() -> int:
+    """Return what the system clock is ahead of the monotonic one now; changes when the system clock is set."""
+    return time.time_ns() - time.monotonic_ns()
+
+
+class SampleClock:
+    """Turns arrivals, which jitter, into blocks with a capture time and a running index, and measures the rate.
 
     A block may arrive late for many reasons but never early, so the sample count carries the time and an early
-    arrival corrects it at once; a late one moves it by ``DRIFT`` at most. The times grow within a run, unless the
-    system clock itself is set back by more than a second.
+    arrival corrects it at once; a late one moves it by ``DRIFT`` at most. All of it happens on the monotonic clock:
+    the system clock may start in 1970 or be set, and no sample comes or goes with that.
+
+    A device that stays late although nobody reported a gap has lost samples in silence: the block at hand is then
+    marked ``after_gap`` and ``jumps`` counts it.
     """
 
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self, rate_hz: float, offset_ns: Callable[[], int] = wall_offset_ns) -> None:
+        self.jumps = 0
+        self._rate_hz = rate_hz
         self._ns_per_frame = NS / rate_hz
-        self._last_ns: int | None = None
+        self._offset_now_ns = offset_ns
+        self._offset_ns = offset_ns()
+        self._index = 0
+        self._meter: RateMeter | None = None
+        self._ppm: float | None = None
         self._next_ns = 0.0
-        self._anchored = False
+        self._last_ns = 0
 
-    def restart(self) -> None:
-        """Forget the sample count: the next block follows a gap."""
-        self._anchored = False
+    @property
+    def rate_ppm(self) -> float | None:
+        """Measured minus nominal rate in parts per million; None before ``RateMeter.FIRST_S`` without a gap."""
+        ppm = None if self._meter is None else self._meter.rate_ppm()
+        self._ppm = self._ppm if ppm is None else ppm
+        return self._ppm
 
-    def stamp(self, arrival_ns: int, frames: int) -> int:
-        """Return the capture time of the first of ``frames`` frames; the last had arrived at ``arrival_ns``."""
-        length = frames * self._ns_per_frame
-        heard = arrival_ns - length  # at the latest
+    def block(
+        self, samples: NDArray[np.float32], arrival_ns: int, *, after_gap: bool = False, lost_frames: int = 0
+    ) -> Block:
+        """Return the next block.
+
+        Args:
+            samples: shape (frames, channels).
+            arrival_ns: monotonic time at which the last of them had arrived.
+            after_gap: the samples do not continue the ones before.
+            lost_frames: how many are missing in between, as far as known.
+        """
+        frames = len(samples)
+        if self._meter is not None and not after_gap and self._meter.push(arrival_ns, frames):
+            after_gap = True
+            self.jumps += 1
+        start = self._start(arrival_ns, frames * self._ns_per_frame, fresh=after_gap or self._meter is None)
+        if after_gap or self._meter is None:
+            self._meter = RateMeter(self._rate_hz, arrival_ns)
+        if abs((offset := self._offset_now_ns()) - self._offset_ns) > OFFSET_JITTER_NS:
+            self._offset_ns = offset
+        self._index += lost_frames
+        block = Block(samples, start + self._offset_ns, after_gap, lost_frames, self._index, start)
+        self._index += frames
+        return block
+
+    def _start(self, arrival_ns: int, length_ns: float, *, fresh: bool) -> int:
+        heard = arrival_ns - length_ns  # at the latest
         late = heard - self._next_ns
-        keeps = self._anchored and abs(late) <= STEP_NS
-        start = self._next_ns + min(late, DRIFT * length) if keeps else heard
-        if self._last_ns is not None and self._last_ns - STEP_NS < start <= self._last_ns:
-            start = self._last_ns + 1
-        self._anchored = True
-        self._next_ns = start + length
-        self._last_ns = int(start)
+        start = heard if fresh or abs(late) > STEP_NS else self._next_ns + min(late, DRIFT * length_ns)
+        start = max(start, self._last_ns + 1)
+        self._next_ns, self._last_ns = start + length_ns, int(start)
         return self._last_ns
+
+
+class RateMeter:
+    """Counts samples against the monotonic clock: how fast a device really is, and whether it lost some in silence.
+
+    How late a block arrives is never negative, so of every second the least late arrival counts; a line through
+    those of the last ten minutes rises by the rate's error. Blocks that were all late (a busy machine) lie off the
+    line and are left out of it.
+    """
+
+    BUCKET_S = 1.0
+    FIRST_S = 20  # buckets before a rate is told: 0.1 ms of jitter are then some 3 ppm
+    KEPT = 600
+    JUMP_S = 0.03  # of lateness that stays, or eight times its jitter: what a loaded machine adds passes again
+    JUMP_BUCKETS = 3  # for how long it must stay
+
+    def __init__(self, rate_hz: float, start_ns: int) -> None:
+        """``start_ns``: monotonic time at which counting starts: the arrival of a sample that is not counted."""
+        self._rate_hz = rate_hz
+        self._start_ns = start_ns
+        self._frames = 0
+        self._least_s = math.inf
+        self._bucket_ends_s = self.BUCKET_S
+        self._at_s: deque[float] = deque(maxlen=self.KEPT)
+        self._late_s: deque[float] = deque(maxlen=self.KEPT)
+
+    def push(self, arrival_ns: int, frames: int) -> bool:
+        """Count a block; True when samples must have been lost before it without a report."""
+        self._frames += frames
+        at_s = (arrival_ns - self._start_ns) / NS
+        self._least_s = min(self._least_s, at_s - self._frames / self._rate_hz)
+        if at_s < self._bucket_ends_s:
+            return False
+        self._at_s.append(at_s)
+        self._late_s.append(self._least_s)
+        self._least_s, self._bucket_ends_s = math.inf, at_s + self.BUCKET_S
+        return self._jumped()
+
+    def rate_ppm(self) -> float | None:
+        """Return the measured minus the nominal rate in parts per million, None as long as too little was heard."""
+        if len(self._at_s) < self.FIRST_S:
+            return None
+        slope, _, _ = self._line(np.array(self._at_s), np.array(self._late_s))
+        return -slope * 1e6
+
+    def _jumped(self) -> bool:
+        newest = self.JUMP_BUCKETS
+        if len(self._at_s) < self.FIRST_S // 2 + newest:
+            return False
+        at_s, late_s = np.array(self._at_s), np.array(self._late_s)
+        slope, offset, jitter_s = self._line(at_s[:-newest], late_s[:-newest])
+        risen_s = (late_s[-newest:] - (slope * at_s[-newest:] + offset)).min()
+        return bool(risen_s > max(self.JUMP_S, 8 * jitter_s))
+
+    @staticmethod
+    def _line(at_s: NDArray[np.float64], late_s: NDArray[np.float64]) -> tuple[float, float, float]:
+        """Return slope, offset and jitter of the lateness over time."""
+        slope, offset = np.polyfit(at_s, late_s, 1)
+        off = late_s - (slope * at_s + offset)
+        near = off <= 3 * np.median(np.abs(off)) + 1e-6  # what lies far above the line was not the device
+        if 2 <= near.sum() < len(near):
+            slope, offset = np.polyfit(at_s[near], late_s[near], 1)
+        jitter = np.median(np.abs(late_s - (slope * at_s + offset)))
+        return float(slope), float(offset), float(jitter)
 
 
 class SampleIndex:
@@ -92,10 +200,11 @@ class SampleIndex:
 class BlockBuilder:
     """Joins a device's short frames into blocks of about ``block_frames``, and never across a gap."""
 
-    def __init__(self, rate_hz: float, block_frames: int) -> None:
-        self._clock = CaptureClock(rate_hz)
+    def __init__(self, clock: SampleClock, block_frames: int) -> None:
+        self._clock = clock
         self._block_frames = block_frames
         self._parts: list[NDArray[np.float32]] = []
+        self._held = 0
         self._arrival_ns = 0
         self._gap = False
         self._lost = 0
@@ -106,18 +215,18 @@ class BlockBuilder:
         """Take one frame's samples, shape (frames, channels); return the blocks that are complete.
 
         Args:
-            arrival_ns: when the frame's last byte had arrived.
+            arrival_ns: monotonic time at which the frame's last byte had arrived.
             gap: the frame does not continue the one before it.
             lost_frames: how many frames are missing before it, as far as known.
         """
         ready: list[Block] = []
         if gap or lost_frames:
             ready += self._flush()
-            self._clock.restart()
             self._gap, self._lost = True, lost_frames
         self._parts.append(samples)
+        self._held += len(samples)
         self._arrival_ns = arrival_ns
-        if sum(map(len, self._parts)) >= self._block_frames:
+        if self._held >= self._block_frames:
             ready += self._flush()
         return ready
 
@@ -125,7 +234,6 @@ class BlockBuilder:
         if not self._parts:
             return []
         samples = np.concatenate(self._parts)
-        time_ns = self._clock.stamp(self._arrival_ns, len(samples))
-        block = Block(samples, time_ns, after_gap=self._gap, lost_frames=self._lost)
-        self._parts, self._gap, self._lost = [], False, 0
+        block = self._clock.block(samples, self._arrival_ns, after_gap=self._gap, lost_frames=self._lost)
+        self._parts, self._held, self._gap, self._lost = [], 0, False, 0
         return [block]

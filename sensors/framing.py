@@ -71,7 +71,7 @@ def encode_data(samples: Stored, *, fmt: str, index: int, sequence: int = 0, tim
 
 
 def encode_info(body: dict[str, Any], *, sequence: int = 0) -> bytes:
-    """Return the frame that says what a sensor is (see ``accelerometer.SensorCard``)."""
+    """Return the frame that says what a sensor is (see ``ee1.read_card``)."""
     return encode_message(INFO, body, sequence=sequence)
 
 

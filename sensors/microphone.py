@@ -14,7 +14,7 @@ import numpy as np
 from sensors import portaudio_child
 from sensors.block import Block
 from sensors.child import Child
-from sensors.continuity import CaptureClock, LateOverflowFilter
+from sensors.continuity import LateOverflowFilter, SampleClock
 from sensors.errors import SensorFault, SensorUnavailable
 from sensors.portaudio_child import HEADER
 from sensors.soundcards import card_of, stable_name
@@ -22,7 +22,7 @@ from sensors.source import BLOCK_S, Source, SourceInfo
 
 OPEN_S = 10.0  # a sound server may have to start first
 WAIT_S = 0.5
-STALL_S = 3.0
+STALL_S = 2.0  # with WAIT_S a stall is told within 3 s of the last sample
 PACE_BLOCKS = 100  # blocks over which a device that runs away from its own rate is noticed
 RUNAWAY = 2.0
 
@@ -97,6 +97,11 @@ class Microphone(Source):
         self._unit = unit
         self._child: Child | None = None
 
+    @property
+    def rate_ppm(self) -> float | None:
+        """Measured minus nominal rate in parts per million."""
+        return None if self._child is None else self._clock.rate_ppm
+
     def open(self) -> SourceInfo:
         """Start the child process and wait until its stream runs."""
         self.close()
@@ -107,7 +112,7 @@ class Microphone(Source):
         self._child = child
         self._received = bytearray(rest)
         self._filter = LateOverflowFilter()
-        self._clock = CaptureClock(opened["rate_hz"])
+        self._clock = SampleClock(opened["rate_hz"])
         self._heard_s = self._pace_from_s = time.monotonic()
         self._paced = 0
         self._block_s = opened["block_frames"] / opened["rate_hz"]
@@ -154,10 +159,10 @@ class Microphone(Source):
         flat = np.frombuffer(bytes(self._received[HEADER.size : end]), dtype="<f4")
         del self._received[:end]
         samples = flat.reshape(frames, self._channels) * self._scale
-        if overflowed:
-            self._clock.restart()
-            self.counters["overflows"] += 1
-        block = Block(samples, self._clock.stamp(arrival_ns, frames))
+        self.counters["overflows"] += bool(overflowed)
+        block = self._clock.block(samples, arrival_ns, after_gap=bool(overflowed))
+        if self._clock.jumps:
+            self.counters["jumps"] = self._clock.jumps
         if not np.isfinite(samples).all():
             raise SensorFault(self.name, "the sound device delivered samples that are not numbers")
         return block, bool(overflowed)

@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-HEADER = struct.Struct("<qII")  # time at the read's return in ns since 1970, frames, 1 if PortAudio reported an overrun
+HEADER = struct.Struct("<qII")  # monotonic time at the read's return in ns, frames, 1 if PortAudio reported an overrun
 DEVICE_BUFFER_S = 0.5  # worst scheduling delay measured: 0.03 s
 PIPE_S = 1.0  # what the pipe may hold before the device's own buffer fills
 RATES_HZ = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
@@ -155,7 +155,7 @@ def serve(order: dict[str, Any], out: int) -> None:
     say(out, opened)
     while True:
         data, overflowed = stream.read(frames)
-        write_all(out, HEADER.pack(time.time_ns(), frames, int(overflowed)) + bytes(data))
+        write_all(out, HEADER.pack(time.monotonic_ns(), frames, int(overflowed)) + bytes(data))
 
 
 def say(out: int, message: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sensors.block import Block
-from sensors.continuity import NS
+from sensors.continuity import NS, wall_offset_ns
 from sensors.errors import SensorFault, SensorUnavailable
 from sensors.machine import Machine
 from sensors.pacing import Pacer
@@ -56,8 +56,10 @@ class Simulator(Source):
         except ValueError as error:
             raise SensorUnavailable(self.name, str(error)) from error
         self._pacer = Pacer(self._rate_hz)
-        self._start_ns, self._frames = time.time_ns(), 0
-        return SourceInfo(self._rate_hz, self._channels, self._machine.unit, f"simulator:{self._seed}")
+        self._start_ns, self._frames = time.monotonic_ns(), 0
+        return SourceInfo(
+            self._rate_hz, self._channels, self._machine.unit, f"simulator:{self._seed}", calibration="sensor"
+        )
 
     def read(self) -> Block:
         """Return the next block, when it is due."""
@@ -73,9 +75,9 @@ class Simulator(Source):
         if self._realtime:
             self._pacer.wait(lost + frames)
         self._frames += lost
-        time_ns = self._start_ns + self._frames * NS // self._rate_hz
+        start_ns, index = self._start_ns + self._frames * NS // self._rate_hz, self._frames
         self._frames += frames
-        return Block(samples, time_ns, after_gap=bool(lost), lost_frames=lost)
+        return Block(samples, start_ns + wall_offset_ns(), bool(lost), lost, index, start_ns)
 
     def close(self) -> None:
         """Stop the machine."""

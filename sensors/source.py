@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sensors.block import Block
 
@@ -29,17 +29,44 @@ class SourceInfo:
     Recordings go by their name in the configuration: what they play may change, the point they stand for does not.
     """
 
+    full_scale: tuple[float, ...] = ()
+    """The largest sample of each channel, in ``unit``; empty when the device does not tell."""
+
+    lsb: tuple[float, ...] = ()
+    """The step between two neighbouring samples of each channel, in ``unit``; empty when it is not known."""
+
+    gravity: bool = False
+    """True for three axes in g that feel gravity: at rest their mean has the length 1."""
+
+    calibration: str = "none"
+    """Where the scale comes from: ``sensor``, ``device name``, ``configuration``, a file's name, or ``none``."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    """What else the level depends on (gain, range, mixer), as it was at opening; see ``Source.settings``."""
+
+    indicators: tuple[str, ...] = ()
+    """What each channel is, with its unit (``velocity_x_mm_s``), when the device delivers readings and no waveform."""
+
 
 class Source(ABC):
     """One device. The thread that opens it also reads and closes it.
 
     ``counters`` only ever grow while the source lives: ``gaps``, ``lost_frames`` and what else a driver can tell
-    (``bad_crc``, ``bad_frames``, ``overflows``). They are read from the same thread.
+    (``bad_crc``, ``bad_frames``, ``overflows``, ``resets``, ``jumps``). They are read from the same thread.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.counters: Counter[str] = Counter()
+
+    @property
+    def rate_ppm(self) -> float | None:
+        """Measured minus nominal rate in parts per million; None while it is not known."""
+        return None
+
+    def settings(self) -> dict[str, str]:
+        """Return what the level depends on besides the calibration, as it is now; empty when nothing can be moved."""
+        return {}
 
     @abstractmethod
     def open(self) -> SourceInfo:

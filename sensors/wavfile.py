@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensors.block import Block
-from sensors.continuity import NS
+from sensors.continuity import NS, wall_offset_ns
 from sensors.errors import SensorEnded, SensorFault, SensorUnavailable
 from sensors.pacing import Pacer
 from sensors.recording import read_recording, shape_of
@@ -78,7 +78,7 @@ class WavFile(Source):
         self._samples, self._unit = self._load(first)
         self._playing = first
         self._pacer = Pacer(self._rate_hz)
-        self._start_ns, self._frames = time.time_ns(), 0
+        self._start_ns, self._frames = time.monotonic_ns(), 0
         self._stretches = self._play()
         self._now = np.zeros((0, shape[1]), dtype=np.float32)
         return SourceInfo(self._rate_hz, shape[1], self._unit, f"wavfile:{self.name}")
@@ -99,10 +99,10 @@ class WavFile(Source):
         samples, self._now = self._now[: self._block_frames], self._now[self._block_frames :]
         if self._realtime:
             self._pacer.wait(len(samples))
-        time_ns = self._start_ns + self._frames * NS // self._rate_hz
+        start_ns, index = self._start_ns + self._frames * NS // self._rate_hz, self._frames
         self._frames += len(samples)
         self.counters["gaps"] += seam
-        return Block(samples, time_ns, after_gap=seam)
+        return Block(samples, start_ns + wall_offset_ns(), seam, 0, index, start_ns)
 
     def close(self) -> None:
         """Forget the samples."""
