@@ -73,6 +73,9 @@ class Baseline:
     excluded: dict[str, int] = field(default_factory=dict)
     """Windows left out while learning the newest state, by reason."""
 
+    settings: dict[str, str] = field(default_factory=dict)
+    """What the sensor's level depended on (gain, range, mixer), as ``SourceInfo.settings``; empty when unknown."""
+
     parent: str | None = None
     id: str = ""
     """``bl_0001``; given when it is stored."""
@@ -88,12 +91,16 @@ class Baseline:
         if difference := self.origin.difference(now):
             raise BaselineError(f"{self.point}: baseline {self.id} was made with {difference}; enroll again")
 
-    def with_state(self, state: NormalState, identity: str, excluded: dict[str, int]) -> Baseline:
-        """The next version: this one with a state added or replaced."""
-        kept = tuple(s for s in self.states if s.name != state.name)
-        return replace(
-            self, states=(*kept, state), identity=identity, excluded=excluded, parent=self.id, id="", created_ns=0
-        )
+    def followed_by(self, next_one: Baseline) -> Baseline:
+        """The next version: ``next_one`` with those states of this one that it does not replace."""
+        names = {state.name for state in next_one.states}
+        kept = tuple(s for s in self.states if s.name not in names)
+        return replace(next_one, states=(*kept, *next_one.states), parent=self.id)
+
+    def difference(self, next_one: Baseline) -> str | None:
+        """Why the states of this one do not fit the next version, in words; None when they do."""
+        moved = [k for k, v in self.settings.items() if next_one.settings.get(k, v) != v]
+        return self.origin.difference(next_one.origin) or ", ".join(f"{k} {self.settings[k]}" for k in moved) or None
 
 
 class BaselineStore:
@@ -137,6 +144,7 @@ class BaselineStore:
                 "identity": baseline.identity,
                 "states": [s.name for s in baseline.states],
                 "excluded": baseline.excluded,
+                "settings": baseline.settings,
                 "parent": baseline.parent,
                 "created_ns": baseline.created_ns,
             },
@@ -174,6 +182,7 @@ class BaselineStore:
             data["identity"],
             _unpack(data["states"], vectors),
             data["excluded"],
+            data.get("settings", {}),  # absent in what 0.1 stored
             data["parent"],
             name,
             data["created_ns"],

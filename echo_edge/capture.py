@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from echo_edge.config import PointConfig
 from echo_edge.mailbox import Mailbox
+from echo_edge.records import Limits
 from echo_edge.windows import Windower
 from sensors import Block, SensorEnded, SensorError, Source, SourceInfo
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 60.0
 REPORT_EVERY_S = 1.0
+MIN_RATE_HZ = 1000  # one band of the encoder's, 13 bins wide
+PPM_STEP = 5.0  # a smaller change of the measured rate is no news
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,18 @@ class SensorStatus:
     reason: str | None = None
     info: SourceInfo | None = None
     counters: dict[str, int] = field(default_factory=dict)
+    rate_ppm: float | None = None
+    """Measured minus nominal rate, parts per million."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    """What the level depends on besides the calibration (gain, range, mixer), as it is now."""
+
+    readings: dict[str, float] = field(default_factory=dict)
+    """The newest value of each indicator, when the device delivers readings and no waveform."""
+
+    read_ns: int = 0
+    """Capture time of the readings."""
+
     refused: dict[str, str] = field(default_factory=dict)
     """Points that this device cannot serve as they are configured, and why."""
 
@@ -43,13 +58,24 @@ def point_windower(name: str, point: PointConfig, info: SourceInfo) -> Windower:
         ValueError: the device lacks a channel, or its rate does not suit the window's length.
     """
     channels, window = point.channel_numbers, point.window
+    if info.indicators:
+        raise ValueError("it measures indicators, not a waveform: they are published, and there is no verdict")
+    if info.rate_hz < MIN_RATE_HZ:
+        raise ValueError(f"{info.rate_hz} Hz is too slow for a verdict: the encoder needs at least {MIN_RATE_HZ} Hz")
     if max(channels) >= info.channels:
         have = f"channels 0..{info.channels - 1}" if info.channels > 1 else "only channel 0"
         raise ValueError(f"there is no channel {max(channels)}, the device has {have}")
     try:
-        return Windower(name, channels, info.rate_hz, window.length_s, window.hop_s, info.unit)
+        return Windower(name, channels, info.rate_hz, window.length_s, window.hop_s, info.unit, limits(info, channels))
     except ValueError as error:
         raise ValueError(f"window of {window.length_s:g} s: {error}") from error
+
+
+def limits(info: SourceInfo, channels: list[int]) -> Limits:
+    """What the device can deliver on these of its channels."""
+    full_scale = tuple(info.full_scale[c] for c in channels) if info.full_scale else ()
+    lsb = tuple(info.lsb[c] for c in channels) if info.lsb else ()
+    return Limits(full_scale, lsb, gravity=info.gravity and sorted(channels) == [0, 1, 2])
 
 
 class Capture(threading.Thread):
@@ -78,6 +104,8 @@ class Capture(threading.Thread):
         self._stop_asked = threading.Event()
         self._refused: dict[str, str] = {}
         self._counters: dict[str, int] = {}  # of the sources before this one
+        self._readings: dict[str, float] = {}
+        self._read_ns = 0
         self._status = SensorStatus(device, "opening", time.time_ns())
 
     def stop(self) -> None:
@@ -118,7 +146,7 @@ class Capture(threading.Thread):
 
     def _windowers(self, info: SourceInfo) -> list[Windower]:
         """One per point; a point that the device cannot serve is left out and named, the others are served."""
-        self._refused = {}
+        self._refused, self._readings = {}, {}
         windowers = []
         for name, point in self._points.items():
             try:
@@ -126,10 +154,11 @@ class Capture(threading.Thread):
             except ValueError as error:
                 self._refused[name] = f"{self._device}: {error}"
         for name, reason in self._refused.items():
-            log.error("%s: %s", name, reason)
+            log.warning("%s: %s", name, reason)
         return windowers
 
     def _stream(self, source: Source, windowers: list[Windower]) -> None:
+        info = self._status.info
         told = time.monotonic()
         while not self._stop_asked.is_set():
             block: Block | None = source.read()
@@ -137,10 +166,20 @@ class Capture(threading.Thread):
                 for windower in windowers:
                     for window in windower.push(block):
                         self._mailbox.put(window)
-            if time.monotonic() - told >= REPORT_EVERY_S:
+            if info is not None and info.indicators and block is not None:
+                self._readings = dict(zip(info.indicators, block.samples[-1].tolist(), strict=True))
+                self._read_ns = block.time_ns
+                self._say("ok", None, info, source)
+            elif time.monotonic() - told >= REPORT_EVERY_S:
                 told = time.monotonic()
-                if self._totals(source) != self._status.counters:
-                    self._say("ok", None, self._status.info, source)
+                if self._news(source):
+                    self._say("ok", None, info, source)
+
+    def _news(self, source: Source) -> bool:
+        """True when something changed that others want to know."""
+        before, ppm = self._status, source.rate_ppm
+        drifted = ppm is not None and (before.rate_ppm is None or abs(ppm - before.rate_ppm) > PPM_STEP)
+        return drifted or source.settings() != before.settings or self._totals(source) != before.counters
 
     def _totals(self, source: Source) -> dict[str, int]:
         return {k: self._counters.get(k, 0) + source.counters[k] for k in {*self._counters, *source.counters}}
@@ -150,9 +189,21 @@ class Capture(threading.Thread):
         if changed:
             level = logging.INFO if state == "ok" else logging.WARNING
             log.log(level, "%s: %s%s", self._device, state, f": {reason}" if reason else "")
-        since_ns = time.time_ns() if changed else self._status.since_ns
+        settings = source.settings() if state == "ok" else {}
+        if state == self._status.state == "ok" and settings != self._status.settings:
+            log.warning("%s: settings changed from %s to %s", self._device, self._status.settings, settings)
         self._status = SensorStatus(
-            self._device, state, since_ns, reason, info, self._totals(source), dict(self._refused)
+            self._device,
+            state,
+            since_ns=time.time_ns() if changed else self._status.since_ns,
+            reason=reason,
+            info=info,
+            counters=self._totals(source),
+            rate_ppm=source.rate_ppm if state == "ok" else None,
+            settings=settings,
+            readings=self._readings if state == "ok" else {},
+            read_ns=self._read_ns,
+            refused=dict(self._refused),
         )
         self._post(self._status)
 

@@ -20,7 +20,6 @@ from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.records import Embedding, Window
 
 MAX_KEPT = 4096  # windows per state: beyond, every second one is let go, so that memory and search stay bounded
-MAX_SAMPLE = 1e15  # the spectrum of anything larger would overflow
 log = logging.getLogger(__name__)
 
 BATCH = 8  # recorded windows per turn of the pipeline: live streams get theirs in between
@@ -47,13 +46,14 @@ class Enrollment:
         point: ``machine/point``.
         state: name of the normal state to learn or to learn anew.
         needed: useful windows after which it is complete; 0 for recordings, which end by themselves.
-        identity: which sensor or recordings the windows come from; may be set until it is finished.
+        identity: which sensor or recordings the windows come from; may be set until it is finished, like ``settings``.
     """
 
     def __init__(self, point: str, state: str, needed: int, identity: str = "") -> None:
         self.point = point
         self.state = state
         self.identity = identity
+        self.settings: dict[str, str] = {}
         self.left_out: str | None = None
         """States of the active baseline that the new one cannot hold, and why; known once it is finished."""
 
@@ -105,7 +105,7 @@ class Enrollment:
     def finish(self, active: Baseline | None) -> Baseline:
         """Make the baseline that is to follow ``active``; nothing is stored yet.
 
-        States of ``active`` are kept as long as they were made with the same model, rate, channels and window length.
+        States of ``active`` are kept as long as model, rate, channels, window length and gain are the same.
 
         Raises:
             EnrollError: too little or useless material.
@@ -119,29 +119,15 @@ class Enrollment:
             np.array([e.end_ns for e in self._embeddings], dtype=np.int64),
             self._learned_s,
         )
-        excluded = dict(self._excluded)
-        if active is not None:
-            difference = active.origin.difference(self._origin)
-            if difference is None:
-                return active.with_state(state, self.identity, excluded)
-            names = ", ".join(s.name for s in active.states)
-            self.left_out = f"{names}: made with {difference}"
-            log.warning("%s: left out of the new baseline: %s", self.point, self.left_out)
-        return Baseline(self.point, self._origin, self.identity, (state,), excluded)
-
-
-def unusable(window: Window) -> str | None:
-    """Why a window must be neither judged nor learned; None for a good one.
-
-    A channel whose samples are all equal is dead or stuck, whatever its level; a number that is not finite is none.
-    """
-    if not np.isfinite(window.samples).all():
-        return "not_finite"
-    if np.abs(window.samples).max() > MAX_SAMPLE:
-        return "out_of_range"
-    if (np.ptp(window.samples, axis=1) == 0).any():
-        return "stuck"
-    return None
+        learned = Baseline(self.point, self._origin, self.identity, (state,), dict(self._excluded), dict(self.settings))
+        if active is None:
+            return learned
+        if (difference := active.difference(learned)) is None:
+            return active.followed_by(learned)
+        names = ", ".join(s.name for s in active.states)
+        self.left_out = f"{names}: made with {difference}"
+        log.warning("%s: left out of the new baseline: %s", self.point, self.left_out)
+        return learned
 
 
 def windows_needed(minutes: float, length_s: float, hop_s: float) -> int:

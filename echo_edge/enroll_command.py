@@ -96,6 +96,7 @@ def _listen(config: Config, pipeline: Pipeline, point: str, state: str, minutes:
     try:
         info = source.open()
         enrollment = Enrollment(point, state, needed, info.identity)
+        enrollment.settings = info.settings
         windower = point_windower(point, settings, info)
         while not enrollment.complete:
             block = source.read()

@@ -31,6 +31,9 @@ class Topics:
     def quality(self, point: str) -> str:
         return f"{self._point(point)}/quality"
 
+    def features(self, point: str) -> str:
+        return f"{self._point(point)}/features"
+
     def alert(self, point: str) -> str:
         return f"{self._point(point)}/alert"
 

@@ -83,14 +83,20 @@ class Monitor(threading.Thread):
         self._sensors[status.device] = status
         if status.info is not None:
             self._infos[status.device] = status.info
-        self._reporter.sensor(status)
-        for name in list(self._learning):
-            point = self._pipeline.points[name]
-            if point.config.device != status.device or point.enrollment is None:
+        for name, point in self._pipeline.points.items():
+            if point.config.device != status.device:
                 continue
-            if status.state == "ended" or name in status.refused:
+            moved = status.settings and point.settings and status.settings != point.settings
+            point.settings = status.settings or point.settings
+            self._reporter.sensor(status, point)
+            if name not in self._learning or point.enrollment is None:
+                continue
+            problem = status.reason if status.state == "ended" else status.refused.get(name)
+            if moved:
+                problem = f"gain changed while it was learned, to {status.settings}; start again"
+            if problem:
                 point.enrollment = None
-                point.on_enroll_failed(EnrollError(f"{name}: {status.refused.get(name, status.reason)}", 3))
+                point.on_enroll_failed(EnrollError(f"{name}: {problem}", 3))
 
     def _load_baselines(self) -> None:
         for point in self._pipeline.points.values():
@@ -132,7 +138,7 @@ class Monitor(threading.Thread):
         def done(enrollment: Enrollment) -> None:
             del self._learning[point]
             if info := self._infos.get(watched.config.device):
-                enrollment.identity = info.identity
+                enrollment.identity, enrollment.settings = info.identity, watched.settings
             self.finish(enrollment, reply)
 
         def failed(error: EnrollError) -> None:

@@ -15,6 +15,7 @@ from importlib import resources
 from echo_edge.envelope import Envelope, Payload, Topics, split_point, timestamp
 from echo_edge.records import BandShare, Event, FalseAlarmRate, Score
 from echo_edge.sentence import alert_text
+from echo_edge.signal_checks import Finding
 
 __all__ = [  # the whole contract can be had from here
     "LEVELS",
@@ -31,6 +32,7 @@ __all__ = [  # the whole contract can be had from here
     "alert_active_payload",
     "alert_payload",
     "encode",
+    "features_payload",
     "info_payload",
     "load_schema",
     "point_state_payload",
@@ -40,7 +42,7 @@ __all__ = [  # the whole contract can be had from here
     "will_payload",
 ]
 
-SCHEMAS = ("status", "info", "point-state", "quality", "alert", "alert-active")
+SCHEMAS = ("status", "info", "point-state", "quality", "features", "alert", "alert-active")
 VERDICTS = ("normal", "warning", "alarm")
 LEVELS = (*VERDICTS, "unknown", "not_monitored")
 
@@ -102,6 +104,8 @@ class Quality:
 
     gaps_1h: int | None = None
     lost_samples_1h: int | None = None
+    findings: tuple[Finding, ...] = ()
+    """What the checks of the signal found; each is among the reasons by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +192,23 @@ def quality_payload(envelope: Envelope, quality: Quality) -> Payload:
         rate_hz=_number(quality.rate_hz, 3),
         rate_ppm=_number(quality.rate_ppm, 1),
         gaps=gaps or None,
+        findings=[
+            {"check": f.check, "severity": "bad" if f.bad else "warning", "text": f.text, "advice": f.advice}
+            for f in quality.findings
+        ]
+        or None,
     )
     return envelope.stamp("quality", quality.time_ns, quality.point) | fields
+
+
+def features_payload(envelope: Envelope, point: str, time_ns: int, features: Mapping[str, float]) -> Payload:
+    """Return physical indicators of a point; each name ends in its unit (``velocity_x_mm_s``).
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    values = {name: _number(value, 6) for name, value in features.items()}
+    return envelope.stamp("features", time_ns, point) | {"features": values}
 
 
 def alert_payload(envelope: Envelope, event: Event, model: str, title: str | None = None) -> Payload:

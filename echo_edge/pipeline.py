@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from echo_edge.alerts import AlertPolicy
 from echo_edge.baseline import Baseline, Origin
 from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
-from echo_edge.enroll import Enrollment, unusable
+from echo_edge.enroll import Enrollment
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.normal import Normal
 from echo_edge.records import Embedding, Event, FalseAlarmRate, Score, Window
+from echo_edge.signal_checks import Finding, check_signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class Verdict:
     reason: str | None = None
     """Why there is no score, in words."""
 
-    unusable: str | None = None
-    """What is wrong with the samples themselves (``stuck``, ``not_finite``)."""
+    findings: tuple[Finding, ...] = ()
+    """What is wrong with the samples themselves, the worst first."""
 
     score: Score | None = None
     strange_windows: int = 0
@@ -51,6 +52,9 @@ class Point:
         self._baseline: Baseline | None = None
         self._normal: Normal | None = None
         self.problem = "not enrolled yet"
+        self.settings: dict[str, str] = {}
+        """What the sensor's level depends on, as it is now; empty when it does not tell."""
+
         self._monitored_s, self._alerts = 0.0, 0
 
     @property
@@ -78,6 +82,13 @@ class Point:
         self._baseline, self._normal, self.problem = None, None, problem
 
     @property
+    def gain_change(self) -> str | None:
+        """What differs from the settings that the baseline was learned with, in words; None when nothing does."""
+        learned = {} if self._baseline is None else self._baseline.settings
+        moved = [k for k in learned if k in self.settings and self.settings[k] != learned[k]]
+        return "; ".join(f"{k} was {learned[k]}, is {self.settings[k]}" for k in moved) or None
+
+    @property
     def idle(self) -> bool:
         """True when nobody wants this point's embeddings."""
         return self._normal is None and self.enrollment is None
@@ -93,21 +104,24 @@ class Point:
             window.unit,
         )
 
-    def reject(self, window: Window, unusable: str) -> Verdict:
+    def reject(self, window: Window, findings: tuple[Finding, ...]) -> Verdict:
         """A window whose samples say nothing of the machine."""
-        self._learn(lambda enrollment: enrollment.exclude(unusable))
-        return Verdict(window, "not_monitored", f"the signal is {unusable}", unusable)
+        worst = findings[0]
+        self._learn(lambda enrollment: enrollment.exclude(worst.check))
+        return Verdict(window, "not_monitored", f"the sensor: {worst.check} ({worst.advice})", findings)
 
-    def judge(self, window: Window, embedding: Embedding) -> Verdict:
+    def judge(self, window: Window, embedding: Embedding, findings: tuple[Finding, ...]) -> Verdict:
         """Score one window, then learn it if it is wanted: the last one learned must not be judged by itself."""
         origin = self.origin(window)
-        verdict = self._judged(window, embedding, origin)
+        verdict = replace(self._judged(window, embedding, origin), findings=findings)
         self._learn(lambda enrollment: enrollment.add(embedding, origin))
         return verdict
 
     def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
             return Verdict(window, "not_monitored", self.problem)
+        if change := self.gain_change:  # the level matters to the encoder: a moved knob looks like a fault
+            return Verdict(window, "not_monitored", f"gain changed since it was enrolled: {change}; set it back")
         try:
             self._baseline.check(origin)
             score = self._normal.score(embedding)
@@ -149,19 +163,20 @@ class Pipeline:
         Raises:
             EngineError: inference failed; the process must end.
         """
-        bad = [unusable(window) for window in windows]
+        findings = [check_signal(window) for window in windows]
+        bad = [bool(found) and found[0].bad for found in findings]
         # by position, and decided once: an enrollment that ends within the batch must not shift what follows it
         wanted = [i for i, w in enumerate(windows) if not bad[i] and not self.points[w.point].idle]
         embeddings = dict(zip(wanted, self._embedder.embed([windows[i] for i in wanted]), strict=True))
         verdicts = []
         for i, window in enumerate(windows):
-            point, flaw = self.points[window.point], bad[i]
-            if flaw:
-                verdicts.append(point.reject(window, flaw))
+            point = self.points[window.point]
+            if bad[i]:
+                verdicts.append(point.reject(window, findings[i]))
             elif i in embeddings:
-                verdicts.append(point.judge(window, embeddings[i]))
+                verdicts.append(point.judge(window, embeddings[i], findings[i]))
             else:
-                verdicts.append(Verdict(window, "not_monitored", point.problem))
+                verdicts.append(Verdict(window, "not_monitored", point.problem, findings[i]))
         return verdicts
 
     def learn(self, enrollment: Enrollment, windows: Sequence[Window]) -> None:
@@ -172,8 +187,8 @@ class Pipeline:
         """
         usable = []
         for window in windows:
-            if reason := unusable(window):
-                enrollment.exclude(reason)
+            if (found := check_signal(window)) and found[0].bad:
+                enrollment.exclude(found[0].check)
             else:
                 usable.append(window)
         point = self.points[enrollment.point]

@@ -12,6 +12,20 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What the sensor of a point can deliver, for each channel of the point; empty where it does not tell."""
+
+    full_scale: tuple[float, ...] = ()
+    """The largest sample, in the window's unit."""
+
+    lsb: tuple[float, ...] = ()
+    """The step between two neighbouring samples."""
+
+    gravity: bool = False
+    """The channels are three axes that feel gravity."""
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A gap-free stretch of one point: all its channels over the same samples."""
 
@@ -27,6 +41,8 @@ class Window:
 
     unit: str = "full scale"
     """Physical unit of the samples, as ``SourceInfo.unit``."""
+
+    limits: Limits = Limits()
 
     @property
     def length_s(self) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
 
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
@@ -19,34 +21,36 @@ from echo_edge.payload import (
     alert_active_payload,
     alert_payload,
     encode,
+    features_payload,
     info_payload,
     point_state_payload,
     quality_payload,
 )
 from echo_edge.pipeline import Point, Verdict
 from echo_edge.publisher import Publisher
+from echo_edge.signal_checks import Finding
 
 HOUR_S = 3600.0
+RATE_PPM = 500.0  # of error: crystals are within 100, so the announced rate is another one
 
 
 class SensorQuality:
-    """Health of one device, from its status and counters and from windows that could not be judged."""
+    """Health of one device, from its status and counters and from what its windows showed."""
 
     def __init__(self) -> None:
         self.status: SensorStatus | None = None
         self._history: deque[tuple[float, int, int]] = deque()  # (monotonic s, gaps, lost frames), at every change
-        self._unusable: dict[str, str] = {}  # point -> what is wrong with its latest window
+        self._findings: dict[str, tuple[Finding, ...]] = {}  # point -> what its latest window showed
 
     def update(self, status: SensorStatus) -> None:
         self.status = status
-        self._history.append((time.monotonic(), status.counters.get("gaps", 0), status.counters.get("lost_frames", 0)))
+        now = (status.counters.get("gaps", 0), status.counters.get("lost_frames", 0))
+        if not self._history or self._history[-1][1:] != now:
+            self._history.append((time.monotonic(), *now))
 
-    def windows_are(self, point: str, reason: str | None) -> bool:
-        """Note why a point's latest window was unusable (None: it was good); True when that changed."""
-        before = self._unusable.pop(point, None)
-        if reason is not None:
-            self._unusable[point] = reason
-        return before != reason
+    def windows_show(self, point: str, findings: tuple[Finding, ...]) -> None:
+        """Note what a point's latest window showed of the sensor."""
+        self._findings[point] = findings
 
     def last_hour(self) -> tuple[int, int]:
         """Gaps and lost samples of the last hour."""
@@ -58,21 +62,37 @@ class SensorQuality:
         first, last = self._history[0], self._history[-1]
         return last[1] - first[1], last[2] - first[2]
 
-    def describe(self, point: str) -> Quality:
+    def describe(self, point: str, gain_change: str | None) -> Quality:
         gaps, lost = self.last_hour()
         status = self.status
         reasons: list[str] = []
+        findings: list[Finding] = []
         if status is None or status.state != "ok":
             reasons.append("starting" if status is None or status.state == "opening" else f"sensor_{status.state}")
             if status is not None and status.reason:
                 reasons.append(status.reason)
             state = "lost"
         else:
+            findings = [*self._findings.get(point, ()), *_device_findings(status, gain_change)]
             reasons += ["gap"] if gaps else []
-            reasons += [self._unusable[point]] if point in self._unusable else []
+            reasons += [finding.check for finding in findings]
             state = "degraded" if reasons else "ok"
         rate = float(status.info.rate_hz) if status is not None and status.info is not None else None
-        return Quality(point, time.time_ns(), state, tuple(reasons), rate, None, gaps, lost)
+        ppm = None if status is None else status.rate_ppm
+        return Quality(point, time.time_ns(), state, tuple(reasons), rate, ppm, gaps, lost, tuple(findings))
+
+
+def _device_findings(status: SensorStatus, gain_change: str | None) -> Iterator[Finding]:
+    """What no single window can show."""
+    if gain_change:
+        yield Finding("gain_changed", True, gain_change, "set it back, or enroll again")
+    if status.rate_ppm is not None and status.info is not None and abs(status.rate_ppm) > RATE_PPM:
+        yield Finding(
+            "rate_wrong",
+            False,
+            f"{status.info.rate_hz * (1 + status.rate_ppm * 1e-6):.0f} Hz measured, {status.info.rate_hz} Hz announced",
+            "the frequency axis is off by as much: check the device's rate setting",
+        )
 
 
 class Reporter:
@@ -88,13 +108,16 @@ class Reporter:
         self._interval_s = config.mqtt.state_interval_s
         self._quality = {device: SensorQuality() for device in config.devices}
         self._told: dict[str, tuple[str, str | None, float]] = {}  # point -> level, reason, monotonic s
+        self._told_quality: dict[str, Quality] = {}
+        self._told_features_s: dict[str, float] = {}
+        self._gain_changes: dict[str, str | None] = {}
 
     def begin(self) -> None:
         """Say what we are, that nothing is monitored yet and no alert is open, in place of what an earlier run left."""
         self._set(self._topics.info, info_payload(self._envelope, self._info, time.time_ns()))
         for name, point in self._config.points().items():
             self.unmonitored(name, "starting")
-            self._tell_quality(name, point.device)
+            self._tell_quality(name, point.device, anyway=True)
             self._tell_active(name, time.time_ns(), None)
 
     def end(self) -> None:
@@ -105,18 +128,20 @@ class Reporter:
     def refresh(self) -> None:
         """Tell every sensor's quality again: gaps leave the last hour without anything happening."""
         for name, point in self._config.points().items():
-            self._tell_quality(name, point.device)
+            self._tell_quality(name, point.device, anyway=True)
 
-    def sensor(self, status: SensorStatus) -> None:
-        """A device came, went or lost samples."""
+    def sensor(self, status: SensorStatus, point: Point) -> None:
+        """A point's device came, went, lost samples or has news of itself."""
+        name = point.name
         self._quality[status.device].update(status)
-        for name, point in self._config.points().items():
-            if point.device == status.device:
-                self._tell_quality(name, status.device)
-                if status.state != "ok":
-                    self.unmonitored(name, f"sensor {status.state}" + (f": {status.reason}" if status.reason else ""))
-                elif refused := status.refused.get(name):
-                    self.unmonitored(name, refused)
+        self._gain_changes[name] = point.gain_change
+        self._tell_quality(name, status.device)
+        if status.readings:
+            self._tell_features(name, status)
+        if status.state != "ok":
+            self.unmonitored(name, f"sensor {status.state}" + (f": {status.reason}" if status.reason else ""))
+        elif refused := status.refused.get(name):
+            self.unmonitored(name, refused)
 
     def unmonitored(self, point: str, reason: str) -> None:
         """Say that a point has no verdict, and why."""
@@ -127,8 +152,9 @@ class Reporter:
         """One window was judged, or could not be."""
         name, window, score = point.name, verdict.window, verdict.score
         quality = self._quality[point.config.device]
-        if quality.windows_are(name, verdict.unusable):
-            self._tell_quality(name, point.config.device)
+        quality.windows_show(name, verdict.findings)
+        self._gain_changes[name] = point.gain_change
+        self._tell_quality(name, point.config.device)
         if score is None:
             self.unmonitored(name, verdict.reason or "no verdict")
             return
@@ -143,7 +169,7 @@ class Reporter:
                 false_alarms=point.false_alarm_rate,
                 windows=WindowCount(verdict.strange_windows, alert.windows, alert.strange_windows),
                 operating_state=OperatingState(score.state, "auto"),
-                quality=quality.describe(name).state,
+                quality=quality.describe(name, point.gain_change).state,
                 lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),
             )
         )
@@ -160,9 +186,20 @@ class Reporter:
         self._told[state.point] = (state.level, state.reason, now_s)
         self._set(self._topics.state(state.point), point_state_payload(self._envelope, state))
 
-    def _tell_quality(self, point: str, device: str) -> None:
-        quality = self._quality[device].describe(point)
-        self._set(self._topics.quality(point), quality_payload(self._envelope, quality))
+    def _tell_quality(self, point: str, device: str, *, anyway: bool = False) -> None:
+        quality = self._quality[device].describe(point, self._gain_changes.get(point))
+        told = self._told_quality.get(point)
+        # a finding's numbers differ with every window: what it is called is the news
+        if anyway or told is None or replace(quality, time_ns=told.time_ns, findings=told.findings) != told:
+            self._told_quality[point] = quality
+            self._set(self._topics.quality(point), quality_payload(self._envelope, quality))
+
+    def _tell_features(self, point: str, status: SensorStatus) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_features_s.get(point, -self._interval_s) >= self._interval_s:
+            self._told_features_s[point] = now_s
+            payload = features_payload(self._envelope, point, status.read_ns, status.readings)
+            self._set(self._topics.features(point), payload)
 
     def _tell_active(self, point: str, time_ns: int, alert: Payload | None) -> None:
         payload = alert_active_payload(self._envelope, point, time_ns, alert)

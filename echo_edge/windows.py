@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.frontend import SPEC, frame_count
-from echo_edge.records import Window
+from echo_edge.records import Limits, Window
 from sensors import Block
 
 CLOCK_STEP_NS = 1_000_000_000  # a larger difference between samples and clock is a step of the clock: follow at once
@@ -22,6 +22,7 @@ class Windower:
         rate_hz: the device's native rate.
         length_s: seconds per window.
         unit: physical unit of the samples.
+        limits: what the sensor can deliver.
         hop_s: seconds between window starts; a number of samples is kept exact over years by rounding each start
             from the count of windows, not by adding up rounded hops.
 
@@ -30,10 +31,17 @@ class Windower:
     """
 
     def __init__(
-        self, point: str, channels: list[int], rate_hz: int, length_s: float, hop_s: float, unit: str = "full scale"
+        self,
+        point: str,
+        channels: list[int],
+        rate_hz: int,
+        length_s: float,
+        hop_s: float,
+        unit: str = "full scale",
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.point = point
-        self.unit = unit
+        self.unit, self.limits = unit, limits
         self.rate_hz = rate_hz
         self._channels = channels
         self._length = round(length_s * rate_hz)
@@ -63,7 +71,7 @@ class Windower:
             joined = self._joined()
             offset = start - self._first
             samples = joined[:, offset : offset + self._length].copy()
-            done.append(Window(self.point, samples, self.rate_hz, self._time_ns(start), self.unit))
+            done.append(Window(self.point, samples, self.rate_hz, self._time_ns(start), self.unit, self.limits))
             self._windows += 1
             self._forget(joined, round(self._windows * self._hop))
         return done

@@ -93,7 +93,7 @@ def test_a_device_becomes_windows() -> None:
     with capturing(lambda: create_source("simulator", "dev", **options)) as (_, inbox):
         inbox.until(lambda box: len(box.windows) >= 3)
     assert inbox.windows[0].samples.shape == (1, 800)
-    assert inbox.statuses[-1].info == SourceInfo(8000, 2, "g", "simulator:3")
+    assert inbox.statuses[-1].info == SourceInfo(8000, 2, "g", "simulator:3", calibration="sensor")
 
 
 def test_a_device_that_fails_is_opened_again_and_no_window_spans_the_gap() -> None:

@@ -23,6 +23,7 @@ from echo_edge.payload import (
     alert_active_payload,
     alert_payload,
     encode,
+    features_payload,
     info_payload,
     load_schema,
     point_state_payload,
@@ -32,6 +33,7 @@ from echo_edge.payload import (
 )
 from echo_edge.records import BandShare, Event, Score
 from echo_edge.sentence import dominant_bands
+from echo_edge.signal_checks import Finding
 
 OPENED_NS = 1_777_885_512_412_999_999  # 2026-05-04 09:05:12.412 UTC
 BANDS = (BandShare(0, 1280, 0.12), BandShare(1280, 2560, 0.55), BandShare(2560, 3840, 0.2), BandShare(3840, 5120, 0.13))
@@ -49,7 +51,8 @@ STATE = PointState(
     quality="ok",
     lag_ms=640.2,
 )
-QUALITY = Quality("pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, gaps_1h=2, lost_samples_1h=512)
+CLIPPED = Finding("clipping", False, "0.30% of the samples are at its full scale of 16 g", "choose a larger range")
+QUALITY = Quality("pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, (CLIPPED,))
 INFO = Info("0.1.0", "echo-tiny", "ab" * 32, "onnx", "5", ("pump-12/de", "pump-12/nde"), {"pump-12": "Feed pump 12"})
 
 
@@ -62,6 +65,7 @@ MESSAGES: dict[str, Callable[[], Payload]] = {
     "info": lambda: info_payload(envelope(), INFO, OPENED_NS),
     "point-state": lambda: point_state_payload(envelope(), STATE),
     "quality": lambda: quality_payload(envelope(), QUALITY),
+    "features": lambda: features_payload(envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25}),
     "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12"),
     "alert-active": lambda: alert_active_payload(
         envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny")

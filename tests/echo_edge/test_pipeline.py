@@ -53,14 +53,16 @@ def test_a_point_that_was_never_enrolled_has_no_score_and_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("value", "flaw"),
-    [(np.nan, "not_finite"), (np.inf, "not_finite"), (1e18, "out_of_range"), (0.0, "stuck"), (1.5, "stuck")],
+    [(np.nan, "not_finite"), (np.inf, "not_finite"), (1e18, "out_of_range"), (0.0, "silence"), (1.5, "stuck")],
 )
 def test_a_window_of_dead_or_impossible_samples_is_not_judged(value: float, flaw: str) -> None:
     world = pipeline()
     enrolled(world)
     good, bad = machine_windows(2, skip_s=50)
     verdicts = world.step([good, broken(bad, value)])
-    assert [(v.level, v.unusable) for v in verdicts] == [("normal", None), ("not_monitored", flaw)]
+    assert [v.level for v in verdicts] == ["normal", "not_monitored"]
+    assert not verdicts[0].findings
+    assert [(f.check, f.bad) for f in verdicts[1].findings] == [(flaw, True)]
     assert verdicts[1].score is None
 
 
