@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from echo_edge.config import PointConfig
 from echo_edge.mailbox import Mailbox
 from echo_edge.records import Limits
+from echo_edge.tap import Tap
 from echo_edge.windows import Windower
 from sensors import Block, SensorEnded, SensorError, Source, SourceInfo
 
@@ -107,6 +109,25 @@ class Capture(threading.Thread):
         self._readings: dict[str, float] = {}
         self._read_ns = 0
         self._status = SensorStatus(device, "opening", time.time_ns())
+        self._taps: tuple[Tap, ...] = ()  # replaced as a whole: the loop below reads it without a lock
+        self._tapping = threading.Lock()
+
+    @property
+    def status(self) -> SensorStatus:
+        """How the device is now."""
+        return self._status
+
+    @contextmanager
+    def tapped(self) -> Iterator[Tap]:
+        """Let another thread have a copy of every block."""
+        tap = Tap()
+        with self._tapping:
+            self._taps = (*self._taps, tap)
+        try:
+            yield tap
+        finally:
+            with self._tapping:
+                self._taps = tuple(other for other in self._taps if other is not tap)
 
     def stop(self) -> None:
         """Ask the thread to end; it does within a fraction of a second, or when the driver's read returns."""
@@ -163,6 +184,8 @@ class Capture(threading.Thread):
         while not self._stop_asked.is_set():
             block: Block | None = source.read()
             if block is not None:
+                for tap in self._taps:
+                    tap.offer(block)
                 for windower in windowers:
                     for window in windower.push(block):
                         self._mailbox.put(window)

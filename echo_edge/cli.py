@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -24,11 +26,12 @@ from echo_edge.errors import (
     EchoEdgeError,
     EngineError,
     EnrollError,
+    ListenError,
     RecordingError,
 )
 from echo_edge.store import StoreBusyError
 
-EXIT_FAILED, EXIT_USAGE, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 4, 6, 70, 78
+EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +63,7 @@ def main() -> None:
         codes: dict[type[EchoEdgeError], int] = {
             ArtifactError: EXIT_CONFIG,
             EngineError: EXIT_ENGINE,
+            ListenError: EXIT_SENSOR,
             RecordingError: EXIT_NO_DATA,
             StoreBusyError: EXIT_CONFLICT,
         }
@@ -203,6 +207,86 @@ def enroll(
         lines.append("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
     for line in lines:
         out.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def listen(
+    config: ConfigPath,
+    point: PointName,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Stop after so long; without it, listen until Ctrl-C.")
+    ] = math.inf,
+    save: Annotated[
+        Path | None, typer.Option(help="Store what is heard: NAME.flac, or NAME.wav for floats.", show_default=False)
+    ] = None,
+) -> None:
+    """Show live what a sensor delivers: level, spectrum, and the health of the signal, once a second.
+
+    Through the running daemon, which goes on monitoring, or alone when none runs. Nothing is stored without `--save`,
+    and that is said in the log.
+    """
+    from rich.live import Live  # noqa: PLC0415
+
+    from echo_edge.listen import Listener, live  # noqa: PLC0415
+    from echo_edge.listen_view import draw, look_line  # noqa: PLC0415
+    from echo_edge.record import Recorder, say_stored  # noqa: PLC0415
+
+    loaded = load_config(config)
+    _known_point(loaded, point)
+    channels = loaded.points()[point].channel_numbers
+    path = None if save is None else save.absolute()
+    if path is not None:
+        say_stored(point, path)
+    with ExitStack() as stack:
+        info, blocks = stack.enter_context(live(loaded, point, None if path is None else str(path)))
+        recorder = None if path is None else stack.enter_context(Recorder(path, info, channels))
+        listener = Listener(point, channels, info)
+        screen = stack.enter_context(Live(console=out, refresh_per_second=4)) if out.is_terminal else None
+        heard_s, lost = 0.0, 0
+        for block in blocks:
+            if block is None:
+                continue
+            heard_s += len(block.samples) / info.rate_hz
+            lost += block.after_gap
+            if recorder is not None:
+                recorder.push(block)
+            notes = [f"{lost} gaps"] if lost else []
+            if recorder is not None:
+                notes.append(f"STORING in {recorder.paths[-1]}: {recorder.stored_s:.0f} s")
+            for look in listener.push(block):
+                if screen is not None:
+                    screen.update(draw(point, info, look, notes))
+                else:
+                    print(look_line(look, info), *notes, sep="; ", flush=True)
+            if heard_s >= seconds:
+                break
+
+
+@app.command()
+def record(
+    config: ConfigPath,
+    point: PointName,
+    to: Annotated[Path, typer.Option(help="NAME.flac, or NAME.wav for floats.", show_default=False)],
+    seconds: Annotated[float, typer.Option(min=0.1, help="How much to store.")] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Store a point's samples as FLAC or WAV, with their scale in a `manifest.csv` beside the file.
+
+    Through the running daemon, or alone when none runs. No file spans a gap: after one, `NAME-2.flac` begins. What is
+    stored can be learned with `enroll --from`, judged with `replay`, measured with `evaluate`.
+    """
+    from echo_edge.record import record as record_point  # noqa: PLC0415
+
+    loaded = load_config(config)
+    _known_point(loaded, point)
+    with _bar(as_json) as bar:
+        task = bar.add_task("seconds stored", total=math.ceil(seconds))
+        result = record_point(loaded, point, to, seconds, lambda done: bar.update(task, completed=math.floor(done)))
+    if as_json:
+        print(json.dumps(result))
+        return
+    files = ", ".join(result["files"])
+    out.print(f"{result['stored_s']:.1f} s at {result['rate_hz']} Hz in {result['unit']}: {files}", highlight=False)
 
 
 @app.command()

@@ -13,33 +13,35 @@ import queue
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from echo_edge.capture import SensorStatus
+from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
 from echo_edge.enroll import recorded_enrollment
 from echo_edge.errors import EchoEdgeError, EnrollError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
+from echo_edge.tap import block_message, info_message
 
 log = logging.getLogger(__name__)
 
 MAX_ORDER_BYTES = 65536
 MAX_CLIENTS = 8
+LISTEN_S = 0.5  # a listener hears at least this often that we are still there
 
 
 class EnrollOrder(BaseModel):
     """Learn a normal state, from the live stream or from recordings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    order: str = Field(pattern="^enroll$")
+    order: Literal["enroll"]
     point: str
     state: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")
     minutes: float = Field(default=10.0, gt=0, le=14 * 24 * 60)
@@ -47,12 +49,35 @@ class EnrollOrder(BaseModel):
     scale: float | None = Field(default=None, gt=0)
 
 
+class ListenOrder(BaseModel):
+    """Send the samples of a point's device until the client goes away."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["listen"]
+    point: str
+    save_to: str | None = Field(default=None, max_length=4096)
+    """Where the client is going to store them: nothing is stored unless asked, and then the log says so."""
+
+
+ORDER: TypeAdapter[EnrollOrder | ListenOrder] = TypeAdapter(
+    Annotated[EnrollOrder | ListenOrder, Field(discriminator="order")]
+)
+
+
 class Control(threading.Thread):
     """Accepts clients; each order is served by a thread of its own, so that a slow client holds up nobody."""
 
-    def __init__(self, path: Path, config: Config, mailbox: Mailbox[SensorStatus], monitor: Monitor) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        mailbox: Mailbox[SensorStatus],
+        monitor: Monitor,
+        captures: Mapping[str, Capture],
+    ) -> None:
         super().__init__(name="control", daemon=True)
         self._config = config
+        self._captures = captures
         self._mailbox = mailbox
         self._monitor = monitor
         self._stop_asked = threading.Event()
@@ -98,10 +123,14 @@ class Control(threading.Thread):
         with client:
             client.settimeout(5)
             try:
-                order = EnrollOrder.model_validate_json(_read_line(client))
-                answers = self._from_files(order) if order.files else self._from_stream(order, client)
-                for answer in answers:
-                    client.sendall(_line(answer))
+                order = ORDER.validate_json(_read_line(client))
+                if isinstance(order, ListenOrder):
+                    answers = self._samples(order)
+                else:
+                    answers = self._from_files(order) if order.files else self._from_stream(order, client)
+                with closing(answers):
+                    for answer in answers:
+                        client.sendall(_line(answer))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
@@ -109,7 +138,7 @@ class Control(threading.Thread):
             except OSError as error:
                 log.info("a control client went away: %s", error)
 
-    def _from_stream(self, order: EnrollOrder, client: socket.socket) -> Iterator[dict[str, Any]]:
+    def _from_stream(self, order: EnrollOrder, client: socket.socket) -> Generator[dict[str, Any], None, None]:
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         reply = answers.put
         if not self._mailbox.order(lambda: self._monitor.enroll_live(order.point, order.state, order.minutes, reply)):
@@ -130,7 +159,37 @@ class Control(threading.Thread):
         finally:
             self._mailbox.order(lambda: self._monitor.cancel(order.point, reply))
 
-    def _from_files(self, order: EnrollOrder) -> Iterator[dict[str, Any]]:
+    def _samples(self, order: ListenOrder) -> Generator[dict[str, Any], None, None]:
+        points = self._config.points()
+        if order.point not in points:
+            yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
+            return
+        capture = self._captures[points[order.point].device]
+        asked = f"{order.point}: a local client listens"
+        if order.save_to is None:
+            log.info("%s; nothing is stored", asked)
+        else:
+            log.warning("%s and STORES the samples in %r", asked, order.save_to)
+        with capture.tapped() as tap:
+            told = False
+            while not self._stop_asked.is_set():
+                status = capture.status
+                if status.state != "ok" or status.info is None:
+                    why = f": {status.reason}" if status.reason else ""
+                    yield {
+                        "ok": False,
+                        "code": 3,
+                        "error": f"{order.point}: its sensor {status.device} is {status.state}{why}",
+                    }
+                    return
+                if not told:
+                    yield {"info": info_message(status.info)}
+                    told = True
+                block = tap.take(LISTEN_S)
+                yield {"idle": True} if block is None else {"block": block_message(block)}
+        yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
+
+    def _from_files(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
         points = self._config.points()
         if order.point not in points:
             yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
@@ -188,7 +247,7 @@ def _read_line(client: socket.socket) -> bytes:
     return data
 
 
-def send_order(path: Path, order: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def send_order(path: Path, order: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
     """The client's half: send an order to a running daemon and yield its answers, the last one with ``ok``.
 
     Raises:

@@ -66,8 +66,9 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
         publisher = Publisher(settings, topics, envelope)
         reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder))
         monitor = Monitor(Pipeline(config, embedder), mailbox, BaselineStore(database(folder)), reporter)
-        captures = [_capture(config, device, mailbox) for device in config.devices]
-        control = Control(control_socket(folder), config, mailbox, monitor)
+        by_device = {device: _capture(config, device, mailbox) for device in config.devices}
+        captures = list(by_device.values())
+        control = Control(control_socket(folder), config, mailbox, monitor, by_device)
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         publisher.start()
         for thread in (monitor, *captures, control):

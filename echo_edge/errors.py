@@ -7,6 +7,7 @@ EchoEdgeError
  +-- BaselineError   one point's normal states cannot be used: only that point is not monitored
  +-- EnrollError     an enrollment was refused: the active baseline is untouched
  +-- RecordingError  a recording cannot be used: it is named
+ +-- ListenError     a point cannot be listened to   exit 3
 """
 
 from __future__ import annotations
@@ -46,3 +47,7 @@ class EnrollError(EchoEdgeError):
 
 class RecordingError(EchoEdgeError):
     """A recording is empty, too short, not audio or holds samples that are not numbers."""
+
+
+class ListenError(EchoEdgeError):
+    """A sensor that somebody wants to listen to cannot be opened, failed, or its daemon went away."""

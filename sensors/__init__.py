@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sensors.block import Block
 from sensors.errors import SensorEnded, SensorError, SensorFault, SensorUnavailable
-from sensors.recording import read_recording
+from sensors.recording import note_scale, read_recording
 from sensors.registry import KINDS, create_source
 from sensors.source import Source, SourceInfo
 
@@ -53,6 +53,7 @@ __all__ = [
     "create_source",
     "list_microphones",
     "list_serial_ports",
+    "note_scale",
     "read_recording",
     "write_wav",
 ]

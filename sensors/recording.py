@@ -89,6 +89,26 @@ def manifest_scale(path: Path) -> tuple[float | None, str | None]:
     return None, None
 
 
+def note_scale(path: Path, scale: float, unit: str) -> None:
+    """Write into the manifest beside a recording how its stored numbers become ``unit``; other rows stay.
+
+    Raises:
+        SensorUnavailable: the manifest cannot be read or written, or is one of other columns.
+    """
+    manifest = path.parent / MANIFEST
+    try:
+        if not manifest.exists():
+            manifest.write_text("file,scale,unit\n", encoding="utf-8")
+        with manifest.open(newline="", encoding="utf-8-sig") as text:
+            columns = csv.DictReader(text).fieldnames or []
+        if not {"file", "scale", "unit"} <= set(columns):
+            raise _refuse(path, f"{manifest} has no columns file, scale and unit: note {scale!r} {unit} yourself")
+        with manifest.open("a", newline="", encoding="utf-8") as text:
+            csv.DictWriter(text, columns).writerow({"file": path.name, "scale": repr(scale), "unit": unit})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _refuse(path, f"its scale of {scale!r} {unit} could not be noted in {manifest}: {error}") from error
+
+
 @lru_cache(maxsize=8)
 def _rows(manifest: Path, changed_ns: int) -> dict[str, dict[str, str]]:  # noqa: ARG001 - the time is part of the key
     """Return a manifest's rows by file; read once for all the recordings of a folder."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from echo_edge import capture as capture_module
-from echo_edge.capture import Capture, SensorStatus
+from echo_edge.capture import Capture, SensorStatus, point_windower
 from echo_edge.config import PointConfig
 from echo_edge.mailbox import Mailbox
 from echo_edge.records import Window
@@ -144,3 +144,53 @@ def test_counters_add_up_over_reopenings() -> None:
     scripts: list[list[object]] = [[SensorFault("dev", "one")], [SensorFault("dev", "two")], [True]]
     with capturing(lambda: Scripted(scripts.pop(0))) as (_, inbox):
         inbox.until(lambda box: bool(box.statuses) and box.statuses[-1].counters.get("closed") == 2)
+
+
+class Meter(Source):
+    """Delivers two readings; its settings may be moved."""
+
+    def __init__(self) -> None:
+        super().__init__("dev")
+        self.gain = "0 dB"
+        self._reading = 0.0
+
+    def open(self) -> SourceInfo:
+        return SourceInfo(10, 2, "", "meter:1", indicators=("velocity_x_mm_s", "temperature_c"))
+
+    def settings(self) -> dict[str, str]:
+        return {"gain": self.gain}
+
+    @property
+    def rate_ppm(self) -> float | None:
+        return 12.0
+
+    def read(self) -> Block | None:
+        time.sleep(0.02)
+        self._reading += 1
+        return Block(np.array([[self._reading, 40.0]], dtype=np.float32), 5)
+
+    def close(self) -> None:
+        pass
+
+
+def test_readings_of_a_meter_are_told_and_give_no_windows() -> None:
+    with capturing(Meter) as (_, inbox):
+        inbox.until(lambda box: bool(box.statuses) and box.statuses[-1].readings.get("velocity_x_mm_s", 0) >= 3)
+    status = inbox.statuses[-1]
+    assert (status.readings["temperature_c"], status.read_ns, status.rate_ppm) == (40.0, 5, 12.0)
+    assert "not a waveform" in status.refused["m/p"]
+    assert not inbox.windows
+
+
+def test_a_gain_that_moves_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    meter = Meter()
+    with capturing(lambda: meter) as (_, inbox):
+        inbox.until(lambda box: any(s.settings == {"gain": "0 dB"} for s in box.statuses))
+        meter.gain = "6 dB"
+        inbox.until(lambda box: box.statuses[-1].settings == {"gain": "6 dB"})
+    assert "settings changed from {'gain': '0 dB'} to {'gain': '6 dB'}" in caplog.text
+
+
+def test_a_rate_too_slow_for_the_encoder_is_refused_for_the_point_alone() -> None:
+    with pytest.raises(ValueError, match="200 Hz is too slow for a verdict: the encoder needs at least 1000 Hz"):
+        point_windower("m/p", POINT, SourceInfo(200, 1, "g", "witmotion"))

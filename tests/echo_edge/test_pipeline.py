@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from echo_edge.baseline import Baseline
 from echo_edge.enroll import Enrollment
 from echo_edge.errors import EnrollError
 from echo_edge.pipeline import Pipeline, Verdict
+from echo_edge.records import Limits
 from tests.world import POINT, RATE_HZ, broken, machine_windows, make_config, make_embedder
 
 
@@ -200,3 +203,44 @@ def test_a_window_that_was_itself_learned_is_at_distance_zero() -> None:
     assert verdict.score is not None
     assert verdict.score.value == 0
     assert {band.share for band in verdict.score.bands} == {0.0}
+
+
+def test_a_moved_gain_is_told_as_such_and_never_judged() -> None:
+    world = pipeline()
+    enrollment = Enrollment(POINT, "run", 60, "usb:1:2")
+    enrollment.settings = {"Mic Capture Volume": "12.0 dB", "Boost": "off"}
+    world.learn(enrollment, machine_windows(60))
+    point = world.points[POINT]
+    point.adopt(enrollment.finish(None))
+    point.settings = {"Mic Capture Volume": "12.0 dB", "Boost": "off", "unrelated": "new"}
+    assert point.gain_change is None
+    point.settings = {"Mic Capture Volume": "18.0 dB", "Boost": "off"}
+    verdicts = world.step(machine_windows(20, skip_s=50, level=2.0))
+    assert events(verdicts) == []
+    assert {v.level for v in verdicts} == {"not_monitored"}
+    assert "Mic Capture Volume was 12.0 dB, is 18.0 dB" in str(verdicts[0].reason)
+    point.settings = {}  # the sensor does not tell any more: that alone is no change
+    assert [v.level for v in world.step(machine_windows(1, skip_s=90))] == ["normal"]
+
+
+def test_a_state_learned_at_another_gain_does_not_stand_beside_the_old_ones() -> None:
+    world = pipeline()
+    first, second = (Enrollment(POINT, state, 60) for state in ("run", "idle"))
+    first.settings, second.settings = {"range": "16 g"}, {"range": "8 g"}
+    for enrollment in (first, second):
+        world.learn(enrollment, machine_windows(60))
+    baseline = second.finish(first.finish(None))
+    assert [state.name for state in baseline.states] == ["idle"]
+    assert second.left_out == "run: made with range 16 g"
+
+
+def test_a_clipped_window_that_still_tells_something_is_judged_with_a_warning() -> None:
+    world = pipeline()
+    enrolled(world)
+    (window,) = machine_windows(1, skip_s=50)
+    samples = window.samples.copy()
+    samples[0, 100:108] = 16.0
+    limited = replace(window, samples=samples, limits=Limits(full_scale=(16.0,)))
+    (verdict,) = world.step([limited])
+    assert verdict.score is not None
+    assert [(f.check, f.bad) for f in verdict.findings] == [("clipping", False)]

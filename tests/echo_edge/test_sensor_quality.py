@@ -1,0 +1,67 @@
+"""What is told of a sensor: from its status, its counters, its rate, its gain and what its windows showed."""
+
+from __future__ import annotations
+
+import pytest
+
+from echo_edge.capture import SensorStatus
+from echo_edge.report import SensorQuality
+from echo_edge.signal_checks import Finding
+from sensors import SourceInfo
+
+POINT = "pump/de"
+INFO = SourceInfo(26_667, 3, "g", "ee1:A7")
+
+
+def quality(status: SensorStatus | None) -> SensorQuality:
+    told = SensorQuality()
+    if status is not None:
+        told.update(status)
+    return told
+
+
+def ok(**fields: object) -> SensorStatus:
+    return SensorStatus("acc", "ok", 0, info=INFO, **fields)  # type: ignore[arg-type]
+
+
+def test_a_sensor_that_was_never_heard_of_is_starting() -> None:
+    told = quality(None).describe(POINT, None)
+    assert (told.state, told.reasons) == ("lost", ("starting",))
+
+
+def test_a_lost_sensor_says_why_and_nothing_of_its_last_windows() -> None:
+    told = quality(ok())
+    told.windows_show(POINT, (Finding("clipping", False, "x", "y"),))
+    told.update(SensorStatus("acc", "lost", 0, "unplugged"))
+    described = told.describe(POINT, None)
+    assert (described.state, described.reasons, described.findings) == ("lost", ("sensor_lost", "unplugged"), ())
+
+
+def test_what_the_windows_show_degrades_only_their_own_point() -> None:
+    told = quality(ok())
+    told.windows_show(POINT, (Finding("dc", False, "the mean is 1 Pa", "check the wiring"),))
+    assert (told.describe(POINT, None).state, told.describe("pump/nde", None).state) == ("degraded", "ok")
+    told.windows_show(POINT, ())
+    assert told.describe(POINT, None).state == "ok"
+
+
+@pytest.mark.parametrize(("ppm", "reasons"), [(None, ()), (-499.0, ()), (501.0, ("rate_wrong",))])
+def test_a_rate_more_than_500_ppm_off_is_wrong(ppm: float | None, reasons: tuple[str, ...]) -> None:
+    described = quality(ok(rate_ppm=ppm)).describe(POINT, None)
+    assert described.reasons == reasons
+    assert described.rate_ppm == ppm
+    if reasons:
+        assert described.findings[0].text == "26680 Hz measured, 26667 Hz announced"
+
+
+def test_a_changed_gain_is_a_finding_with_its_mend() -> None:
+    described = quality(ok()).describe(POINT, "Boost was off, is on")
+    assert described.reasons == ("gain_changed",)
+    assert (described.findings[0].text, described.findings[0].bad) == ("Boost was off, is on", True)
+
+
+def test_gaps_count_from_the_first_word_of_the_hour() -> None:
+    told = quality(ok(counters={"gaps": 2, "lost_frames": 100}))
+    told.update(ok(counters={"gaps": 5, "lost_frames": 160}))
+    described = told.describe(POINT, None)
+    assert (described.gaps_1h, described.lost_samples_1h, described.reasons) == (3, 60, ("gap",))
