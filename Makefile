@@ -1,6 +1,6 @@
 # Everything a checkout can do. Each target sets itself up on a fresh Debian or Ubuntu machine: python3, pip and make suffice.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock
+.PHONY: help demo test check format bench torture lock
 
 PYTHON_OF_VENV := .venv/bin/python
 ARGS ?=
@@ -42,6 +42,10 @@ format:  ## put the code into shape: ruff's format and its safe mends
 bench:  ## measure this machine: milliseconds per window, memory
 	@scripts/setup.sh dev
 	$(PYTHON_OF_VENV) -m tests.bench $(ARGS)
+
+torture:  ## the long form of every proof that has one: an hour or more
+	@scripts/setup.sh test
+	$(PYTHON_OF_VENV) -m tests.torture $(ARGS)
 
 lock:  ## re-lock after a change of pyproject.toml; UPGRADE=1 moves to the newest versions
 	@scripts/lock.sh

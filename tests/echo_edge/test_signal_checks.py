@@ -82,6 +82,13 @@ def test_a_sine_that_is_cut_off_is_clipping_and_bad_when_much_is_gone(make: Call
     assert found(make(rare)) == [("clipping", False)]
 
 
+def test_a_slow_tone_in_coarse_steps_stays_on_its_crest_and_is_not_clipping() -> None:
+    t = np.arange(SECONDS * RATE_HZ) / RATE_HZ
+    for amplitude in (150, 1000, 20_000):
+        tone = np.rint(amplitude * np.sin(2 * np.pi * 20 * t)) * LSB
+        assert found(unknown(tone.astype(np.float32), "g")) == []
+
+
 def test_one_sample_at_the_limit_is_not_clipping() -> None:
     impact = noise(0.1)
     impact[777] = FULL_SCALE

@@ -1,0 +1,19 @@
+"""``make torture``: the long form of every proof that has one; takes an hour or more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+LONG_TESTS = ["tests/sensors", "tests/system/test_reopening.py"]
+
+
+def main() -> int:
+    long_form = {**os.environ, "ECHO_EDGE_TORTURE": "1"}
+    runs = [["pytest", "-s", *(sys.argv[1:] or LONG_TESTS)], ["tests.torture.signal_health"]]
+    return max(subprocess.run([sys.executable, "-m", *run], env=long_form, check=False).returncode for run in runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
