@@ -43,13 +43,12 @@ static int32_t row[3];
 
 static void write(uint8_t address, uint8_t value)
 {
-    const uint8_t bytes[] = {(uint8_t)(address << 1), value};
-    spi_write(bytes, sizeof bytes);
+    spi_exchange((const uint8_t[]){(uint8_t)(address << 1), value}, 2, 0, 0);
 }
 
 static void read(uint8_t address, uint8_t *bytes, size_t length)
 {
-    spi_read((uint8_t)(address << 1 | 1), bytes, length);
+    spi_exchange((const uint8_t[]){(uint8_t)(address << 1 | 1)}, 1, bytes, length);
 }
 
 uint32_t sensor_start(void)

@@ -125,11 +125,6 @@ size_t ee1_ring_peek(const ee1_ring *ring, const uint8_t **start)
     return used < EE1_RING - at ? used : EE1_RING - at;
 }
 
-void ee1_ring_take(ee1_ring *ring, size_t length)
-{
-    ring->taken += (uint32_t)length;
-}
-
 /* Seals and queues one frame; false when the port is too far behind. */
 static bool send(ee1_stream *stream, uint8_t type, uint16_t samples, uint32_t index, const void *payload, size_t length)
 {
@@ -246,14 +241,10 @@ static void say(text *to, const char *words)
 
 static void say_number(text *to, uint32_t number)
 {
-    char digits[11];
-    int at = 10;
-    digits[at] = 0;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    say(to, digits + at);
+    if (number >= 10) {
+        say_number(to, number / 10);
+    }
+    say(to, (const char[]){(char)('0' + number % 10), 0});
 }
 
 /* A key with the separator that belongs before it. */
@@ -329,47 +320,34 @@ void ee1_wrong_chip(ee1_stream *stream, uint32_t answered)
 /* ---- commands ---- */
 
 /* Copies the text that the outermost object holds under "cmd"; false when there is none, or one too long or too odd.
- * No parser: it tells strings and depth apart, which is what keeps "cmd" within another value from being obeyed. */
+ * No parser: it tells strings and depth apart, which is what keeps a "cmd" within another value from being obeyed. */
 static bool find_cmd(const uint8_t *json, size_t length, char *name, size_t room)
 {
-    static const char key[] = "cmd";
-    bool is_key = false, is_value = false, colon = false;
+    bool wanted = false, colon = false;
     int depth = 0;
     for (size_t at = 0; at < length; at++) {
-        uint8_t byte = json[at];
-        if (byte == '"') {
-            size_t start = ++at;
-            while (at < length && json[at] != '"') {
-                at += json[at] == '\\' ? 2 : 1;
-            }
-            if (at >= length) {
-                return false;
-            }
-            is_value = is_key && colon && depth == 1;
-            if (is_value) {
-                size_t size = at - start;
-                if (size >= room) {
-                    return false;
-                }
-                for (size_t i = 0; i < size; i++) {  /* it is repeated within quotes: nothing that needs an escape */
-                    uint8_t letter = json[start + i];
-                    if (letter < ' ' || letter > '~' || letter == '\\') {
-                        return false;
-                    }
-                    name[i] = (char)letter;
-                }
+        if (json[at] != '"') {
+            depth += (json[at] == '{' || json[at] == '[') - (json[at] == '}' || json[at] == ']');
+            colon = depth == 1 ? json[at] == ':' || (colon && json[at] != ',') : colon;
+            continue;
+        }
+        size_t start = at + 1;
+        bool plain = true;  /* the name is repeated within quotes: nothing that needs an escape */
+        for (at = start; at < length && json[at] != '"'; at += json[at] == '\\' ? 2 : 1) {
+            plain = plain && json[at] >= ' ' && json[at] <= '~' && json[at] != '\\';
+        }
+        if (at >= length) {
+            return false;
+        }
+        size_t size = at - start;
+        if (depth == 1 && !colon) {
+            wanted = size == 3 && !memcmp(json + start, "cmd", 3);
+        } else if (depth == 1 && wanted) {
+            if (size < room && plain) {
+                memcpy(name, json + start, size);
                 name[size] = 0;
-                return true;
             }
-            is_key = !colon && depth == 1 && at - start == sizeof key - 1 && !memcmp(json + start, key, sizeof key - 1);
-        } else if (byte == '{' || byte == '[') {
-            depth++;
-        } else if (byte == '}' || byte == ']') {
-            depth--;
-        } else if (byte == ':' && depth == 1) {
-            colon = true;
-        } else if (byte == ',' && depth == 1) {
-            colon = is_key = false;
+            return size < room && plain;
         }
     }
     return false;

@@ -93,8 +93,7 @@ uint32_t ee1_crc32c(uint32_t crc, const uint8_t *bytes, size_t length);
 
 /* All or nothing; true when it fitted. */
 bool ee1_ring_put(ee1_ring *ring, const uint8_t *bytes, size_t length);
-/* The longest stretch that can be sent at once. */
+/* The longest stretch that can be sent at once; once it is sent, the caller adds its length to ring->taken. */
 size_t ee1_ring_peek(const ee1_ring *ring, const uint8_t **start);
-void ee1_ring_take(ee1_ring *ring, size_t length);
 
 #endif

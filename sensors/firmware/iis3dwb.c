@@ -43,13 +43,12 @@ _Static_assert(EE1_RING >= 21 * EE1_MAX_WIRE, "the ring holds 200 ms");
 
 static void write(uint8_t address, uint8_t value)
 {
-    const uint8_t bytes[] = {address, value};
-    spi_write(bytes, sizeof bytes);
+    spi_exchange((const uint8_t[]){address, value}, 2, 0, 0);
 }
 
 static void read(uint8_t address, uint8_t *bytes, size_t length)
 {
-    spi_read(address | 0x80, bytes, length);
+    spi_exchange((const uint8_t[]){address | 0x80}, 1, bytes, length);
 }
 
 uint32_t sensor_start(void)

@@ -7,7 +7,7 @@
 #include "sensor.h"
 
 #define FIRMWARE "1.0"
-#define POLL_US 2000u      /* the FIFO is read this often even if the ready line is not wired */
+#define POLL_US 5000u      /* the FIFO is read this often even if the ready line is not wired; the shorter holds 8 ms */
 #define SECOND_US 1000000u
 #define INFO_S 10u
 

@@ -32,6 +32,7 @@ _Static_assert(UART_DIVISOR >= 64 && UART_DIVISOR < 65536 * 64, "the port cannot
 #define TIMER_RAWH 0x40054024u
 #define TIMER_RAWL 0x40054028u
 #define GPIO_CTRL(pin) (0x40014004u + 8u * (pin))
+#define PAD(pin) (0x4001c004u + 4u * (pin))
 #define SIO_IN 0xd0000004u
 #define SIO_OUT_SET 0xd0000014u
 #define SIO_OUT_CLR 0xd0000018u
@@ -98,19 +99,16 @@ static void clocks_start(void)
     REG(WATCHDOG_TICK) = 1u << 9 | 12;  /* 1 MHz, for the timer too */
 }
 
-static void pins_start(void)
-{
-    REG(GPIO_CTRL(UART_TX)) = REG(GPIO_CTRL(UART_RX)) = FUNCTION_UART;
-    REG(GPIO_CTRL(SPI_MISO)) = REG(GPIO_CTRL(SPI_SCK)) = REG(GPIO_CTRL(SPI_MOSI)) = FUNCTION_SPI;
-    REG(GPIO_CTRL(SPI_CS)) = REG(GPIO_CTRL(READY)) = FUNCTION_SIO;  /* the pads pull inputs down after a reset */
-    REG(SIO_OUT_SET) = 1u << SPI_CS;
-    REG(SIO_OE_SET) = 1u << SPI_CS;
-}
-
 void board_start(void)
 {
     clocks_start();
-    pins_start();
+    REG(GPIO_CTRL(UART_TX)) = REG(GPIO_CTRL(UART_RX)) = FUNCTION_UART;
+    REG(GPIO_CTRL(SPI_MISO)) = REG(GPIO_CTRL(SPI_SCK)) = REG(GPIO_CTRL(SPI_MOSI)) = FUNCTION_SPI;
+    REG(GPIO_CTRL(SPI_CS)) = REG(GPIO_CTRL(READY)) = FUNCTION_SIO;
+    REG(PAD(SPI_MISO)) = REG(PAD(READY)) = 0x56;  /* input, pulled down: a sensor that is not there reads as nothing */
+    REG(PAD(UART_RX)) = 0x5a;  /* input, pulled up: a port that is not there is a quiet one */
+    REG(SIO_OUT_SET) = 1u << SPI_CS;
+    REG(SIO_OE_SET) = 1u << SPI_CS;
     REG(SPI_CPSR) = 2;
     REG(SPI_CR0) = 6u << 8 | 7;  /* 125 MHz / 2 / 7 = 8.9 MHz (both sensors allow 10), mode 0, 8 bits */
     REG(SPI_CR1) = 1u << 1;
@@ -159,12 +157,11 @@ bool data_ready(void)
 
 /* ---- SPI ---- */
 
-/* Sends the first bytes, then zeros; keeps what comes after them. At most 8 are under way: the FIFO's depth. */
-static void spi_exchange(const uint8_t *out, size_t out_length, uint8_t *in, size_t in_length)
+void spi_exchange(const uint8_t *out, size_t out_length, uint8_t *in, size_t in_length)
 {
     size_t sent = 0, got = 0, total = out_length + in_length;
     REG(SIO_OUT_CLR) = 1u << SPI_CS;
-    while (got < total) {
+    while (got < total) {  /* at most 8 bytes are under way, the FIFO's depth: none can be lost */
         uint32_t status = REG(SPI_SR);
         if (sent < total && sent - got < 8 && status & 1u << 1) {
             REG(SPI_DR) = sent < out_length ? out[sent] : 0;
@@ -179,16 +176,6 @@ static void spi_exchange(const uint8_t *out, size_t out_length, uint8_t *in, siz
         }
     }
     REG(SIO_OUT_SET) = 1u << SPI_CS;
-}
-
-void spi_write(const uint8_t *bytes, size_t length)
-{
-    spi_exchange(bytes, length, 0, 0);
-}
-
-void spi_read(uint8_t address, uint8_t *bytes, size_t length)
-{
-    spi_exchange(&address, 1, bytes, length);
 }
 
 /* ---- the port ---- */
@@ -212,7 +199,7 @@ void port_send(ee1_ring *ring)
         return;
     }
     const uint8_t *start;
-    ee1_ring_take(ring, under_way);
+    ring->taken += (uint32_t)under_way;
     under_way = ee1_ring_peek(ring, &start);
     under_way = under_way < SEND_AT_ONCE ? under_way : SEND_AT_ONCE;
     if (under_way) {

@@ -13,8 +13,8 @@ void sleep_us(uint32_t us);
 bool data_ready(void);                               /* the sensor's INT1 line */
 void flash_serial(char text[SERIAL_TEXT]);           /* the flash chip's unique id: the RP2040 has none of its own */
 
-void spi_write(const uint8_t *bytes, size_t length);
-void spi_read(uint8_t address, uint8_t *bytes, size_t length);
+/* Selects the sensor, sends out, then reads in. */
+void spi_exchange(const uint8_t *out, size_t out_length, uint8_t *in, size_t in_length);
 
 int port_get(void);                                  /* a byte from the host; negative when there is none */
 void port_send(ee1_ring *ring);                      /* keeps the port busy with what waits; returns at once */
