@@ -1,8 +1,9 @@
 // Runs a firmware in rp2040js against an imitated sensor and writes what the port sent to a file.
 //   npm install rp2040js   (anywhere outside the repository; run node from there)
-//   node emulate.mjs echo-edge-iis3dwb.uf2 iis3dwb 3000000 SECONDS OUT [AT_S:HEX ...] [AT_S:hold ...] [AT_S:go ...]
-// Each sample is its own number: x = k, y = -k, z = 1000. HEX is sent to the firmware at AT_S; between hold and go the
-// port sends nothing, as a stuck wire would. The boot ROM and the flash chip's id are not imitated.
+//   node emulate.mjs echo-edge-iis3dwb.uf2 iis3dwb 3000000 SECONDS OUT [AT_S:HEX | AT_S:hold | AT_S:go | AT_S:doze] ...
+// Each sample is its own number: x = k, y = -k, z = 1000. At AT_S, HEX goes to the firmware; from hold to go the port
+// sends nothing, as a stuck wire would; doze stops the processor for 40 ms, longer than a sensor's FIFO lasts.
+// Not imitated: the boot ROM, the flash chip's id, the time that a read of the flash takes.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 const { Simulator } = createRequire(process.cwd() + "/")("rp2040js");
@@ -66,7 +67,7 @@ for (let count = 0; clock.nanos < seconds * 1e9; count++) {
   clock.tick(mcu.core.executeInstruction() * 8);
   if (count % 256) continue;
   mcu.gpio[20].setInputValue(waiting() >= WATERMARK);
-  if (!steps.length || clock.nanos < steps[0][0] * 1e9) continue;
+  if (!steps.length || clock.nanos < steps[0][0] * 1e9 || address >= 0) continue; // never within a transfer
   const what = steps.shift()[1];
   if (what === "hold") held = true;
   else if (what === "go") { held = false; mcu.dma.setDREQ(20); }
@@ -74,4 +75,4 @@ for (let count = 0; clock.nanos < seconds * 1e9; count++) {
   else { coming.push(...Buffer.from(what, "hex")); arrive.schedule(0); }
 }
 writeFileSync(out, Buffer.from(sent));
-console.log(`${sent.length} bytes, ${mcu.uart[0].baudRate} baud, SPI at ${mcu.spi[0].clockFrequency / 1e6} MHz, ${read} samples read`);
+console.log(`${sent.length} bytes, ${mcu.uart[0].baudRate} baud, ${read} samples over SPI at ${mcu.spi[0].clockFrequency} Hz`);

@@ -37,9 +37,7 @@ def uf2(image: bytes) -> bytes:
     """Return the image as UF2 blocks of 512 bytes, each with 256 bytes of it."""
     blocks = len(image) // UF2_DATA
     return b"".join(
-        UF2_HEADER.pack(
-            *UF2_MAGIC[:2], UF2_HAS_FAMILY, FLASH + at, UF2_DATA, at // UF2_DATA, blocks, RP2040_FAMILY
-        )
+        UF2_HEADER.pack(*UF2_MAGIC[:2], UF2_HAS_FAMILY, FLASH + at, UF2_DATA, at // UF2_DATA, blocks, RP2040_FAMILY)
         + image[at : at + UF2_DATA].ljust(476, b"\0")
         + struct.pack("<I", UF2_MAGIC[2])
         for at in range(0, len(image), UF2_DATA)
