@@ -1,6 +1,7 @@
 /* Second-stage boot block: the boot ROM copies these 256 bytes to RAM and runs them, if the checksum in the last four
  * is right (image.py puts it there). It lets code be fetched from the flash with the plain read command 03h, one data
- * line at 31 MHz: every flash chip on an RP2040 board knows it, and the cache holds this whole firmware. */
+ * line at 31 MHz: every flash chip on an RP2040 board knows it, and the cache holds this whole firmware.
+ * UNVERIFIED on a chip: the emulator ran these instructions but imitates neither the ROM nor the flash. */
     .syntax unified
     .cpu cortex-m0plus
     .thumb

@@ -75,4 +75,5 @@ for (let count = 0; clock.nanos < seconds * 1e9; count++) {
   else { coming.push(...Buffer.from(what, "hex")); arrive.schedule(0); }
 }
 writeFileSync(out, Buffer.from(sent));
-console.log(`${sent.length} bytes, ${mcu.uart[0].baudRate} baud, ${read} samples over SPI at ${mcu.spi[0].clockFrequency} Hz`);
+const { uart, spi } = mcu;
+console.log(`${sent.length} bytes, ${uart[0].baudRate} baud, ${read} samples over SPI at ${spi[0].clockFrequency} Hz`);

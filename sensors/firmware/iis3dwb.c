@@ -55,7 +55,7 @@ uint32_t sensor_start(void)
 {
     uint8_t id;
     write(CTRL3_C, 0x01);                        /* software reset */
-    sleep_us(10000);
+    sleep_us(10000);                             /* UNVERIFIED: how long a reset takes */
     read(WHO_AM_I, &id, 1);
     write(CTRL3_C, 0x44);                        /* a value's two bytes belong together; addresses advance */
     write(CTRL6_C, 0x00);                        /* all three axes */
@@ -78,7 +78,7 @@ void sensor_read(sensor_batch *batch)
     words = words < FIFO_WORDS ? words : FIFO_WORDS;
     batch->count = 0;
     batch->lost = (status[1] & FIFO_OVERRUN) != 0;
-    /* UNVERIFIED: that the address goes from 7Eh back to the tag at 78h within one burst, as the family's parts do. */
+    /* From 7Eh the address goes back to the tag at 78h within one burst. The maker's own driver reads so too. */
     read(FIFO_DATA_OUT_TAG, bytes, words * WORD);
     for (const uint8_t *word = bytes; word < bytes + words * WORD; word += WORD) {
         if (word[0] >> 3 != TAG_ACCELEROMETER) {
