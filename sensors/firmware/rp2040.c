@@ -215,7 +215,7 @@ void port_send(ee1_ring *ring)
 
 /* Command 4Bh, four bytes of waiting, eight of id: 13, which the controller's FIFO of 16 takes in one go, so that the
  * chip stays selected throughout. Runs from RAM, for meanwhile no code can be fetched from the flash.
- * UNVERIFIED on a chip: the emulator does not imitate the controller. A flash without 4Bh answers with zeros or ones. */
+ * UNVERIFIED on a chip: the emulator has no such controller. A flash without 4Bh answers with zeros or ones. */
 __attribute__((section(".ram_code"), noinline)) static void read_flash_id(uint8_t id[13])
 {
     uint32_t execute_in_place = REG(SSI_CTRLR0);
