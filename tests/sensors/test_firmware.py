@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sensors.accelerometer import SensorCard
+from sensors.ee1 import read_card
 from sensors.framing import (
     ACK,
     CLIPPED,
@@ -327,7 +327,9 @@ def test_the_host_can_read_what_the_firmware_says_of_itself(bench: Bench) -> Non
     bench.open()
     (info,) = bench.ask({"cmd": "info"})
     assert info.kind == INFO
-    assert SensorCard.parse(info.body) == SensorCard("BENCH-1", 1000, 1, 3, "g", (0.5, 0.5, 0.5))
+    card, scale = read_card(info.body)
+    assert (card.identity, card.rate_hz, card.channels, card.unit) == ("ee1:BENCH-1", 1000, 3, "g")
+    assert list(scale) == [0.5, 0.5, 0.5]
     assert info.body["sensor"] == "bench"
     assert info.body["range"] == 16
 
@@ -477,10 +479,10 @@ def test_each_sensor_describes_itself_so_that_the_host_can_use_it(drivers: dict[
     assert driver.c.bench_open_as(ctypes.byref(ctypes.c_uint8.in_dll(driver.c, "sensor")))
     driver.decoder = Decoder()
     (info,) = driver.ask({"cmd": "info"})
-    card = SensorCard.parse(info.body)
+    card, scale = read_card(info.body)
     rate, full_scale = {"adxl355": (4000, 2**23), "iis3dwb": (26667, 2**15)}[name]
-    assert (card.serial, card.rate_hz, card.channels, card.unit) == ("0123456789ABCDEF", rate, 3, "g")
-    assert card.scale[0] * full_scale == pytest.approx(info.body["range"], rel=0.03)
+    assert (card.identity, card.rate_hz, card.channels, card.unit) == ("ee1:0123456789ABCDEF", rate, 3, "g")
+    assert scale[0] * full_scale == pytest.approx(info.body["range"], rel=0.03)
 
 
 @pytest.mark.parametrize(
