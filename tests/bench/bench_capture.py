@@ -1,7 +1,8 @@
 """16 microphones of 48 kHz: how late capture is while the pipeline is saturated, and what windowing costs beside it.
 
-Real PortAudio streams over a PulseAudio null sink, each in its own child process as in the daemon. Lateness is the time
-from when a block's last sample was due, by the device's own clock, until the capture thread holds the block.
+Real PortAudio streams, each with a child process of its own as in the daemon; another process plays into them at the
+true pace. Each sample carries its number, so lateness is the time from when a block's last sample was played until the
+capture thread holds it, against the best of its stream.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -23,46 +29,100 @@ from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import PointConfig
 from echo_edge.daemon import make_embedder
 from echo_edge.mailbox import Mailbox
+from sensors.alsa_microphone import AlsaMicrophone
 from sensors.block import Block
 from sensors.microphone import Microphone
 from sensors.portaudio_child import DEVICE_BUFFER_S
-from sensors.pulse_microphone import PulseMicrophone
 from tests.world import make_config
 
 STREAMS = 16
 RATE_HZ = 48_000
 WARM_UP_S = 5.0
+NUMBERS = 1 << 15
 TARGET_LATE_S = DEVICE_BUFFER_S / 10
 TARGET_SHARE = 0.05
 POINT = PointConfig.model_validate({"device": "mic", "window": {"length_s": 5, "hop_s": 5}})
 
 
-class Timed(Microphone):
-    """The driver, noting how late each block comes out of it."""
+class Counting:
+    """Stands where a machine stands and plays samples that carry their own number, modulo 2**15."""
 
-    late_s: list[float]
-    watching = threading.Event()
+    rate_hz, channels = RATE_HZ, 1
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def samples(self, frames: int) -> NDArray[np.float32]:
+        """Return the next numbers."""
+        numbers = np.arange(self._next, self._next + frames) % NUMBERS
+        self._next += frames
+        return (numbers / NUMBERS).astype(np.float32)[:, None]
+
+
+class Timed(Microphone):
+    """The driver, noting when it held the last sample of each block, and that sample's number."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._held: list[tuple[int, int]] = []
+        heard[name] = self._held
 
     def read(self) -> Block | None:
         """As ever, with a look at the clock."""
         block = super().read()
-        if block is not None and self.watching.is_set():
-            # the driver holds each block until the next one vouches for it: that one's length is no lateness
-            due_ns = block.monotonic_ns + 2 * len(block.samples) * 1_000_000_000 // RATE_HZ
-            self.late_s.append((time.monotonic_ns() - due_ns) / 1e9)
+        if block is not None and watching.is_set():
+            self._held.append((time.monotonic_ns(), round(float(block.samples[-1, 0]) * NUMBERS)))
         return block
 
 
-def measure(seconds: float, *, points: bool, saturate: bool) -> tuple[list[float], float, float]:
+heard: dict[str, list[tuple[int, int]]] = {}
+watching = threading.Event()
+
+
+def lateness_s(held: list[tuple[int, int]]) -> NDArray[np.float64]:
+    """How late each block was against the stream's best; blocks follow each other by far less than 2**15 samples."""
+    at_ns, number = np.array(held).T
+    played = np.concatenate(([0], np.cumsum(np.diff(number) % NUMBERS)))
+    late = (at_ns - at_ns[0]) / 1e9 - played / RATE_HZ
+    return np.asarray(late - late.min())
+
+
+def feed() -> None:
+    """The other process: play into as many devices as there are streams until our input closes."""
+    with ExitStack() as stack:
+        names = [f"counting{i}" for i in range(STREAMS)]
+        devices = [stack.enter_context(AlsaMicrophone(Counting(), device=name)) for name in names]  # type: ignore[arg-type]
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        config = folder / "asound.conf"
+        config.write_text("".join(f"<{device.env['ALSA_CONFIG_PATH']}>\n" for device in devices))
+        print(config, flush=True)
+        sys.stdin.read()
+
+
+@contextmanager
+def played() -> Iterator[None]:
+    """The devices, and the environment that shows them."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.bench_capture", "--feed"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as player:
+        assert player.stdout is not None
+        os.environ["ALSA_CONFIG_PATH"] = player.stdout.readline().strip()
+        yield
+        player.communicate("")
+
+
+def measure(seconds: float, *, points: bool, saturate: bool) -> tuple[NDArray[np.float64], float, float]:
     """Return the lateness of every block, and the CPU time per second of the capture threads and of the children."""
-    late: list[float] = []
-    Timed.late_s = late
-    Timed.watching.clear()
+    heard.clear()
+    watching.clear()
     mailbox: Mailbox[SensorStatus] = Mailbox()
     captures = [
         Capture(
             f"mic{i}",
-            lambda i=i: Timed(f"mic{i}", device="default", rate_hz=RATE_HZ),  # type: ignore[misc]
+            lambda i=i: Timed(f"mic{i}", device=f"counting{i}", rate_hz=RATE_HZ),  # type: ignore[misc]
             {f"m/p{i}": POINT} if points else {},
             mailbox,
         )
@@ -77,7 +137,7 @@ def measure(seconds: float, *, points: bool, saturate: bool) -> tuple[list[float
                 raise SystemExit(f"not every stream opened: {[c.status for c in captures]}")
             time.sleep(0.1)
         time.sleep(WARM_UP_S)
-        Timed.watching.set()
+        watching.set()
         before, begun_s = (cpu_s(captures), children_cpu_s()), time.monotonic()
         time.sleep(seconds)
         took_s = time.monotonic() - begun_s
@@ -86,6 +146,7 @@ def measure(seconds: float, *, points: bool, saturate: bool) -> tuple[list[float
             capture.stop()
         for capture in captures:
             capture.join()
+    late = np.concatenate([lateness_s(held) for held in heard.values()])
     return late, (after[0] - before[0]) / took_s, (after[1] - before[1]) / took_s
 
 
@@ -113,9 +174,10 @@ def pipeline(mailbox: Mailbox[SensorStatus], *, saturate: bool) -> Iterator[None
 
 def cpu_s(captures: list[Capture]) -> float:
     """CPU time of the capture threads so far."""
-    return sum(
-        int(Path(f"/proc/self/task/{capture.native_id}/schedstat").read_text().split()[0]) for capture in captures
-    ) / 1e9
+    return (
+        sum(int(Path(f"/proc/self/task/{capture.native_id}/schedstat").read_text().split()[0]) for capture in captures)
+        / 1e9
+    )
 
 
 def children_cpu_s() -> float:
@@ -132,12 +194,14 @@ def children_cpu_s() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60, help="how long to watch each of the two runs (default: 60)")
-    seconds = parser.parse_args().seconds
-    with PulseMicrophone(RATE_HZ) as pulse:
-        os.environ.update(pulse.env)
-        noise = np.random.default_rng(0).standard_normal(round((3 * seconds + 90) * RATE_HZ)) * 0.1
-        pulse.play(noise.astype(np.float32))
+    parser.add_argument("--seconds", type=float, default=60, help="how long to watch each run (default: 60)")
+    parser.add_argument("--feed", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.feed:
+        feed()
+        return
+    seconds = arguments.seconds
+    with played():
         _, alone, children = measure(seconds, points=False, saturate=False)
         _, with_windows, _ = measure(seconds, points=True, saturate=False)
         late, _, _ = measure(seconds, points=True, saturate=True)

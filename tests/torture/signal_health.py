@@ -138,9 +138,7 @@ def names(checks: Counter[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--windows", type=int, default=10_000, help="invented good windows (default: 10000)"
-    )
+    parser.add_argument("--windows", type=int, default=10_000, help="invented good windows (default: 10000)")
     print("\n".join(measure(parser.parse_args().windows)))
 
 
