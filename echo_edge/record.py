@@ -19,6 +19,7 @@ from sensors import Block, SensorError, SourceInfo, note_scale
 
 log = logging.getLogger(__name__)
 
+FULL_SCALE = "full scale"
 FLAC_BITS = 24
 FLAC_CHANNELS = 8
 
@@ -73,7 +74,9 @@ class Recorder:
             raise RecordingError(f"{self._path}: name it .flac or .wav")
         if len(self._channels) > FLAC_CHANNELS:
             raise RecordingError(f"{self._path}: FLAC holds {FLAC_CHANNELS} channels, the point has more; name it .wav")
-        largest = max((self._info.full_scale[c] for c in self._channels), default=0) if self._info.full_scale else 0
+        largest = max(self._info.full_scale[c] for c in self._channels) if self._info.full_scale else 0.0
+        if not largest and self._info.unit == FULL_SCALE:
+            largest = 1.0  # a sound server's floats: by their unit
         if not largest:
             raise RecordingError(f"{self._path}: a FLAC needs a full scale, which this sensor does not tell; use .wav")
         steps = {self._info.lsb[c] for c in self._channels} if self._info.lsb else set()
