@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sensors import AlsaMicrophone, Machine, PtyAccelerometer
+from tests.alsa_cards import AlsaCards, both, needs_cc
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
 from tests.system.daemon import Daemon, MosquittoSub
 from tests.system.test_daemon import SIMULATED, config
@@ -121,3 +122,44 @@ def test_a_microphone_that_hangs_is_killed_and_hears_again_while_the_others_go_o
     assert max(told_s) < STALL_TOLD_S
     assert max(back_s) < BACK_S
     assert not heard.on("/alert")
+
+
+@needs_cc
+@pytest.mark.timeout(90 if not TORTURE else 3600)
+def test_two_sound_cards_that_swap_their_numbers_keep_their_machines(tmp_path: Path) -> None:
+    cards = AlsaCards(tmp_path)
+    with (
+        AlsaMicrophone(Machine(1, 16_000, 1, level=0.3), device="one") as one,
+        AlsaMicrophone(Machine(7, 16_000, 1, level=0.03), device="two") as two,
+        Mosquitto(tmp_path / "broker") as broker,
+        MosquittoSub(broker.port) as heard,
+    ):
+        cards.plug(1, "Mic One", one)
+        cards.plug(2, "Mic Two", two)
+        numbers = {"Mic One": 1, "Mic Two": 2}
+        devices = {
+            name: f"{{kind: microphone, device: '{card}', rate_hz: 16000}}"
+            for name, card in (("one", "Mic One"), ("two", "Mic Two"))
+        }
+        env = {**both(one, two, tmp_path), **cards.env}
+        with Daemon(tmp_path / "daemon", config(broker.port, devices), env) as daemon:
+            for point in devices:
+                wait_for(lambda p=point: heard.hears(p), point, 30)  # type: ignore[misc]
+                daemon.enroll(f"m/{point}", "--minutes", "0.15")
+                heard.wait_level(f"m/{point}", "normal", daemon)
+            told_s, back_s = [], []
+            for _ in range(ROUNDS):
+                pulled_s = time.monotonic()
+                for number in numbers.values():
+                    cards.pull(number)
+                told_s += [waited(heard, point, "not_monitored", pulled_s, 10) for point in devices]
+                numbers = {"Mic One": numbers["Mic Two"], "Mic Two": numbers["Mic One"]}
+                plugged_s = time.monotonic()
+                cards.plug(numbers["Mic One"], "Mic One", one)
+                cards.plug(numbers["Mic Two"], "Mic Two", two)
+                back_s += [waited(heard, point, "normal", plugged_s, 30) for point in devices]
+            assert daemon.stop() == 0
+    print(f"{ROUNDS} times: told after at most {max(told_s):.2f} s, judged again after at most {max(back_s):.2f} s")
+    assert max(told_s) < TOLD_S
+    assert max(back_s) < BACK_S
+    assert not heard.on("/alert")  # a machine heard by the other's microphone would be an alarm
