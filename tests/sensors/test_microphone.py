@@ -16,7 +16,6 @@ from sensors.alsa_microphone import AlsaMicrophone
 from sensors.machine import Machine
 from sensors.microphone import Microphone
 from sensors.portaudio_child import HEADER, Refused, choose
-from sensors.soundcards import card_of, stable_name
 from tests.pulse import PulseMicrophone
 from tests.sensors.conftest import collect
 
@@ -239,21 +238,3 @@ def test_a_name_that_fits_two_devices_is_refused() -> None:
     assert choose(names, names[0]) == 0
     with pytest.raises(Refused, match="fits 2 microphones"):
         choose(names, "usb")
-
-
-def test_usb_sound_cards_are_found_by_their_identity_whatever_their_number(tmp_path: Path) -> None:
-    for number, serial in ((1, "A1"), (3, "B2")):
-        (tmp_path / f"proc/asound/card{number}").mkdir(parents=True)
-        (tmp_path / f"proc/asound/card{number}/usbid").write_text("0D8C:0014\n")
-        usb = tmp_path / f"sys/devices/usb{number}"
-        (usb / "interface").mkdir(parents=True)
-        (usb / "serial").write_text(serial + "\n")
-        (tmp_path / f"sys/class/sound/card{number}").mkdir(parents=True)
-        (tmp_path / f"sys/class/sound/card{number}/device").symlink_to(usb / "interface")
-    assert card_of("usb:0d8c:0014:B2", "mic", tmp_path) == 3
-    assert stable_name("USB Audio: - (hw:1,0)", tmp_path) == "usb:0d8c:0014:A1"
-    assert stable_name("HDA: Analog (hw:0,0)", tmp_path) == "HDA: Analog"
-    with pytest.raises(SensorUnavailable, match="fits 2 sound cards, add the serial"):
-        card_of("usb:0d8c:0014", "mic", tmp_path)
-    with pytest.raises(SensorUnavailable, match="no USB sound card usb:1234:5678; plugged in: usb:0d8c:0014:A1"):
-        card_of("usb:1234:5678", "mic", tmp_path)
