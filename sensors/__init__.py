@@ -13,6 +13,7 @@ from sensors.source import Source, SourceInfo
 
 if TYPE_CHECKING:
     from sensors.alsa_microphone import AlsaMicrophone
+    from sensors.calibration import read_calibration
     from sensors.discover import FoundDevice, list_microphones, list_serial_ports
     from sensors.machine import FAULTS, Machine
     from sensors.pty_accelerometer import PtyAccelerometer
@@ -26,6 +27,7 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "PtyAccelerometer": "sensors.pty_accelerometer",
     "list_microphones": "sensors.discover",
     "list_serial_ports": "sensors.discover",
+    "read_calibration": "sensors.calibration",
     "write_wav": "sensors.simulator",
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "list_microphones",
     "list_serial_ports",
     "note_scale",
+    "read_calibration",
     "read_recording",
     "write_wav",
 ]
