@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serial.tools import list_ports
 
-from sensors.microphone import start_child
+from sensors.sound_process import start_child
 from sensors.soundcards import PORTAUDIO_CARD, stable_name
 
 BY_ID = Path("/dev/serial/by-id")

@@ -111,7 +111,7 @@ class ToldChild:
 
 def told(blocks: list[tuple[int, float, bool]]) -> Microphone:
     driver = Microphone("mic")
-    opened = {"name": "told", "rate_hz": RATE_HZ, "channels": 1, "block_frames": 4800}
+    opened = {"name": "told", "rate_hz": RATE_HZ, "channels": 1, "block_frames": 4800, "settings": {}}
     driver._begin(ToldChild(blocks), opened, b"")  # type: ignore[arg-type]
     return driver
 
