@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sensors.discover import FoundDevice, list_microphones, list_serial_ports
     from sensors.machine import FAULTS, Machine
     from sensors.pty_accelerometer import PtyAccelerometer
+    from sensors.pulse_microphone import PulseMicrophone
     from sensors.simulator import write_wav
 
 LATER = {  # these import a driver's library or scipy: loaded when first used
@@ -25,6 +26,7 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "FoundDevice": "sensors.discover",
     "Machine": "sensors.machine",
     "PtyAccelerometer": "sensors.pty_accelerometer",
+    "PulseMicrophone": "sensors.pulse_microphone",
     "list_microphones": "sensors.discover",
     "list_serial_ports": "sensors.discover",
     "read_calibration": "sensors.calibration",
@@ -46,6 +48,7 @@ __all__ = [
     "FoundDevice",
     "Machine",
     "PtyAccelerometer",
+    "PulseMicrophone",
     "SensorEnded",
     "SensorError",
     "SensorFault",

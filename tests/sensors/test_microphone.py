@@ -16,7 +16,7 @@ from sensors.alsa_microphone import AlsaMicrophone
 from sensors.machine import Machine
 from sensors.microphone import Microphone
 from sensors.portaudio_child import HEADER, Refused, choose
-from tests.pulse import PulseMicrophone
+from sensors.pulse_microphone import PulseMicrophone
 from tests.sensors.conftest import collect
 
 RATE_HZ = 48_000
