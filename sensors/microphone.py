@@ -187,7 +187,7 @@ class Microphone(Source):
 
     def _samples(self, kind: int, arrival_ns: int, data: bytes) -> Block | None:
         """Take a frame of samples; return a block that is known to be free of splices, when one has become so."""
-        self._heard_s = time.monotonic()
+        self._heard_s = time.monotonic()  # by samples alone: a mixer that moves does not mean that the device records
         samples: NDArray[np.float32] = np.frombuffer(data, dtype="<f4").reshape(-1, self._channels) * self._scale_c
         overflowed = kind == AFTER_OVERRUN
         self.counters["overflows"] += overflowed
