@@ -46,9 +46,9 @@ def explain(answer: dict[str, Any], device: str | None, root: Path = ROOT) -> st
     error, number = str(answer["error"]), answer["card"]
     if number is not None and (who := holder(number, root)):
         return f"{device or 'the default microphone'} is in use by {who}: stop it, or choose another device"
+    if (answer["absent"] or number is not None) and (problem := permission_problem(root)):
+        return f"{error}; {problem}"
     if answer["absent"]:
-        if problem := permission_problem(root):
-            return f"{error}; {problem}"
         held = [f"{name} by {who}" for n, name in capture_cards(root).items() if (who := holder(n, root))]
         if held:
             return f"{error}; in use: {', '.join(held)}"

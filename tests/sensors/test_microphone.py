@@ -208,6 +208,15 @@ def test_a_calibration_that_has_become_unreadable_is_unavailable(alsa: AlsaMicro
         driver.open()
 
 
+def test_a_card_that_gets_another_number_while_it_is_opened_is_not_used(
+    alsa: AlsaMicrophone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Microphone("mic", device=alsa.device, rate_hz=RATE_HZ, channels=2)
+    monkeypatch.setattr(driver, "_card", iter([None, 3]).__next__)
+    with pytest.raises(SensorUnavailable, match="plugged in anew while it was opened"):
+        driver.open()
+
+
 def test_the_settings_are_the_newest_that_the_child_told() -> None:
     driver = told([])
     assert driver.settings() == {"Mic Capture Volume": "12.0 dB"}
