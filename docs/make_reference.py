@@ -75,6 +75,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         'mic1: {kind: microphone, device: "usb:0d8c:0014:A1", rate_hz: 48000}',
     ),
     (
+        "`devices.NAME.calibration` of kind `microphone`",
+        config.CalibrationConfig,
+        "calibration: {file: umik.txt, sign: response}",
+    ),
+    (
         "`devices.NAME` of kind `accelerometer`",
         config.AccelerometerConfig,
         "acc1: {kind: accelerometer, port: /dev/serial/by-id/usb-acme-1}",

@@ -18,6 +18,7 @@ from pydantic import (
 
 from echo_edge.frontend import SPEC
 from echo_edge.mqtt import is_loopback
+from sensors import read_calibration
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -134,6 +135,34 @@ class MqttConfig(Model):
         return self
 
 
+class CalibrationConfig(Model):
+    """The calibration file of a measurement microphone."""
+
+    file: Path
+    """Rows of frequency and dB, as makers deliver them; comments start with ``*`` or a quotation mark."""
+
+    sign: Literal["response", "correction"]
+    """``response``: the file says how much too loud the microphone hears (UMIK, REW); it is subtracted.
+    ``correction``: the file says what to add (some Dayton files)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sign_is_said(cls, values: object) -> object:
+        if isinstance(values, dict) and "sign" not in values:
+            raise ValueError(
+                "'sign' is missing: say 'response' when the file tells how much too loud the microphone hears "
+                "(it is subtracted; UMIK), or 'correction' when it tells what to add; the wrong one doubles the error"
+            )
+        return values
+
+    @field_validator("file")
+    @classmethod
+    def _can_be_read(cls, value: Path, info: ValidationInfo) -> Path:
+        path = _existing(value, info)
+        read_calibration(path)
+        return path
+
+
 class MicrophoneConfig(Model):
     """A microphone or a USB-audio accelerometer, through PortAudio."""
 
@@ -147,11 +176,25 @@ class MicrophoneConfig(Model):
     channels: int = Field(default=1, ge=1, le=64)
     """How many channels to open."""
 
-    scale: float = Field(default=1.0, gt=0)
-    """Physical units per full scale."""
+    scale: float | None = Field(default=None, gt=0)
+    """Physical units per full scale; absent: from the device's name where that holds a calibration (Digiducer), else
+    from ``sensitivity_dbfs``, else samples are parts of full scale."""
 
-    unit: str = "full scale"
-    """Unit of the scaled samples, for example ``Pa`` or ``g``."""
+    unit: str | None = None
+    """Unit of the scaled samples, for example ``g``; without ``scale``, full scale is 1 of it."""
+
+    sensitivity_dbfs: float | None = Field(default=None, ge=-120, le=20)
+    """Level that 94 dB SPL (1 Pa RMS) gives at the present gain, in dBFS = 20 log10(RMS / full scale): a sine of full
+    scale has -3.01 dBFS. With it samples are in Pa."""
+
+    calibration: CalibrationConfig | None = None
+    """Makes the microphone's response flat; absent: it is left as it is."""
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> MicrophoneConfig:
+        if self.sensitivity_dbfs is not None and (self.scale is not None or self.unit is not None):
+            raise ValueError("give 'scale' and 'unit', or 'sensitivity_dbfs' (which makes Pa), not both")
+        return self
 
 
 class AccelerometerConfig(Model):

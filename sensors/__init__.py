@@ -13,9 +13,11 @@ from sensors.source import Source, SourceInfo
 
 if TYPE_CHECKING:
     from sensors.alsa_microphone import AlsaMicrophone
+    from sensors.calibration import read_calibration
     from sensors.discover import FoundDevice, list_microphones, list_serial_ports
     from sensors.machine import FAULTS, Machine
     from sensors.pty_accelerometer import PtyAccelerometer
+    from sensors.pulse_microphone import PulseMicrophone
     from sensors.simulator import write_wav
 
 LATER = {  # these import a driver's library or scipy: loaded when first used
@@ -24,8 +26,10 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "FoundDevice": "sensors.discover",
     "Machine": "sensors.machine",
     "PtyAccelerometer": "sensors.pty_accelerometer",
+    "PulseMicrophone": "sensors.pulse_microphone",
     "list_microphones": "sensors.discover",
     "list_serial_ports": "sensors.discover",
+    "read_calibration": "sensors.calibration",
     "write_wav": "sensors.simulator",
 }
 
@@ -44,6 +48,7 @@ __all__ = [
     "FoundDevice",
     "Machine",
     "PtyAccelerometer",
+    "PulseMicrophone",
     "SensorEnded",
     "SensorError",
     "SensorFault",
@@ -54,6 +59,7 @@ __all__ = [
     "list_microphones",
     "list_serial_ports",
     "note_scale",
+    "read_calibration",
     "read_recording",
     "write_wav",
 ]

@@ -1,9 +1,10 @@
 """The microphone driver's child process: PortAudio in, framed bytes out. It imports nothing of this project, nor numpy.
 
 It runs apart because a stalled device makes ``Pa_AbortStream`` hang for ever, and because PortAudio freezes its list of
-devices when it starts. Its only argument is an order in JSON; it answers with one line of JSON, then with frames of
-``HEADER`` and float32 samples. It ends when its standard input closes, that is, also when its parent dies; signals
-meant for the whole service are left to the parent, so that a shutdown does not look like a fault.
+devices when it starts. Its only argument is an order in JSON; it answers with one line of JSON, then with frames:
+``HEADER`` and float32 samples, or ``HEADER`` and the mixer's settings in JSON when those have changed. It ends when its
+standard input closes, that is, also when its parent dies; signals meant for the whole service are left to the parent,
+so that a shutdown does not look like a fault.
 """
 
 from __future__ import annotations
@@ -11,23 +12,34 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import struct
 import sys
 import threading
 import time
 from contextlib import suppress
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
-HEADER = struct.Struct("<qII")  # monotonic time at the read's return in ns, frames, 1 if PortAudio reported an overrun
+HEADER = struct.Struct("<qII")  # monotonic time in ns (of samples: at the read's return), frames or bytes, kind
+SAMPLES, AFTER_OVERRUN, SETTINGS = 0, 1, 2  # kinds; the second are samples with which PortAudio reported an overrun
+WATCH_S = 2.0  # how often the mixer is read
 DEVICE_BUFFER_S = 0.5  # worst scheduling delay measured: 0.03 s
 PIPE_S = 1.0  # what the pipe may hold before the device's own buffer fills
 RATES_HZ = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
+WRITING = threading.Lock()  # samples and settings share the pipe
 INVALID_CHANNELS, INVALID_RATE, UNAVAILABLE = -9998, -9997, -9985  # PaErrorCode
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a failure
     """The order cannot be carried out; the text goes to the person."""
+
+    def __init__(self, text: str, *, card: int | None = None, absent: bool = False) -> None:
+        """``card``: the ALSA card that is perhaps in use; ``absent``: the device asked for is not in the list."""
+        super().__init__(text)
+        self.card, self.absent = card, absent
 
 
 def choose(names: list[str], wanted: str) -> int:
@@ -36,15 +48,20 @@ def choose(names: list[str], wanted: str) -> int:
     Raises:
         Refused: none, or several; the text lists what there is.
     """
-    if wanted in names:
-        return names.index(wanted)
-    found = [i for i, name in enumerate(names) if wanted.lower() in name.lower()]
+    found = [i for i, name in enumerate(names) if wanted == name]
+    found = found or [i for i, name in enumerate(names) if wanted.lower() in name.lower()]
     if len(found) == 1:
         return found[0]
     there = "; ".join(repr(name) for name in names) or "none"
     if found:
         raise Refused(f"{wanted!r} fits {len(found)} microphones; name one of: {there}")
-    raise Refused(f"no microphone is called {wanted!r}; there is: {there}")
+    raise Refused(f"no microphone is called {wanted!r}; there is: {there}", absent=True)
+
+
+def card_number(name: str) -> int | None:
+    """Return the ALSA card in PortAudio's name of a device; None for what is no card, such as a sound server."""
+    match = re.search(r"\(hw:(\d+),\d+\)$", name)
+    return int(match[1]) if match else None
 
 
 def inputs(sd: Any) -> list[dict[str, Any]]:
@@ -57,10 +74,10 @@ def pick(sd: Any, order: dict[str, Any]) -> dict[str, Any]:
     devices = inputs(sd)
     wanted = order.get("device")
     if order.get("card") is not None:
-        mark = f"(hw:{order['card']},"
-        found = [device for device in devices if mark in device["name"]]
-        if not found:
-            raise Refused(f"{wanted} is sound card {order['card']}, which PortAudio cannot record from (busy?)")
+        found = [device for device in devices if card_number(device["name"]) == order["card"]]
+        if not found:  # PortAudio leaves out what it could not open when it started
+            text = f"{wanted} cannot be recorded from: PortAudio does not list it"
+            raise Refused(text, card=order["card"], absent=True)
         return found[0]
     if wanted is not None:
         return devices[choose([device["name"] for device in devices], wanted)]
@@ -68,7 +85,7 @@ def pick(sd: Any, order: dict[str, Any]) -> dict[str, Any]:
     if default < 0:
         default = max((api["default_input_device"] for api in sd.query_hostapis()), default=-1)
     if default < 0:
-        raise Refused("this machine has no microphone")
+        raise Refused("this machine has no microphone", absent=True)
     device: dict[str, Any] = sd.query_devices(default)
     return device
 
@@ -92,12 +109,18 @@ def refusal(sd: Any, device: dict[str, Any], channels: int, rate_hz: int, error:
     if code == INVALID_CHANNELS:
         return Refused(f"{device['name']!r} has {device['max_input_channels']} channels, not {channels}")
     if code == UNAVAILABLE:
-        return Refused(f"{device['name']!r} is busy or gone (another program may be recording from it)")
+        text = f"{device['name']!r} is busy or gone (another program may be recording from it)"
+        return Refused(text, card=card_number(device["name"]))
     return Refused(f"{device['name']!r} did not open: {error.args[0] if error.args else error}")
 
 
 def open_stream(sd: Any, order: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Open and start the stream; return it with what the parent wants to know."""
+    """Open and start the stream; return it with what the parent wants to know.
+
+    PortAudio opens a card as ALSA's ``hw:``: nothing is resampled, a rate that the card lacks is refused. Where the
+    card records no floats, PortAudio takes the deepest integers it has (``PaUtil_SelectClosestAvailableFormat``: 32,
+    24, 16 bits) and divides them by full scale; a float32 holds 24 bits and their sign exactly.
+    """
     device = pick(sd, order)
     channels = order["channels"]
     rate_hz = order.get("rate_hz") or round(device["default_samplerate"])
@@ -152,10 +175,44 @@ def serve(order: dict[str, Any], out: int) -> None:
     frames = opened["block_frames"]
     with suppress(OSError):  # above the user's limit: the default 64 KiB must do
         fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, int(PIPE_S * opened["rate_hz"] * opened["channels"] * 4))
-    say(out, opened)
+    mixer = Mixer(opened["name"])
+    say(out, {**opened, "settings": mixer.read()})
+    threading.Thread(target=mixer.watch, args=(out,), daemon=True).start()
     while True:
         data, overflowed = stream.read(frames)
-        write_all(out, HEADER.pack(time.monotonic_ns(), frames, int(overflowed)) + bytes(data))
+        kind = AFTER_OVERRUN if overflowed else SAMPLES
+        write_all(out, HEADER.pack(time.monotonic_ns(), frames, kind) + bytes(data))
+
+
+class Mixer:
+    """The gain and switches of the device that is open; see ``mixer.py``, which lies beside this file."""
+
+    def __init__(self, device_name: str) -> None:
+        number = card_number(device_name)
+        self._name = device_name if number is None else f"hw:{number}"
+        spec = spec_from_file_location("mixer", Path(__file__).with_name("mixer.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        self._module = module_from_spec(spec)
+        spec.loader.exec_module(self._module)
+        self._known: dict[str, str] = {}
+
+    def read(self) -> dict[str, str]:
+        """Return the settings as they are now; that they cannot be read is one of them."""
+        try:
+            self._known = self._module.read_mixer(self._name)
+        except self._module.MixerError as error:
+            self._known = {"mixer": str(error)}
+        return self._known
+
+    def watch(self, out: int) -> None:
+        """Send the settings whenever they have changed."""
+        while True:
+            time.sleep(WATCH_S)
+            before = self._known
+            if (now := self.read()) != before:
+                data = json.dumps(now).encode()
+                write_all(out, HEADER.pack(time.monotonic_ns(), len(data), SETTINGS) + data)
 
 
 def say(out: int, message: dict[str, Any]) -> None:
@@ -164,10 +221,11 @@ def say(out: int, message: dict[str, Any]) -> None:
 
 
 def write_all(out: int, data: bytes) -> None:
-    """Write everything; waits while the parent is slow."""
+    """Write everything in one piece; waits while the parent is slow."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(out, view) :]
+    with WRITING:
+        while view:
+            view = view[os.write(out, view) :]
 
 
 def end_with_parent() -> None:
@@ -187,7 +245,7 @@ def main() -> None:
     try:
         serve(json.loads(sys.argv[1]), out)
     except Refused as refused:
-        say(out, {"error": str(refused)})
+        say(out, {"error": str(refused), "card": refused.card, "absent": refused.absent})
     except BrokenPipeError:
         os._exit(0)
     # BLE001: whatever it is, its text is the last thing the parent hears of this process

@@ -127,3 +127,35 @@ def test_a_password_comes_from_a_systemd_credential(tmp_path: Path) -> None:
 def test_a_device_named_like_a_kind_does_not_confuse_the_line_numbers(tmp_path: Path) -> None:
     text = GOOD.replace("  acc: {kind: simulator,", "  simulator: {kind: simulator, seeed: 1,")
     assert problems(tmp_path, text)[0] == "line1.yaml:3: devices.simulator.seeed: unknown key; did you mean 'seed'?"
+
+
+def with_microphone(tmp_path: Path, options: str) -> str:
+    (tmp_path / "umik.txt").write_text("20 0.5\n1000 0\n")
+    (tmp_path / "broken.txt").write_text("20 0.5\n1000 nought\n")
+    return GOOD.replace(
+        "{kind: simulator, rate_hz: 25600, channels: 3}", f"{{kind: microphone, channels: 3, {options}}}"
+    )
+
+
+def test_a_calibration_file_is_found_beside_the_configuration_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "line1.yaml"
+    path.write_text(with_microphone(tmp_path, "calibration: {file: umik.txt, sign: response}, sensitivity_dbfs: -36"))
+    device = load_config(path).devices["acc"]
+    assert device.model_dump()["calibration"] == {"file": tmp_path / "umik.txt", "sign": "response"}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("calibration: {file: umik.txt}", "devices.acc.calibration: 'sign' is missing: say 'response' when"),
+        ("calibration: {file: umik.txt, sign: plus}", "calibration.sign: Input should be 'response' or 'correction'"),
+        ("calibration: {file: gone.txt, sign: response}", "calibration.file: no such file"),
+        ("calibration: {file: broken.txt, sign: response}", "broken.txt:2: 'nought' is no number"),
+        ("sensitivity_dbfs: -36, scale: 2, unit: Pa", "give 'scale' and 'unit', or 'sensitivity_dbfs'"),
+        ("sensitivity_dbfs: -36, unit: Pa", "give 'scale' and 'unit', or 'sensitivity_dbfs'"),
+    ],
+)
+def test_a_microphone_s_scale_that_cannot_be_right_is_refused(tmp_path: Path, options: str, problem: str) -> None:
+    (found,) = problems(tmp_path, with_microphone(tmp_path, options))
+    assert found.startswith("line1.yaml:3: devices.acc")
+    assert problem in found

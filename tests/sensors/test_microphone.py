@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sensors import SensorFault, SensorUnavailable, list_microphones
+from sensors import SensorFault, SensorUnavailable, SourceInfo, list_microphones
 from sensors.alsa_microphone import AlsaMicrophone
 from sensors.machine import Machine
 from sensors.microphone import Microphone
-from sensors.portaudio_child import HEADER, Refused, choose
-from sensors.soundcards import card_of, stable_name
-from tests.pulse import PulseMicrophone
+from sensors.portaudio_child import AFTER_OVERRUN, HEADER, SAMPLES, SETTINGS, Refused, choose
+from sensors.pulse_microphone import PulseMicrophone
 from tests.sensors.conftest import collect
+from tests.sensors.test_digiducer import NAME as DIGIDUCER
 
 RATE_HZ = 48_000
 
@@ -94,27 +97,36 @@ def test_every_sample_arrives_once_and_in_order(driver: Microphone) -> None:
 
 
 class ToldChild:
-    """Stands where the child process stands and says what it was told: one block in each answer."""
+    """Stands where the child process stands and says what it was told: one frame in each answer."""
 
-    def __init__(self, blocks: list[tuple[int, float, bool]]) -> None:
-        self._blocks = blocks
+    def __init__(self, frames: list[bytes]) -> None:
+        self._frames = frames
 
     def receive(self, timeout_s: float) -> bytes | None:
-        if not self._blocks:
-            return None if timeout_s else b""
-        number, value, overflowed = self._blocks.pop(0)
-        samples = np.full(4800, value, dtype="<f4")
-        return HEADER.pack(1_000_000_000 + number * 100_000_000, 4800, int(overflowed)) + samples.tobytes()
+        return self._frames.pop(0) if self._frames else None if timeout_s else b""
 
     def stop(self) -> None:
-        self._blocks.clear()
+        self._frames.clear()
 
 
-def told(blocks: list[tuple[int, float, bool]]) -> Microphone:
-    driver = Microphone("mic")
-    opened = {"name": "told", "rate_hz": RATE_HZ, "channels": 1, "block_frames": 4800}
-    driver._begin(ToldChild(blocks), opened, b"")  # type: ignore[arg-type]
+def told(blocks: list[tuple[int, float, bool]], name: str = "told", **options: Any) -> Microphone:
+    """Return a driver that is open on a device of some name and was sent blocks: number, value, overrun reported."""
+    driver = Microphone("mic", **options)
+    channels = options.get("channels", 1)
+    frames = [
+        HEADER.pack(1_000_000_000 + number * 100_000_000, 4800, AFTER_OVERRUN if overflowed else SAMPLES)
+        + np.full((4800, channels), value, dtype="<f4").tobytes()
+        for number, value, overflowed in blocks
+    ]
+    opened = {"name": name, "rate_hz": RATE_HZ, "block_frames": 4800, "settings": {"Mic Capture Volume": "12.0 dB"}}
+    driver.info = driver._begin(ToldChild(frames), opened, b"")  # type: ignore[arg-type,attr-defined]
     return driver
+
+
+def moved(volume: str) -> bytes:
+    """Return the frame that says where the volume is now."""
+    data = json.dumps({"Mic Capture Volume": volume}).encode()
+    return HEADER.pack(0, len(data), SETTINGS) + data
 
 
 def test_the_block_before_an_overrun_report_never_leaves_the_driver() -> None:
@@ -141,6 +153,86 @@ def test_samples_that_are_not_numbers_are_a_fault() -> None:
     with pytest.raises(SensorFault, match="not numbers"):
         driver.read()
     driver.close()
+
+
+def described(driver: Microphone) -> SourceInfo:
+    info = driver.info  # type: ignore[attr-defined]
+    assert isinstance(info, SourceInfo)
+    return info
+
+
+def test_a_device_without_a_known_scale_says_so_and_claims_no_limits() -> None:
+    info = described(told([]))
+    assert (info.unit, info.calibration, info.full_scale, info.lsb) == ("full scale", "none", (), ())
+    assert info.settings == {"Mic Capture Volume": "12.0 dB"}
+
+
+def test_a_sound_card_s_limit_is_its_full_scale() -> None:
+    assert described(told([], "HDA: Analog (hw:31,0)")).full_scale == (1.0,)
+
+
+def test_a_sensitivity_makes_pascal_of_full_scale() -> None:
+    driver = told([(0, 0.5, False), (1, 0.5, False)], sensitivity_dbfs=-20.0)
+    assert (described(driver).unit, described(driver).calibration) == ("Pa", "configuration")
+    (block,) = [block for block in (driver.read() for _ in range(2)) if block is not None]
+    assert block.samples[0, 0] == 5.0
+
+
+def test_a_digiducer_delivers_g_on_both_channels_and_is_known_by_its_serial() -> None:
+    driver = told([(0, 1.0, False), (1, 1.0, False)], f"{DIGIDUCER}: USB Audio (hw:31,0)", channels=2)
+    info = described(driver)
+    assert (info.unit, info.identity, info.calibration) == ("g", "digiducer:012345", "device name")
+    block = driver.read()
+    assert block is not None
+    assert tuple(block.samples[0]) == pytest.approx(info.full_scale)
+    assert info.full_scale == pytest.approx((23.32, 11.89), abs=0.01)
+
+
+def test_a_calibration_file_is_named_and_filters_what_comes(tmp_path: Path) -> None:
+    (tmp_path / "umik.txt").write_text("20 6.0206\n20000 6.0206\n")
+    blocks = [(number, 0.5, False) for number in range(6)]
+    driver = told(blocks, calibration={"file": tmp_path / "umik.txt", "sign": "response"})
+    assert described(driver).calibration == "file umik.txt"
+    first, second = driver.read(), driver.read()
+    assert first is not None
+    assert second is not None
+    assert np.allclose(first.samples, 0.25, atol=1e-3)
+    assert (first.index, second.index, first.after_gap) == (4800, 9600, False)
+    assert second.time_ns - first.time_ns == pytest.approx(1e8, abs=1e5)
+
+
+def test_a_calibration_that_has_become_unreadable_is_unavailable(alsa: AlsaMicrophone, tmp_path: Path) -> None:
+    calibration = {"file": tmp_path / "gone.txt", "sign": "response"}
+    driver = Microphone("mic", device=alsa.device, rate_hz=RATE_HZ, channels=2, calibration=calibration)
+    with pytest.raises(SensorUnavailable, match=r"gone\.txt: No such file"):
+        driver.open()
+
+
+def test_a_card_that_gets_another_number_while_it_is_opened_is_not_used(
+    alsa: AlsaMicrophone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Microphone("mic", device=alsa.device, rate_hz=RATE_HZ, channels=2)
+    monkeypatch.setattr(driver, "_card", iter([None, 3]).__next__)
+    with pytest.raises(SensorUnavailable, match="plugged in anew while it was opened"):
+        driver.open()
+
+
+def test_the_settings_are_the_newest_that_the_child_told() -> None:
+    driver = told([])
+    assert driver.settings() == {"Mic Capture Volume": "12.0 dB"}
+    driver._received += moved("0.0 dB") + moved("6.0 dB")
+    assert driver.read() is None
+    assert driver.settings() == {"Mic Capture Volume": "6.0 dB"}
+
+
+def test_a_mixer_that_moves_does_not_hide_a_stalled_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = told([])
+    answers = cycle([moved("0.0 dB"), None, None, None, None])  # every 2 s, as the child does
+    monkeypatch.setattr(driver._child, "receive", lambda _: time.sleep(0.5) or next(answers))
+    start = time.monotonic()
+    with pytest.raises(SensorFault, match="stalled"):
+        collect(driver, 1)
+    assert time.monotonic() - start < 3.2
 
 
 def test_a_killed_child_is_a_fault_that_says_so(driver: Microphone) -> None:
@@ -239,21 +331,36 @@ def test_a_name_that_fits_two_devices_is_refused() -> None:
     assert choose(names, names[0]) == 0
     with pytest.raises(Refused, match="fits 2 microphones"):
         choose(names, "usb")
+    with pytest.raises(Refused, match="fits 2 microphones"):
+        choose(["USB Audio", "USB Audio"], "USB Audio")
 
 
-def test_usb_sound_cards_are_found_by_their_identity_whatever_their_number(tmp_path: Path) -> None:
-    for number, serial in ((1, "A1"), (3, "B2")):
-        (tmp_path / f"proc/asound/card{number}").mkdir(parents=True)
-        (tmp_path / f"proc/asound/card{number}/usbid").write_text("0D8C:0014\n")
-        usb = tmp_path / f"sys/devices/usb{number}"
-        (usb / "interface").mkdir(parents=True)
-        (usb / "serial").write_text(serial + "\n")
-        (tmp_path / f"sys/class/sound/card{number}").mkdir(parents=True)
-        (tmp_path / f"sys/class/sound/card{number}/device").symlink_to(usb / "interface")
-    assert card_of("usb:0d8c:0014:B2", "mic", tmp_path) == 3
-    assert stable_name("USB Audio: - (hw:1,0)", tmp_path) == "usb:0d8c:0014:A1"
-    assert stable_name("HDA: Analog (hw:0,0)", tmp_path) == "HDA: Analog"
-    with pytest.raises(SensorUnavailable, match="fits 2 sound cards, add the serial"):
-        card_of("usb:0d8c:0014", "mic", tmp_path)
-    with pytest.raises(SensorUnavailable, match="no USB sound card usb:1234:5678; plugged in: usb:0d8c:0014:A1"):
-        card_of("usb:1234:5678", "mic", tmp_path)
+def last_sample_s(driver: Microphone) -> float:
+    """Read until the driver reports a stall; return when its last block had come."""
+    heard_s = time.monotonic()
+
+    def read_on() -> None:
+        nonlocal heard_s
+        while True:
+            if driver.read() is not None:
+                heard_s = time.monotonic()
+
+    with pytest.raises(SensorFault, match="stalled"):
+        read_on()
+    return heard_s
+
+
+def test_three_stalls_running_are_each_told_within_three_seconds_and_overcome_within_ten(
+    driver: Microphone, alsa: AlsaMicrophone
+) -> None:
+    for _ in range(3):
+        assert driver.read() is not None
+        alsa.stalled.set()
+        heard_s = last_sample_s(driver)
+        told_s = time.monotonic() - heard_s
+        alsa.stalled.clear()
+        start = time.monotonic()
+        driver.open()
+        collect(driver, RATE_HZ // 2)
+        assert told_s < 3.2  # 3 s, and what a busy machine adds
+        assert time.monotonic() - start < 10
