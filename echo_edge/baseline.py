@@ -12,7 +12,7 @@ import json
 import sqlite3
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +30,12 @@ UNCALIBRATED = "full scale"
 def same_unit(one: str, other: str) -> bool:
     """True when samples can be compared; a scale given by hand is taken for any physical unit."""
     return one == other or (UNNAMED_UNIT in {one, other} and UNCALIBRATED not in {one, other})
+
+
+def moved_settings(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """What a sensor's level depends on and that differs, in words; what only one side tells of is no difference."""
+    moved = [f"{k} was {v}, is {now[k]}" for k, v in before.items() if now.get(k, v) != v]
+    return "; ".join(moved) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,8 @@ class Baseline:
 
     def difference(self, next_one: Baseline) -> str | None:
         """Why the states of this one do not fit the next version, in words; None when they do."""
-        moved = [k for k, v in self.settings.items() if next_one.settings.get(k, v) != v]
-        return self.origin.difference(next_one.origin) or ", ".join(f"{k} {self.settings[k]}" for k in moved) or None
+        moved = moved_settings(self.settings, next_one.settings)
+        return self.origin.difference(next_one.origin) or (f"another gain: {moved}" if moved else None)
 
 
 class BaselineStore:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from echo_edge.baseline import moved_settings
 from echo_edge.config import PointConfig
 from echo_edge.mailbox import Mailbox
 from echo_edge.records import Limits
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 60.0
-REPORT_EVERY_S = 1.0
+REPORT_EVERY_S = 0.5
 MIN_RATE_HZ = 1000  # one band of the encoder's, 13 bins wide
 PPM_STEP = 5.0  # a smaller change of the measured rate is no news
 
@@ -213,8 +214,8 @@ class Capture(threading.Thread):
             level = logging.INFO if state == "ok" else logging.WARNING
             log.log(level, "%s: %s%s", self._device, state, f": {reason}" if reason else "")
         settings = source.settings() if state == "ok" else {}
-        if state == self._status.state == "ok" and settings != self._status.settings:
-            log.warning("%s: settings changed from %s to %s", self._device, self._status.settings, settings)
+        if state == "ok" and (moved := moved_settings(self._status.settings, settings)):
+            log.warning("%s: settings changed: %s", self._device, moved)
         self._status = SensorStatus(
             self._device,
             state,

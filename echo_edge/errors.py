@@ -8,6 +8,7 @@ EchoEdgeError
  +-- EnrollError     an enrollment was refused: the active baseline is untouched
  +-- RecordingError  a recording cannot be used: it is named
  +-- ListenError     a point cannot be listened to   exit 3
+ +-- SimulateError   a stand-in cannot be made       exit 1
 """
 
 from __future__ import annotations
@@ -51,3 +52,7 @@ class RecordingError(EchoEdgeError):
 
 class ListenError(EchoEdgeError):
     """A sensor that somebody wants to listen to cannot be opened, failed, or its daemon went away."""
+
+
+class SimulateError(EchoEdgeError):
+    """A stand-in for a sensor cannot be made here, or not as it was asked for."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from echo_edge.baseline import BaselineStore
+from echo_edge.baseline import BaselineStore, moved_settings
 from echo_edge.capture import SensorStatus
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.errors import BaselineError, EnrollError
@@ -86,14 +86,14 @@ class Monitor(threading.Thread):
         for name, point in self._pipeline.points.items():
             if point.config.device != status.device:
                 continue
-            moved = status.settings and point.settings and status.settings != point.settings
+            moved = moved_settings(point.settings, status.settings)
             point.settings = status.settings or point.settings
             self._reporter.sensor(status, point)
             if name not in self._learning or point.enrollment is None:
                 continue
             problem = status.reason if status.state == "ended" else status.refused.get(name)
             if moved:
-                problem = f"gain changed while it was learned, to {status.settings}; start again"
+                problem = f"the gain changed while it was learned ({moved}); start again"
             if problem:
                 point.enrollment = None
                 point.on_enroll_failed(EnrollError(f"{name}: {problem}", 3))

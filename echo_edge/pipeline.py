@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from echo_edge.alerts import AlertPolicy
-from echo_edge.baseline import Baseline, Origin
+from echo_edge.baseline import Baseline, Origin, moved_settings
 from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import Enrollment
@@ -84,9 +84,7 @@ class Point:
     @property
     def gain_change(self) -> str | None:
         """What differs from the settings that the baseline was learned with, in words; None when nothing does."""
-        learned = {} if self._baseline is None else self._baseline.settings
-        moved = [k for k in learned if k in self.settings and self.settings[k] != learned[k]]
-        return "; ".join(f"{k} was {learned[k]}, is {self.settings[k]}" for k in moved) or None
+        return None if self._baseline is None else moved_settings(self._baseline.settings, self.settings)
 
     @property
     def idle(self) -> bool:

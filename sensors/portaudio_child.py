@@ -25,7 +25,7 @@ from typing import Any
 
 HEADER = struct.Struct("<qII")  # monotonic time in ns (of samples: at the read's return), frames or bytes, kind
 SAMPLES, AFTER_OVERRUN, SETTINGS = 0, 1, 2  # kinds; the second are samples with which PortAudio reported an overrun
-WATCH_S = 2.0  # how often the mixer is read
+WATCH_S = 0.5  # how often the mixer is read: a millisecond each, and told before three windows are judged
 DEVICE_BUFFER_S = 0.5  # worst scheduling delay measured: 0.03 s
 PIPE_S = 1.0  # what the pipe may hold before the device's own buffer fills
 RATES_HZ = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)

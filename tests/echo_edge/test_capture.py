@@ -188,7 +188,7 @@ def test_a_gain_that_moves_is_told_and_logged(caplog: pytest.LogCaptureFixture) 
         inbox.until(lambda box: any(s.settings == {"gain": "0 dB"} for s in box.statuses))
         meter.gain = "6 dB"
         inbox.until(lambda box: box.statuses[-1].settings == {"gain": "6 dB"})
-    assert "settings changed from {'gain': '0 dB'} to {'gain': '6 dB'}" in caplog.text
+    assert "dev: settings changed: gain was 0 dB, is 6 dB" in caplog.text
 
 
 def test_a_rate_too_slow_for_the_encoder_is_refused_for_the_point_alone() -> None:

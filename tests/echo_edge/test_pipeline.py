@@ -231,7 +231,7 @@ def test_a_state_learned_at_another_gain_does_not_stand_beside_the_old_ones() ->
         world.learn(enrollment, machine_windows(60))
     baseline = second.finish(first.finish(None))
     assert [state.name for state in baseline.states] == ["idle"]
-    assert second.left_out == "run: made with range 16 g"
+    assert second.left_out == "run: made with another gain: range was 16 g, is 8 g"
 
 
 def test_a_clipped_window_that_still_tells_something_is_judged_with_a_warning() -> None:
