@@ -22,6 +22,7 @@ from echo_edge.records import Embedding, Window
 MAX_KEPT = 4096  # windows per state: beyond, every second one is let go, so that memory and search stay bounded
 log = logging.getLogger(__name__)
 
+RECORDED = "recordings: "  # what begins the identity of what was not learned from a sensor
 BATCH = 8  # recorded windows per turn of the pipeline: live streams get theirs in between
 MAX_EXCLUDED = 0.5  # more unusable windows than this, and the sensor is the problem, not the machine
 
@@ -149,5 +150,5 @@ def recorded_enrollment(
     if twice:
         raise RecordingError(f"{twice[0]}: is given twice; what is repeated teaches nothing and would look like more")
     cut = recorded_windows(point, config.channel_numbers, window.length_s, window.hop_s, recordings, scale)
-    identity = "recordings: " + ", ".join(path.name for path in recordings)
+    identity = RECORDED + ", ".join(path.name for path in recordings)
     return Enrollment(point, state, 0, identity), iter(lambda: list(islice(cut, BATCH)), [])

@@ -88,6 +88,7 @@ class Monitor(threading.Thread):
                 continue
             moved = moved_settings(point.settings, status.settings)
             point.settings = status.settings or point.settings
+            point.identity = status.info.identity if status.info is not None else point.identity
             self._reporter.sensor(status, point)
             if name not in self._learning or point.enrollment is None:
                 continue

@@ -9,7 +9,7 @@ from echo_edge.alerts import AlertPolicy
 from echo_edge.baseline import Baseline, Origin, moved_settings
 from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
-from echo_edge.enroll import Enrollment
+from echo_edge.enroll import RECORDED, Enrollment
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.normal import Normal
 from echo_edge.records import Embedding, Event, FalseAlarmRate, Score, Window
@@ -55,6 +55,9 @@ class Point:
         self.settings: dict[str, str] = {}
         """What the sensor's level depends on, as it is now; empty when it does not tell."""
 
+        self.identity = ""
+        """Which sensor it is now; empty before it was open for the first time."""
+
         self._monitored_s, self._alerts = 0.0, 0
 
     @property
@@ -85,6 +88,18 @@ class Point:
     def gain_change(self) -> str | None:
         """What differs from the settings that the baseline was learned with, in words; None when nothing does."""
         return None if self._baseline is None else moved_settings(self._baseline.settings, self.settings)
+
+    @property
+    def sensor_findings(self) -> tuple[Finding, ...]:
+        """How the sensor differs from what the baseline was learned with; for the sensor's quality."""
+        found = []
+        if change := self.gain_change:
+            found.append(Finding("gain_changed", True, change, "set it back, or enroll again"))
+        learned = "" if self._baseline is None else self._baseline.identity
+        if learned and self.identity not in {"", learned} and not learned.startswith(RECORDED):
+            text = f"enrolled with {learned}, this is {self.identity}"
+            found.append(Finding("sensor_changed", False, text, "enroll again, or plug the old one in"))
+        return tuple(found)
 
     @property
     def idle(self) -> bool:

@@ -62,7 +62,8 @@ class SensorQuality:
         first, last = self._history[0], self._history[-1]
         return last[1] - first[1], last[2] - first[2]
 
-    def describe(self, point: str, gain_change: str | None) -> Quality:
+    def describe(self, point: str, of_point: tuple[Finding, ...] = ()) -> Quality:
+        """How the device is for a point; ``of_point`` is what the point finds in it against its baseline."""
         gaps, lost = self.last_hour()
         status = self.status
         reasons: list[str] = []
@@ -73,7 +74,7 @@ class SensorQuality:
                 reasons.append(status.reason)
             state = "lost"
         else:
-            findings = [*self._findings.get(point, ()), *_device_findings(status, gain_change)]
+            findings = [*self._findings.get(point, ()), *of_point, *_rate_findings(status)]
             reasons += ["gap"] if gaps else []
             reasons += [finding.check for finding in findings]
             state = "degraded" if reasons else "ok"
@@ -82,10 +83,8 @@ class SensorQuality:
         return Quality(point, time.time_ns(), state, tuple(reasons), rate, ppm, gaps, lost, tuple(findings))
 
 
-def _device_findings(status: SensorStatus, gain_change: str | None) -> Iterator[Finding]:
+def _rate_findings(status: SensorStatus) -> Iterator[Finding]:
     """What no single window can show."""
-    if gain_change:
-        yield Finding("gain_changed", True, gain_change, "set it back, or enroll again")
     if status.rate_ppm is not None and status.info is not None and abs(status.rate_ppm) > RATE_PPM:
         yield Finding(
             "rate_wrong",
@@ -110,7 +109,7 @@ class Reporter:
         self._told: dict[str, tuple[str, str | None, float]] = {}  # point -> level, reason, monotonic s
         self._told_quality: dict[str, Quality] = {}
         self._told_features_s: dict[str, float] = {}
-        self._gain_changes: dict[str, str | None] = {}
+        self._of_point: dict[str, tuple[Finding, ...]] = {}
 
     def begin(self) -> None:
         """Say what we are, that nothing is monitored yet and no alert is open, in place of what an earlier run left."""
@@ -134,7 +133,7 @@ class Reporter:
         """A point's device came, went, lost samples or has news of itself."""
         name = point.name
         self._quality[status.device].update(status)
-        self._gain_changes[name] = point.gain_change
+        self._of_point[name] = point.sensor_findings
         self._tell_quality(name, status.device)
         if status.readings:
             self._tell_features(name, status)
@@ -153,7 +152,7 @@ class Reporter:
         name, window, score = point.name, verdict.window, verdict.score
         quality = self._quality[point.config.device]
         quality.windows_show(name, verdict.findings)
-        self._gain_changes[name] = point.gain_change
+        self._of_point[name] = point.sensor_findings
         self._tell_quality(name, point.config.device)
         if score is None:
             self.unmonitored(name, verdict.reason or "no verdict")
@@ -169,7 +168,7 @@ class Reporter:
                 false_alarms=point.false_alarm_rate,
                 windows=WindowCount(verdict.strange_windows, alert.windows, alert.strange_windows),
                 operating_state=OperatingState(score.state, "auto"),
-                quality=quality.describe(name, point.gain_change).state,
+                quality=quality.describe(name, point.sensor_findings).state,
                 lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),
             )
         )
@@ -187,7 +186,7 @@ class Reporter:
         self._set(self._topics.state(state.point), point_state_payload(self._envelope, state))
 
     def _tell_quality(self, point: str, device: str, *, anyway: bool = False) -> None:
-        quality = self._quality[device].describe(point, self._gain_changes.get(point))
+        quality = self._quality[device].describe(point, self._of_point.get(point, ()))
         told = self._told_quality.get(point)
         # a finding's numbers differ with every window: what it is called is the news
         if anyway or told is None or replace(quality, time_ns=told.time_ns, findings=told.findings) != told:

@@ -219,6 +219,7 @@ def test_a_moved_gain_is_told_as_such_and_never_judged() -> None:
     assert events(verdicts) == []
     assert {v.level for v in verdicts} == {"not_monitored"}
     assert "Mic Capture Volume was 12.0 dB, is 18.0 dB" in str(verdicts[0].reason)
+    assert [(f.check, f.bad) for f in point.sensor_findings] == [("gain_changed", True)]
     point.settings = {}  # the sensor does not tell any more: that alone is no change
     assert [v.level for v in world.step(machine_windows(1, skip_s=90))] == ["normal"]
 
@@ -244,3 +245,15 @@ def test_a_clipped_window_that_still_tells_something_is_judged_with_a_warning() 
     (verdict,) = world.step([limited])
     assert verdict.score is not None
     assert [(f.check, f.bad) for f in verdict.findings] == [("clipping", False)]
+
+
+def test_another_sensor_than_the_enrolled_one_is_told_and_still_judged() -> None:
+    world = pipeline()
+    enrolled(world)
+    point = world.points[POINT]
+    point.identity = "simulator:1"
+    assert point.sensor_findings == ()
+    point.identity = "simulator:2"
+    (finding,) = point.sensor_findings
+    assert (finding.check, finding.text) == ("sensor_changed", "enrolled with simulator:1, this is simulator:2")
+    assert [v.level for v in world.step(machine_windows(1, skip_s=90))] == ["normal"]

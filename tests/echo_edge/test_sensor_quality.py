@@ -25,7 +25,7 @@ def ok(**fields: object) -> SensorStatus:
 
 
 def test_a_sensor_that_was_never_heard_of_is_starting() -> None:
-    told = quality(None).describe(POINT, None)
+    told = quality(None).describe(POINT)
     assert (told.state, told.reasons) == ("lost", ("starting",))
 
 
@@ -33,35 +33,35 @@ def test_a_lost_sensor_says_why_and_nothing_of_its_last_windows() -> None:
     told = quality(ok())
     told.windows_show(POINT, (Finding("clipping", False, "x", "y"),))
     told.update(SensorStatus("acc", "lost", 0, "unplugged"))
-    described = told.describe(POINT, None)
+    described = told.describe(POINT)
     assert (described.state, described.reasons, described.findings) == ("lost", ("sensor_lost", "unplugged"), ())
 
 
 def test_what_the_windows_show_degrades_only_their_own_point() -> None:
     told = quality(ok())
     told.windows_show(POINT, (Finding("dc", False, "the mean is 1 Pa", "check the wiring"),))
-    assert (told.describe(POINT, None).state, told.describe("pump/nde", None).state) == ("degraded", "ok")
+    assert (told.describe(POINT).state, told.describe("pump/nde").state) == ("degraded", "ok")
     told.windows_show(POINT, ())
-    assert told.describe(POINT, None).state == "ok"
+    assert told.describe(POINT).state == "ok"
 
 
 @pytest.mark.parametrize(("ppm", "reasons"), [(None, ()), (-499.0, ()), (501.0, ("rate_wrong",))])
 def test_a_rate_more_than_500_ppm_off_is_wrong(ppm: float | None, reasons: tuple[str, ...]) -> None:
-    described = quality(ok(rate_ppm=ppm)).describe(POINT, None)
+    described = quality(ok(rate_ppm=ppm)).describe(POINT)
     assert described.reasons == reasons
     assert described.rate_ppm == ppm
     if reasons:
         assert described.findings[0].text == "26680 Hz measured, 26667 Hz announced"
 
 
-def test_a_changed_gain_is_a_finding_with_its_mend() -> None:
-    described = quality(ok()).describe(POINT, "Boost was off, is on")
-    assert described.reasons == ("gain_changed",)
-    assert (described.findings[0].text, described.findings[0].bad) == ("Boost was off, is on", True)
+def test_what_the_point_finds_in_its_sensor_is_told_with_the_rest() -> None:
+    changed = Finding("sensor_changed", False, "enrolled with ee1:A7, this is ee1:B2", "enroll again")
+    described = quality(ok()).describe(POINT, (changed,))
+    assert (described.state, described.reasons, described.findings) == ("degraded", ("sensor_changed",), (changed,))
 
 
 def test_gaps_count_from_the_first_word_of_the_hour() -> None:
     told = quality(ok(counters={"gaps": 2, "lost_frames": 100}))
     told.update(ok(counters={"gaps": 5, "lost_frames": 160}))
-    described = told.describe(POINT, None)
+    described = told.describe(POINT)
     assert (described.gaps_1h, described.lost_samples_1h, described.reasons) == (3, 60, ("gap",))
