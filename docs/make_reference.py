@@ -86,6 +86,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         config.SimulatorConfig,
         "sim1: {kind: simulator, rate_hz: 25600, channels: 3, fault: outer_race}",
     ),
+    ("`devices.NAME` of kind `iio`", config.IioConfig, "acc2: {kind: iio, device: adxl355, rate_hz: 4000}"),
     ("`machines.NAME`", config.MachineConfig, "pump-12: {title: Feed pump 12, points: {de: {device: acc1}}}"),
     ("`machines.NAME.points.NAME`", config.PointConfig, "de: {device: acc1, channels: [x, y, z]}"),
     ("`machines.NAME.points.NAME.window`", config.WindowConfig, "window: {length_s: 5, hop_s: 2.5}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -232,8 +232,23 @@ class SimulatorConfig(Model):
     """Deliver at the sampling rate; false as fast as possible."""
 
 
+class IioConfig(Model):
+    """An accelerometer that the Linux kernel drives (IIO), on I2C, SPI or USB."""
+
+    kind: Literal["iio"]
+    device: str
+    """The device's name as ``echo-edge devices`` shows it; ``NAME@LABEL`` where there are several."""
+
+    rate_hz: int | None = Field(default=None, ge=1, le=384_000)
+    """One of the device's own rates; absent: as it is set."""
+
+    axes: list[Literal["x", "y", "z"]] | None = Field(default=None, min_length=1)
+    """Which axes to capture, in this order; absent: all it has."""
+
+
 DeviceConfig = Annotated[
-    MicrophoneConfig | AccelerometerConfig | WavFileConfig | SimulatorConfig, Field(discriminator="kind")
+    MicrophoneConfig | AccelerometerConfig | WavFileConfig | SimulatorConfig | IioConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -345,12 +360,25 @@ class Config(Model):
                 hint = suggest(point.device, self.devices)
                 raise ValueError(f"{where}.device: there is no device '{point.device}' under 'devices'{hint}")
             device = self.devices[point.device]
+            if isinstance(device, IioConfig) and device.axes:
+                self._axes_are_captured(where, point, device.axes)
             if isinstance(device, MicrophoneConfig | SimulatorConfig) and max(point.channel_numbers) >= device.channels:
                 raise ValueError(
                     f"{where}.channels: '{point.device}' is opened with {device.channels} channel(s), counted from 0; "
                     f"raise devices.{point.device}.channels or choose another channel"
                 )
         return self
+
+    @staticmethod
+    def _axes_are_captured(where: str, point: PointConfig, axes: Sequence[str]) -> None:
+        for channel in point.channels:
+            number = AXES[channel] if isinstance(channel, str) else channel
+            if number >= len(axes) or (isinstance(channel, str) and axes[number] != channel):
+                numbered = ", ".join(f"{n} is {axis}" for n, axis in enumerate(axes))
+                raise ValueError(
+                    f"{where}.channels: '{point.device}' has no channel {channel}; by devices.{point.device}.axes "
+                    f"{numbered}, and x, y, z stand for 0, 1, 2: give the number"
+                )
 
     def points(self) -> dict[str, PointConfig]:
         """Every point under its full name ``machine/point``."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serial.tools import list_ports
 
+from sensors.iio_sysfs import RULES_FILE, UDEV_RULE, find_devices
 from sensors.microphone import start_child
 from sensors.soundcards import PORTAUDIO_CARD, stable_name
 
@@ -19,7 +22,7 @@ class FoundDevice:
     """One thing that could be a sensor."""
 
     kind: str
-    """The ``kind`` of a device's configuration: microphone or accelerometer."""
+    """The ``kind`` of a device's configuration, a key of ``registry.KINDS``."""
 
     id: str
     """What to write after ``device:`` or ``port:``."""
@@ -79,6 +82,33 @@ def list_serial_ports() -> list[FoundDevice]:
                 f"{usb}{port.description}{serial}",
                 problem="" if allowed else "no permission: add the user to group dialout",
                 config_lines=[f"  acc{number}: {{kind: accelerometer, port: {path}, protocol: ee1}}"],
+            )
+        )
+    return found
+
+
+def list_iio(root: Path = Path("/sys/bus/iio"), dev: Path = Path("/dev")) -> list[FoundDevice]:
+    """Return the accelerometers that the kernel drives, by name and, where it takes one, mark. None is opened."""
+    devices = find_devices(root)
+    names = Counter(device.name for device in devices)
+    found = []
+    for number, device in enumerate(devices, start=1):
+        stable = device.name if names[device.name] == 1 else f"{device.name}@{device.mark}"
+        rates_hz = device.rates_hz()
+        rate_hz = device.number("sampling_frequency", "in_accel_sampling_frequency")
+        rate = f", rate_hz: {round(rate_hz)}" if rate_hz else ""
+        allowed = os.access(dev / device.folder.name, os.R_OK) and os.access(
+            device.folder / device.buffer_folder / "enable", os.W_OK
+        )
+        found.append(
+            FoundDevice(
+                "iio",
+                stable,
+                f"{device.identity} on {device.folder.name}",
+                rates_hz,
+                len(device.axes()),
+                "" if allowed else f"no permission: add the user to a group iio, and to {RULES_FILE}: {UDEV_RULE}",
+                [f"  iio{number}: {{kind: iio, device: {json.dumps(stable) if ' ' in stable else stable}{rate}}}"],
             )
         )
     return found

@@ -12,6 +12,7 @@ KINDS = {
     "accelerometer": "sensors.accelerometer:Accelerometer",
     "wavfile": "sensors.wavfile:WavFile",
     "simulator": "sensors.simulator:Simulator",
+    "iio": "sensors.iio:Iio",
 }
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sensors import KINDS, Block, SensorError, SensorFault, SensorUnavailable, Source, create_source
+from sensors import Block, SensorError, SensorFault, SensorUnavailable, Source, create_source
 from sensors.alsa_microphone import AlsaMicrophone
+from sensors.iio_simulator import SimulatedIio
 from sensors.machine import Machine
 from sensors.pty_accelerometer import PtyAccelerometer
 from sensors.simulator import Simulator, write_wav
@@ -32,6 +33,7 @@ class World:
     unit: str
     identity: str
     make_gap: Callable[[], None] | None = None
+    unplug: Callable[[], None] | None = None
 
 
 def microphone(stack: ExitStack, tmp_path: Path) -> World:
@@ -49,7 +51,7 @@ def accelerometer(stack: ExitStack, tmp_path: Path) -> World:
     device = stack.enter_context(PtyAccelerometer(Machine(1, RATE_HZ, 3), serial="A7"))
     source = create_source("accelerometer", "d", port=device.port)
     absent = create_source("accelerometer", "d", port=str(tmp_path / "ttyNONE"))
-    return World(source, absent, 3, "g", "ee1:A7", lambda: device.lose(100))
+    return World(source, absent, 3, "g", "ee1:A7", lambda: device.lose(100), device.unplug)
 
 
 def wavfile(stack: ExitStack, tmp_path: Path) -> World:
@@ -70,7 +72,14 @@ def simulator(stack: ExitStack, tmp_path: Path) -> World:
     return World(source, absent, 2, "g", "simulator:5", lambda: source.lose(100))
 
 
-@pytest.fixture(params=[microphone, accelerometer, wavfile, simulator], ids=list(KINDS))
+def iio(stack: ExitStack, tmp_path: Path) -> World:
+    device = stack.enter_context(SimulatedIio(Machine(1, RATE_HZ, 3), tmp_path))
+    source = create_source("iio", "d", device="adxl355", rate_hz=RATE_HZ, root=device.root, dev=device.dev)
+    absent = create_source("iio", "d", device="adxl345", root=device.root, dev=device.dev)
+    return World(source, absent, 3, "g", "iio:adxl355:1-0050", lambda: device.lose(100), device.unplug)
+
+
+@pytest.fixture(params=[microphone, accelerometer, wavfile, simulator, iio], ids=lambda maker: maker.__name__)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with ExitStack() as stack:
         world: World = request.param(stack, tmp_path)
@@ -126,7 +135,7 @@ def test_samples_come_at_the_pace_of_the_device_and_are_dated_now(world: World) 
 
 
 # ALSA's file plugin cannot overrun: for the microphone see the tests of LateOverflowFilter
-@pytest.mark.parametrize("world", [accelerometer, wavfile, simulator], indirect=True)
+@pytest.mark.parametrize("world", [accelerometer, wavfile, simulator, iio], indirect=True)
 def test_lost_samples_are_marked_and_counted(world: World) -> None:
     assert world.make_gap is not None
     world.source.open()
@@ -152,6 +161,19 @@ def test_a_closed_device_can_be_opened_again(world: World) -> None:
     world.source.close()
     assert world.source.open() == first
     assert not next_block(world.source).after_gap
+
+
+@pytest.mark.parametrize("world", [accelerometer, iio], indirect=True)
+def test_a_device_that_is_pulled_out_is_a_fault_and_cannot_be_opened(world: World) -> None:
+    assert world.unplug is not None
+    world.source.open()
+    next_block(world.source)
+    world.unplug()
+    with pytest.raises(SensorFault, match=r"^d: .+"):
+        next_block(world.source)
+    world.source.close()
+    with pytest.raises(SensorUnavailable, match=r"^d: .+"):
+        world.source.open()
 
 
 def test_reading_a_closed_device_is_a_fault(world: World) -> None:
