@@ -246,8 +246,46 @@ class IioConfig(Model):
     """Which axes to capture, in this order; absent: all it has."""
 
 
+class Mcc172Config(Model):
+    """An MCC 172 on a Raspberry Pi: IEPE accelerometers or microphones at up to 51,200 Hz."""
+
+    kind: Literal["mcc172"]
+    address: int = Field(default=0, ge=0, le=7)
+    """Address of the board, as its jumpers say."""
+
+    channels: list[Literal[0, 1]] = Field(default=[0], min_length=1, max_length=2)
+    """Inputs to sample: ``[0]``, ``[1]`` or ``[0, 1]``; a point counts them from 0 in this order."""
+
+    rate_hz: int = Field(default=51_200, ge=200, le=51_200)
+    """51,200 divided by a whole number, without a rest: 51200, 25600, 12800, 10240 ..."""
+
+    iepe: bool | list[bool]
+    """Supply the sensors, for all channels or for each. Never for a sensor that has a supply of its own."""
+
+    sensitivity_mv_per_unit: float | list[float] | None = None
+    """From each sensor's certificate, for example 100 (mV/g); absent: the samples are volts."""
+
+    unit: str = "g"
+    """Unit of the sensitivity: ``g``, ``Pa``."""
+
+    settle_s: float = Field(default=5.0, ge=0, le=60)
+    """Seconds that are thrown away after the supply was switched on."""
+
+    @model_validator(mode="after")
+    def _values_fit_the_channels(self) -> Mcc172Config:
+        if sorted(set(self.channels)) != self.channels:
+            raise ValueError(f"'channels' is [0], [1] or [0, 1], not {self.channels}")
+        for name, values in (("iepe", self.iepe), ("sensitivity_mv_per_unit", self.sensitivity_mv_per_unit)):
+            if isinstance(values, list) and len(values) != len(self.channels):
+                raise ValueError(f"'{name}' has {len(values)} values for {len(self.channels)} channel(s)")
+        sensitivity = 1.0 if self.sensitivity_mv_per_unit is None else self.sensitivity_mv_per_unit
+        if min(sensitivity if isinstance(sensitivity, list) else [sensitivity]) <= 0:
+            raise ValueError(f"'sensitivity_mv_per_unit' must be positive, not {self.sensitivity_mv_per_unit}")
+        return self
+
+
 DeviceConfig = Annotated[
-    MicrophoneConfig | AccelerometerConfig | WavFileConfig | SimulatorConfig | IioConfig,
+    MicrophoneConfig | AccelerometerConfig | WavFileConfig | SimulatorConfig | IioConfig | Mcc172Config,
     Field(discriminator="kind"),
 ]
 
@@ -362,9 +400,10 @@ class Config(Model):
             device = self.devices[point.device]
             if isinstance(device, IioConfig) and device.axes:
                 self._axes_are_captured(where, point, device.axes)
-            if isinstance(device, MicrophoneConfig | SimulatorConfig) and max(point.channel_numbers) >= device.channels:
+            opened = _opened_channels(device)
+            if opened is not None and max(point.channel_numbers) >= opened:
                 raise ValueError(
-                    f"{where}.channels: '{point.device}' is opened with {device.channels} channel(s), counted from 0; "
+                    f"{where}.channels: '{point.device}' is opened with {opened} channel(s), counted from 0; "
                     f"raise devices.{point.device}.channels or choose another channel"
                 )
         return self
@@ -393,6 +432,13 @@ class Config(Model):
         """The point's share of its machine's accepted false alarms per month."""
         machine = self.machines[point.partition("/")[0]]
         return machine.target_false_alarms_per_month / len(machine.points)
+
+
+def _opened_channels(device: DeviceConfig) -> int | None:
+    """How many channels the file says a device has; None where the device alone knows."""
+    if isinstance(device, Mcc172Config):
+        return len(device.channels)
+    return device.channels if isinstance(device, MicrophoneConfig | SimulatorConfig) else None
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

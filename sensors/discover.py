@@ -7,10 +7,12 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from serial.tools import list_ports
 
 from sensors.iio_sysfs import RULES_FILE, UDEV_RULE, find_devices
+from sensors.mcc172 import CHANNELS, RATES_HZ, load_library
 from sensors.microphone import start_child
 from sensors.soundcards import PORTAUDIO_CARD, stable_name
 
@@ -112,3 +114,25 @@ def list_iio(root: Path = Path("/sys/bus/iio"), dev: Path = Path("/dev")) -> lis
             )
         )
     return found
+
+
+def list_mcc172(library: Any = None) -> list[FoundDevice]:
+    """Return the MCC 172 boards on this Raspberry Pi; none where the package ``daqhats`` is missing. None is opened."""
+    try:
+        used = library or load_library()
+    except ImportError:
+        return []
+    return [
+        FoundDevice(
+            "mcc172",
+            str(hat.address),
+            f"{hat.product_name} at address {hat.address}",
+            RATES_HZ,
+            len(CHANNELS),
+            config_lines=[
+                f"  daq{number}: {{kind: mcc172, address: {hat.address}, channels: [0, 1], iepe: true, "
+                "sensitivity_mv_per_unit: [100, 100], unit: g}  # from the certificates of your sensors"
+            ],
+        )
+        for number, hat in enumerate(used.hat_list(filter_by_id=used.HatIDs.MCC_172), start=1)
+    ]

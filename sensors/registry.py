@@ -13,6 +13,7 @@ KINDS = {
     "wavfile": "sensors.wavfile:WavFile",
     "simulator": "sensors.simulator:Simulator",
     "iio": "sensors.iio:Iio",
+    "mcc172": "sensors.mcc172:Mcc172",
 }
 
 

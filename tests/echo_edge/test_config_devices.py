@@ -19,7 +19,14 @@ def refused(device: dict[str, object], channels: list[object] | None = None) -> 
     return str(caught.value)
 
 
-@pytest.mark.parametrize("text", [{"kind": "iio", "device": "adxl355", "rate_hz": 4000, "axes": ["x", "y"]}])
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"kind": "iio", "device": "adxl355", "rate_hz": 4000, "axes": ["x", "y"]},
+        {"kind": "mcc172", "iepe": True},
+        {"kind": "mcc172", "channels": [0, 1], "iepe": [True, False], "sensitivity_mv_per_unit": [100, 50]},
+    ],
+)
 def test_what_a_file_may_say_is_what_the_driver_takes(text: dict[str, object]) -> None:
     device = TypeAdapter(DeviceConfig).validate_python(text)
     options = device.model_dump(exclude={"kind"}, exclude_none=True)
@@ -30,3 +37,25 @@ def test_an_axis_that_is_not_captured_or_stands_elsewhere_is_no_channel() -> Non
     device = {"kind": "iio", "device": "adxl355", "axes": ["z", "y"]}
     assert "'d' has no channel x; by devices.d.axes 0 is z, 1 is y" in refused(device, ["x"])
     assert "'d' has no channel 2;" in refused(device, [2])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"channels": [1, 0]}, "'channels' is [0], [1] or [0, 1]"),
+        ({"channels": [0, 0]}, "'channels' is [0], [1] or [0, 1]"),
+        ({"iepe": [True, True]}, "'iepe' has 2 values for 1 channel(s)"),
+        ({"sensitivity_mv_per_unit": [1, 2]}, "'sensitivity_mv_per_unit' has 2 values for 1 channel(s)"),
+        ({"sensitivity_mv_per_unit": 0}, "'sensitivity_mv_per_unit' must be positive"),
+    ],
+)
+def test_the_values_of_an_mcc_172_fit_its_channels(wrong: dict[str, object], told: str) -> None:
+    assert told in refused({"kind": "mcc172", "iepe": True, **wrong})
+
+
+def test_whether_the_sensors_of_an_mcc_172_are_supplied_must_be_said() -> None:
+    assert "iepe" in refused({"kind": "mcc172"})
+
+
+def test_a_point_of_an_mcc_172_counts_the_channels_that_are_sampled() -> None:
+    assert "opened with 1 channel(s)" in refused({"kind": "mcc172", "channels": [1], "iepe": True}, [1])
