@@ -284,8 +284,50 @@ class Mcc172Config(Model):
         return self
 
 
+class VibrationMeterConfig(Model):
+    """A WTVB01-485 vibration meter over Modbus RTU: readings that are published, no waveform and no verdict."""
+
+    kind: Literal["vibration_meter"]
+    port: str
+    """Serial port of the RS-485 adapter, best by its stable name under ``/dev/serial/by-id``."""
+
+    velocity_scale_mm_s: float | None = Field(default=None, gt=0)
+    """mm/s per step of the velocity registers: 1 by some published drivers, 0.001 by others; needed for velocity."""
+
+    quantities: list[Literal["acceleration", "velocity", "temperature", "displacement"]] = Field(
+        default=["acceleration", "velocity", "temperature", "displacement"], min_length=1
+    )
+    """What to read."""
+
+    rate_hz: int = Field(default=1, ge=1, le=10)
+    """Readings a second."""
+
+    address: int = Field(default=0x50, ge=1, le=247)
+    """Address of the meter on the bus."""
+
+    baud: int = Field(default=9600, ge=1_200, le=230_400)
+    """Line rate that the meter is set to."""
+
+    @model_validator(mode="after")
+    def _nothing_is_assumed(self) -> VibrationMeterConfig:
+        if len(set(self.quantities)) < len(self.quantities):
+            raise ValueError(f"'quantities' names each once, not {self.quantities}")
+        if "velocity" in self.quantities and self.velocity_scale_mm_s is None:
+            raise ValueError(
+                "'velocity_scale_mm_s' is missing (mm/s per raw step): published drivers read the register as 1 mm/s "
+                "and as 0.001 mm/s; compare with a meter that you trust, or leave velocity out of 'quantities'"
+            )
+        return self
+
+
 DeviceConfig = Annotated[
-    MicrophoneConfig | AccelerometerConfig | WavFileConfig | SimulatorConfig | IioConfig | Mcc172Config,
+    MicrophoneConfig
+    | AccelerometerConfig
+    | WavFileConfig
+    | SimulatorConfig
+    | IioConfig
+    | Mcc172Config
+    | VibrationMeterConfig,
     Field(discriminator="kind"),
 ]
 

@@ -29,7 +29,7 @@ class IioDevice:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.name = self.read("name") or folder.name
+        self.name = self.read("name") or "unnamed"  # never the folder: its number changes
         legacy = (folder / "scan_elements").is_dir()  # newer kernels show both, and more than one buffer
         self.scan_folder = "scan_elements" if legacy else "buffer0"
         self.buffer_folder = "buffer" if legacy else "buffer0"

@@ -14,6 +14,7 @@ KINDS = {
     "simulator": "sensors.simulator:Simulator",
     "iio": "sensors.iio:Iio",
     "mcc172": "sensors.mcc172:Mcc172",
+    "vibration_meter": "sensors.vibration_meter:VibrationMeter",
 }
 
 

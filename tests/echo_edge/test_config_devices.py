@@ -24,6 +24,8 @@ def refused(device: dict[str, object], channels: list[object] | None = None) -> 
     [
         {"kind": "iio", "device": "adxl355", "rate_hz": 4000, "axes": ["x", "y"]},
         {"kind": "mcc172", "iepe": True},
+        {"kind": "vibration_meter", "port": "/dev/ttyUSB0", "velocity_scale_mm_s": 0.001},
+        {"kind": "vibration_meter", "port": "/dev/ttyUSB0", "quantities": ["temperature"]},
         {"kind": "mcc172", "channels": [0, 1], "iepe": [True, False], "sensitivity_mv_per_unit": [100, 50]},
     ],
 )
@@ -59,3 +61,8 @@ def test_whether_the_sensors_of_an_mcc_172_are_supplied_must_be_said() -> None:
 
 def test_a_point_of_an_mcc_172_counts_the_channels_that_are_sampled() -> None:
     assert "opened with 1 channel(s)" in refused({"kind": "mcc172", "channels": [1], "iepe": True}, [1])
+
+
+def test_the_scale_of_a_vibration_meters_velocity_must_be_said() -> None:
+    said = refused({"kind": "vibration_meter", "port": "/dev/ttyUSB0"})
+    assert "published drivers read the register as 1 mm/s and as 0.001 mm/s" in said

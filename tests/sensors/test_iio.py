@@ -332,6 +332,11 @@ def test_no_such_device_is_answered_with_those_that_are(device: SimulatedIio) ->
     assert message == "no IIO accelerometer lis3dh; there is: adxl355@1-0050"
 
 
+def test_a_number_is_no_name(device: SimulatedIio) -> None:
+    device.remove("name")
+    assert "there is: unnamed@1-0050" in unavailable(driver(device, "iio:device0"))
+
+
 def test_where_there_is_no_iio_none_is_found(tmp_path: Path) -> None:
     assert unavailable(Iio("d", device="a", root=tmp_path, dev=tmp_path)) == "no IIO accelerometer a; there is: none"
     assert list_iio(tmp_path) == []
