@@ -43,6 +43,7 @@ LATENCY_S = 0.2  # from the end of the request to the begin of the answer, at mo
 ANSWER_BITS = 10 * (8 + 5 + 2 * COUNT)
 TRIES = 3
 WAIT_S = 0.5
+LATE_S = 1.0  # a reading that was due no longer ago is asked for late; it is dated when it came
 LOST_S = 4.0  # without a good reading; with one more time-out a lost meter is told within 5 s
 
 
@@ -131,8 +132,9 @@ class VibrationMeter(Source):
         time.sleep(min(max(wait_s, 0.0), WAIT_S))
         if wait_s > WAIT_S:
             return None
-        # Requests that took too long pass over the readings that were due meanwhile: those are lost, not late.
-        slot = max(self._slot, int((time.monotonic() - self._start_s) * self._rate_hz))
+        slot = self._slot
+        if wait_s < -LATE_S:  # the bus cannot keep up, or we were stopped: what was due meanwhile is lost
+            slot = int((time.monotonic() - self._start_s) * self._rate_hz)
         self._slot = slot + 1
         try:
             values = self._reading()

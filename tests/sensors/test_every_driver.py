@@ -101,8 +101,7 @@ def vibration_meter(stack: ExitStack, tmp_path: Path) -> World:
     source = create_source("vibration_meter", "d", port=device.port, **options)
     absent = create_source("vibration_meter", "d", port=str(tmp_path / "ttyNONE"), **options)
     world = World(source, absent, 10, "as named", f"wtvb01:{device.port}:0x50", lambda: device.skip(1), device.unplug)
-    world.rate_hz, world.readings = 10, True
-    world.may_lose = range(1, 10)  # how many readings were due until the time-out depends on when it began
+    world.rate_hz, world.may_lose, world.readings = 10, (1,), True
     return world
 
 

@@ -379,6 +379,16 @@ def test_lost_scans_are_counted_and_cut_out(device: SimulatedIio) -> None:
     assert all(is_part_of_the_machine(block.samples) for block in blocks)
 
 
+@pytest.mark.parametrize("ppm", [-1000, 1000])
+def test_a_clock_that_is_off_by_a_thousandth_loses_nothing(tmp_path: Path, ppm: float) -> None:
+    with SimulatedIio(Machine(1, RATE_HZ, 3), tmp_path, ppm=ppm) as device:
+        source = driver(device)
+        source.open()
+        assert is_part_of_the_machine(collect(source, RATE_HZ))
+        source.close()
+    assert source.counters["lost_frames"] == 0
+
+
 def test_without_a_timestamp_the_samples_come_all_the_same(tmp_path: Path) -> None:
     with SimulatedIio(Machine(1, RATE_HZ, 3), tmp_path, timestamps=False) as device:
         source = driver(device)

@@ -214,8 +214,19 @@ def test_what_is_no_reading_is_counted_and_leaves_a_gap(meter: PtyVibrationMeter
     source.close()
     assert source.counters[counter] == 1
     assert block.after_gap
-    assert block.lost_frames == block.index - first.index - 1 == source.counters["lost_frames"]
-    assert source.counters["gaps"] == 1
+    assert (block.index - first.index, block.lost_frames) == (2, 1)
+    assert (source.counters["gaps"], source.counters["lost_frames"]) == (1, 1)
+
+
+def test_readings_that_were_due_while_nobody_asked_are_lost_and_counted(meter: PtyVibrationMeter) -> None:
+    source = driver(meter)
+    source.open()
+    first = next_block(source)
+    time.sleep(1.3)
+    block = next_block(source)
+    source.close()
+    assert block.after_gap
+    assert block.lost_frames == block.index - first.index - 1 >= 10
 
 
 def test_a_meter_that_falls_silent_is_a_fault_within_five_seconds(meter: PtyVibrationMeter) -> None:
