@@ -91,6 +91,17 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         config.SimulatorConfig,
         "sim1: {kind: simulator, rate_hz: 25600, channels: 3, fault: outer_race}",
     ),
+    ("`devices.NAME` of kind `iio`", config.IioConfig, "acc2: {kind: iio, device: adxl355, rate_hz: 4000}"),
+    (
+        "`devices.NAME` of kind `mcc172`",
+        config.Mcc172Config,
+        "daq1: {kind: mcc172, channels: [0, 1], iepe: true, sensitivity_mv_per_unit: [100.4, 99.1]}",
+    ),
+    (
+        "`devices.NAME` of kind `vibration_meter`",
+        config.VibrationMeterConfig,
+        "vib1: {kind: vibration_meter, port: /dev/serial/by-id/usb-rs485-1, velocity_scale_mm_s: 0.001}",
+    ),
     ("`machines.NAME`", config.MachineConfig, "pump-12: {title: Feed pump 12, points: {de: {device: acc1}}}"),
     ("`machines.NAME.points.NAME`", config.PointConfig, "de: {device: acc1, channels: [x, y, z]}"),
     ("`machines.NAME.points.NAME.window`", config.WindowConfig, "window: {length_s: 5, hop_s: 2.5}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -275,8 +275,103 @@ class SimulatorConfig(Model):
     """Deliver at the sampling rate; false as fast as possible."""
 
 
+class IioConfig(Model):
+    """An accelerometer that the Linux kernel drives (IIO), on I2C, SPI or USB."""
+
+    kind: Literal["iio"]
+    device: str
+    """The device's name as ``echo-edge devices`` shows it; ``NAME@LABEL`` where there are several."""
+
+    rate_hz: int | None = Field(default=None, ge=1, le=384_000)
+    """One of the device's own rates; absent: as it is set."""
+
+    axes: list[Literal["x", "y", "z"]] | None = Field(default=None, min_length=1)
+    """Which axes to capture, in this order; absent: all it has."""
+
+
+class Mcc172Config(Model):
+    """An MCC 172 on a Raspberry Pi: IEPE accelerometers or microphones at up to 51,200 Hz."""
+
+    kind: Literal["mcc172"]
+    address: int = Field(default=0, ge=0, le=7)
+    """Address of the board, as its jumpers say."""
+
+    channels: list[Literal[0, 1]] = Field(default=[0], min_length=1, max_length=2)
+    """Inputs to sample: ``[0]``, ``[1]`` or ``[0, 1]``; a point counts them from 0 in this order."""
+
+    rate_hz: int = Field(default=51_200, ge=200, le=51_200)
+    """51,200 divided by a whole number, without a rest: 51200, 25600, 12800, 10240 ..."""
+
+    iepe: bool | list[bool]
+    """Supply the sensors, for all channels or for each. Never for a sensor that has a supply of its own."""
+
+    sensitivity_mv_per_unit: float | list[float] | None = None
+    """From each sensor's certificate, for example 100 (mV/g); absent: the samples are volts."""
+
+    unit: str = "g"
+    """Unit of the sensitivity: ``g``, ``Pa``."""
+
+    settle_s: float = Field(default=5.0, ge=0, le=60)
+    """Seconds that are thrown away after the supply was switched on."""
+
+    @model_validator(mode="after")
+    def _values_fit_the_channels(self) -> Mcc172Config:
+        if sorted(set(self.channels)) != self.channels:
+            raise ValueError(f"'channels' is [0], [1] or [0, 1], not {self.channels}")
+        for name, values in (("iepe", self.iepe), ("sensitivity_mv_per_unit", self.sensitivity_mv_per_unit)):
+            if isinstance(values, list) and len(values) != len(self.channels):
+                raise ValueError(f"'{name}' has {len(values)} values for {len(self.channels)} channel(s)")
+        sensitivity = 1.0 if self.sensitivity_mv_per_unit is None else self.sensitivity_mv_per_unit
+        if min(sensitivity if isinstance(sensitivity, list) else [sensitivity]) <= 0:
+            raise ValueError(f"'sensitivity_mv_per_unit' must be positive, not {self.sensitivity_mv_per_unit}")
+        return self
+
+
+class VibrationMeterConfig(Model):
+    """A WTVB01-485 vibration meter over Modbus RTU: readings that are published, no waveform and no verdict."""
+
+    kind: Literal["vibration_meter"]
+    port: str
+    """Serial port of the RS-485 adapter, best by its stable name under ``/dev/serial/by-id``."""
+
+    velocity_scale_mm_s: float | None = Field(default=None, gt=0)
+    """mm/s per step of the velocity registers: 1 by some published drivers, 0.001 by others; needed for velocity."""
+
+    quantities: list[Literal["acceleration", "velocity", "temperature", "displacement"]] = Field(
+        default=["acceleration", "velocity", "temperature", "displacement"], min_length=1
+    )
+    """What to read."""
+
+    rate_hz: int = Field(default=1, ge=1, le=10)
+    """Readings a second."""
+
+    address: int = Field(default=0x50, ge=1, le=247)
+    """Address of the meter on the bus."""
+
+    baud: int = Field(default=9600, ge=1_200, le=230_400)
+    """Line rate that the meter is set to."""
+
+    @model_validator(mode="after")
+    def _nothing_is_assumed(self) -> VibrationMeterConfig:
+        if len(set(self.quantities)) < len(self.quantities):
+            raise ValueError(f"'quantities' names each once, not {self.quantities}")
+        if "velocity" in self.quantities and self.velocity_scale_mm_s is None:
+            raise ValueError(
+                "'velocity_scale_mm_s' is missing (mm/s per raw step): published drivers read the register as 1 mm/s "
+                "and as 0.001 mm/s; compare with a meter that you trust, or leave velocity out of 'quantities'"
+            )
+        return self
+
+
 DeviceConfig = Annotated[
-    MicrophoneConfig | AccelerometerConfig | WavFileConfig | SimulatorConfig, Field(discriminator="kind")
+    MicrophoneConfig
+    | AccelerometerConfig
+    | WavFileConfig
+    | SimulatorConfig
+    | IioConfig
+    | Mcc172Config
+    | VibrationMeterConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -388,12 +483,26 @@ class Config(Model):
                 hint = suggest(point.device, self.devices)
                 raise ValueError(f"{where}.device: there is no device '{point.device}' under 'devices'{hint}")
             device = self.devices[point.device]
-            if isinstance(device, MicrophoneConfig | SimulatorConfig) and max(point.channel_numbers) >= device.channels:
+            if isinstance(device, IioConfig) and device.axes:
+                self._axes_are_captured(where, point, device.axes)
+            opened = _opened_channels(device)
+            if opened is not None and max(point.channel_numbers) >= opened:
                 raise ValueError(
-                    f"{where}.channels: '{point.device}' is opened with {device.channels} channel(s), counted from 0; "
+                    f"{where}.channels: '{point.device}' is opened with {opened} channel(s), counted from 0; "
                     f"raise devices.{point.device}.channels or choose another channel"
                 )
         return self
+
+    @staticmethod
+    def _axes_are_captured(where: str, point: PointConfig, axes: Sequence[str]) -> None:
+        for channel in point.channels:
+            number = AXES[channel] if isinstance(channel, str) else channel
+            if number >= len(axes) or (isinstance(channel, str) and axes[number] != channel):
+                numbered = ", ".join(f"{n} is {axis}" for n, axis in enumerate(axes))
+                raise ValueError(
+                    f"{where}.channels: '{point.device}' has no channel {channel}; by devices.{point.device}.axes "
+                    f"{numbered}, and x, y, z stand for 0, 1, 2: give the number"
+                )
 
     def points(self) -> dict[str, PointConfig]:
         """Every point under its full name ``machine/point``."""
@@ -408,6 +517,13 @@ class Config(Model):
         """The point's share of its machine's accepted false alarms per month."""
         machine = self.machines[point.partition("/")[0]]
         return machine.target_false_alarms_per_month / len(machine.points)
+
+
+def _opened_channels(device: DeviceConfig) -> int | None:
+    """How many channels the file says a device has; None where the device alone knows."""
+    if isinstance(device, Mcc172Config):
+        return len(device.channels)
+    return device.channels if isinstance(device, MicrophoneConfig | SimulatorConfig) else None
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

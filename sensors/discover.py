@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 from serial.tools import list_ports
 
 from sensors import digiducer
+from sensors.iio_sysfs import RULES_FILE, UDEV_RULE, find_devices
+from sensors.mcc172 import CHANNELS, RATES_HZ, load_library
 from sensors.sound_process import start_child
 from sensors.soundcards import (
     ROOT,
@@ -31,7 +35,7 @@ class FoundDevice:
     """One thing that could be a sensor."""
 
     kind: str
-    """The ``kind`` of a device's configuration: microphone or accelerometer."""
+    """The ``kind`` of a device's configuration, a key of ``registry.KINDS``."""
 
     id: str
     """What to write after ``device:`` or ``port:``."""
@@ -121,3 +125,52 @@ def list_serial_ports() -> list[FoundDevice]:
             )
         )
     return found
+
+
+def list_iio(root: Path = Path("/sys/bus/iio"), dev: Path = Path("/dev")) -> list[FoundDevice]:
+    """Return the accelerometers that the kernel drives, by name and, where it takes one, mark. None is opened."""
+    devices = find_devices(root)
+    names = Counter(device.name for device in devices)
+    found = []
+    for number, device in enumerate(devices, start=1):
+        stable = device.name if names[device.name] == 1 else f"{device.name}@{device.mark}"
+        rates_hz = device.rates_hz()
+        rate_hz = device.number("sampling_frequency", "in_accel_sampling_frequency")
+        rate = f", rate_hz: {round(rate_hz)}" if rate_hz else ""
+        allowed = os.access(dev / device.folder.name, os.R_OK) and os.access(
+            device.folder / device.buffer_folder / "enable", os.W_OK
+        )
+        found.append(
+            FoundDevice(
+                "iio",
+                stable,
+                f"{device.identity} on {device.folder.name}",
+                rates_hz,
+                len(device.axes()),
+                "" if allowed else f"no permission: add the user to a group iio, and to {RULES_FILE}: {UDEV_RULE}",
+                [f"  iio{number}: {{kind: iio, device: {json.dumps(stable) if ' ' in stable else stable}{rate}}}"],
+            )
+        )
+    return found
+
+
+def list_mcc172(library: Any = None) -> list[FoundDevice]:
+    """Return the MCC 172 boards on this Raspberry Pi; none where the package ``daqhats`` is missing. None is opened."""
+    try:
+        used = library or load_library()
+    except ImportError:
+        return []
+    return [
+        FoundDevice(
+            "mcc172",
+            str(hat.address),
+            f"{hat.product_name} at address {hat.address}",
+            RATES_HZ,
+            len(CHANNELS),
+            config_lines=[
+                f"  daq{number}: {{kind: mcc172, address: {hat.address}, channels: [0, 1], iepe: true, "
+                "sensitivity_mv_per_unit: [100, 100], unit: g}  # from the certificates of your sensors"
+            ],
+        )
+        for number, hat in enumerate(used.hat_list(filter_by_id=used.HatIDs.MCC_172), start=1)
+    ]

@@ -12,6 +12,9 @@ KINDS = {
     "accelerometer": "sensors.accelerometer:Accelerometer",
     "wavfile": "sensors.wavfile:WavFile",
     "simulator": "sensors.simulator:Simulator",
+    "iio": "sensors.iio:Iio",
+    "mcc172": "sensors.mcc172:Mcc172",
+    "vibration_meter": "sensors.vibration_meter:VibrationMeter",
 }
 
 
