@@ -14,7 +14,7 @@ from sensors.source import Source, SourceInfo
 if TYPE_CHECKING:
     from sensors.alsa_microphone import AlsaMicrophone
     from sensors.calibration import read_calibration
-    from sensors.discover import FoundDevice, list_microphones, list_serial_ports
+    from sensors.discover import FoundDevice, list_iio, list_mcc172, list_microphones, list_serial_ports
     from sensors.machine import FAULTS, Machine
     from sensors.pty_accelerometer import PtyAccelerometer
     from sensors.pulse_microphone import PulseMicrophone
@@ -27,6 +27,8 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "Machine": "sensors.machine",
     "PtyAccelerometer": "sensors.pty_accelerometer",
     "PulseMicrophone": "sensors.pulse_microphone",
+    "list_iio": "sensors.discover",
+    "list_mcc172": "sensors.discover",
     "list_microphones": "sensors.discover",
     "list_serial_ports": "sensors.discover",
     "read_calibration": "sensors.calibration",
@@ -56,6 +58,8 @@ __all__ = [
     "Source",
     "SourceInfo",
     "create_source",
+    "list_iio",
+    "list_mcc172",
     "list_microphones",
     "list_serial_ports",
     "note_scale",
