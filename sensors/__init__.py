@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sensors.discover import FoundDevice, list_iio, list_mcc172, list_microphones, list_serial_ports
     from sensors.machine import FAULTS, Machine
     from sensors.pty_accelerometer import PtyAccelerometer
+    from sensors.pty_vibration_meter import PtyVibrationMeter
     from sensors.pulse_microphone import PulseMicrophone
     from sensors.simulator import write_wav
 
@@ -26,6 +27,7 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "FoundDevice": "sensors.discover",
     "Machine": "sensors.machine",
     "PtyAccelerometer": "sensors.pty_accelerometer",
+    "PtyVibrationMeter": "sensors.pty_vibration_meter",
     "PulseMicrophone": "sensors.pulse_microphone",
     "list_iio": "sensors.discover",
     "list_mcc172": "sensors.discover",
@@ -50,6 +52,7 @@ __all__ = [
     "FoundDevice",
     "Machine",
     "PtyAccelerometer",
+    "PtyVibrationMeter",
     "PulseMicrophone",
     "SensorEnded",
     "SensorError",
