@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from sensors.alsa_microphone import AlsaMicrophone
     from sensors.discover import FoundDevice, list_microphones, list_serial_ports
     from sensors.machine import FAULTS, Machine
+    from sensors.protocols import make_protocol
     from sensors.pty_accelerometer import PtyAccelerometer
+    from sensors.pty_stand_ins import STAND_INS
     from sensors.simulator import write_wav
 
 LATER = {  # these import a driver's library or scipy: loaded when first used
@@ -24,8 +26,10 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "FoundDevice": "sensors.discover",
     "Machine": "sensors.machine",
     "PtyAccelerometer": "sensors.pty_accelerometer",
+    "STAND_INS": "sensors.pty_stand_ins",
     "list_microphones": "sensors.discover",
     "list_serial_ports": "sensors.discover",
+    "make_protocol": "sensors.protocols",
     "write_wav": "sensors.simulator",
 }
 
@@ -39,6 +43,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "FAULTS",
     "KINDS",
+    "STAND_INS",
     "AlsaMicrophone",
     "Block",
     "FoundDevice",
@@ -53,6 +58,7 @@ __all__ = [
     "create_source",
     "list_microphones",
     "list_serial_ports",
+    "make_protocol",
     "read_recording",
     "write_wav",
 ]
