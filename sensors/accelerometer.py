@@ -17,11 +17,13 @@ from serial.tools import list_ports
 from sensors.block import Block
 from sensors.continuity import BlockBuilder, SampleClock
 from sensors.errors import SensorFault, SensorUnavailable
+from sensors.identify import GOOD_FRAMES, ask_all, what_speaks
 from sensors.protocol import Protocol, ProtocolError, SensorCard
 from sensors.protocols import make_protocol
 from sensors.source import BLOCK_S, Source, SourceInfo
 
 INFO_S = 3.0
+OTHERS_S = 1.0  # and so much longer for what speaks another protocol
 ASK_AGAIN_S = 0.5
 READ_S = 0.1
 WAIT_S = 0.5
@@ -117,26 +119,35 @@ class Accelerometer(Source):
         return {} if card is None else dict(card.settings)
 
     def _ask(self) -> SensorCard:
-        """Ask what the sensor is until it tells, and make it stream."""
-        received, asked_s = bytearray(), -math.inf
-        deadline = time.monotonic() + INFO_S
-        while (now := time.monotonic()) < deadline:
+        """Ask what the sensor is until it tells, and make it stream; at last ask what every other protocol asks."""
+        received, asked_s, asked_others = bytearray(), -math.inf, False
+        start_s = time.monotonic()
+        while (now := time.monotonic()) < start_s + INFO_S + OTHERS_S:
             if now - asked_s > ASK_AGAIN_S:
                 self._send(self._protocol.ask())
                 asked_s = now
+            if now > start_s + INFO_S and not asked_others:
+                self._send(ask_all(but=self._protocol.name))
+                asked_others = True
             data = self._receive()
-            received += data[: max(0, READ_BYTES - len(received))]
+            received += data
+            del received[:-READ_BYTES]  # the newest: what answers, answers last
             self._protocol.push(data)
             if self._protocol.card is not None:
                 self._send(self._protocol.start())
                 return self._protocol.card
+        raise SensorUnavailable(self.name, self._why_unknown(bytes(received)))
+
+    def _why_unknown(self, received: bytes) -> str:
+        """Say what came instead of a sensor's description, and what would mend it."""
+        name = self._protocol.name
         if not received:
-            raise SensorUnavailable(self.name, f"{self._path} is silent: nothing came within {INFO_S:.0f} s")
-        raise SensorUnavailable(
-            self.name,
-            f"{len(received)} bytes came from {self._path} but nothing that tells of a sensor with protocol "
-            f"{self._protocol.name}: check baud and protocol",
-        )
+            return (
+                f"{self._path} is silent: nothing came within {INFO_S + OTHERS_S:.0f} s; check power, baud and protocol"
+            )
+        if self._protocol.good_frames >= GOOD_FRAMES[name]:
+            return f"{self._path} speaks {name}, but {self._protocol.why_unknown()}"
+        return f"{self._path} does not answer as {name}: {what_speaks(received)}"
 
     def _take(self, data: bytes) -> None:
         arrival_ns = time.monotonic_ns()

@@ -45,6 +45,7 @@ FILTERS_HZ = (
 )
 FILTER_SHARE = 0.4  # of the rate: below it a second-order low-pass leaves little to alias; 42 Hz is the lowest there is
 ERROR = 2  # status.state
+HOTTEST_C = 150.0  # a status always has a temperature, and the chip lives within -40 to 85
 ERRORS = {1: "it cannot talk to its sensor chip"}
 PLAUSIBLE_GAP_S = 600.0  # a longer jump of the count is a restarted sensor
 FRESH_S = 0.25  # a count this young is a new beginning
@@ -135,7 +136,7 @@ class PicoQuake(Protocol):
         """
         if kind == DEVICE_INFO and set(fields) <= {1, 2} and len(fields.get(1, b"")) == 8:
             self._introduce(bytes(fields[1]), bytes(fields.get(2, b"")))
-        elif kind == STATUS and set(fields) <= {1, 2, 3, 4} and int(fields.get(1, 0)) <= ERROR:
+        elif kind == STATUS and 2 in fields and set(fields) <= {1, 2, 3, 4} and abs(float(fields[2])) < HOTTEST_C:
             self._status(int(fields.get(1, 0)), int(fields.get(3, 0)), int(fields.get(4, 0)))
         else:
             raise ValueError("none of its messages")
@@ -161,6 +162,8 @@ class PicoQuake(Protocol):
         self.card = self.card or card
 
     def _status(self, state: int, missed: int, error_code: int) -> None:
+        if state > ERROR:
+            raise ValueError("no such state")
         self._failures = self._failures + 1 if state == ERROR else 0
         if self._failures == 2:  # it says so twice a second; once could be damage
             what = ERRORS.get(error_code, "the firmware's list has no name for it")

@@ -82,8 +82,8 @@ class Protocol(ABC):
         return b""
 
     def why_unknown(self) -> str:
-        """Return what a person can do about a ``card`` that stays unknown although good frames come, or ``""``."""
-        return ""
+        """Say why ``card`` stays unknown although good frames come, and what a person can do about it."""
+        return "it does not say what it is"
 
     @abstractmethod
     def push(self, data: bytes) -> list[Samples]:

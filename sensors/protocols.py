@@ -11,6 +11,8 @@ from sensors.protocol import Protocol
 PROTOCOLS = {
     "ee1": "sensors.ee1:Ee1",
     "picoquake": "sensors.picoquake:PicoQuake",
+    "witmotion": "sensors.witmotion:WitMotion",
+    "csv": "sensors.ascii_csv:AsciiCsv",
 }
 
 

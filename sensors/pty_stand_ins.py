@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sensors.ascii_csv import TIME_SPAN
 from sensors.machine import Machine
 from sensors.picoquake import ERROR, RANGES_G, ROTATION_RANGE_DPS, STEPS
 from sensors.picoquake_frames import (
@@ -21,6 +22,17 @@ from sensors.picoquake_frames import (
 )
 from sensors.pty_accelerometer import PtyAccelerometer
 from sensors.pty_sensor import PtySensor
+from sensors.witmotion import (
+    ACCELERATION,
+    FULL_SCALE_G,
+    RANGE_REGISTER,
+    RATE_REGISTER,
+    RATES_HZ,
+    REGISTERS,
+    encode,
+    read_request,
+)
+from sensors.witmotion import STEPS as WIT_STEPS
 
 IDLE, SAMPLING = 0, 1
 
@@ -87,8 +99,91 @@ class PtyPicoQuake(PtySensor):
         self.count = 0
 
 
+class PtyWitMotion(PtySensor):
+    """A WT901 that returns acceleration, rotation and angle; the machine must have one of its rates."""
+
+    def __init__(
+        self, machine: Machine, *, answers: bool = True, link: Path | None = None, clock_ppm: float = 0.0
+    ) -> None:
+        """``answers``: whether it tells its registers when asked; some units do not."""
+        super().__init__(machine, link=link, clock_ppm=clock_ppm)
+        self._answers = answers
+        self._registers = {
+            RATE_REGISTER: [next(code for code, rate in RATES_HZ.items() if rate == machine.rate_hz), 6, 0, 0],
+            RANGE_REGISTER: [3, 0, 0, 0],
+        }
+
+    def frames(self, frames: int) -> list[bytes]:
+        """Return three frames for each sample."""
+        stored = np.clip(np.rint(self.machine.samples(frames) * (WIT_STEPS / FULL_SCALE_G)), -WIT_STEPS, WIT_STEPS - 1)
+        wire = []
+        for sample in stored.astype("<i2"):
+            wire.append(encode(ACCELERATION, sample.tobytes() + b"\xc4\x09"))
+            wire += [encode(kind, (sample // 2).tobytes() + b"\x00\x00") for kind in (0x52, 0x53)]
+        return wire
+
+    def answer(self, data: bytes) -> bytes:
+        """Tell the registers that are asked for."""
+        if not self._answers:
+            return b""
+        asked = (at for at in sorted(self._registers) if read_request(at) in data)
+        return b"".join(encode(REGISTERS, np.array(self._registers[at], "<u2").tobytes()) for at in asked)
+
+    def skip(self, frames: int) -> None:
+        """Nothing counts them."""
+
+    def begin(self) -> None:
+        """Nothing counts."""
+
+
+class PtyCsv(PtySensor):
+    """A microcontroller that prints a header every second, and lines of time and axes."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        header: str = "# unit=g scale=0.001 cols=t_us,ax,ay,az",
+        timed: bool = True,
+        link: Path | None = None,
+        clock_ppm: float = 0.0,
+    ) -> None:
+        """``header``: may be empty; ``timed``: whether a line starts with the time."""
+        super().__init__(machine, link=link, clock_ppm=clock_ppm)
+        self._header, self._timed = header, timed
+        self._index = 0
+
+    def frames(self, frames: int) -> list[bytes]:
+        """Return a line for each sample, in thousandths."""
+        lines = []
+        for sample in np.rint(self.machine.samples(frames) * 1000).astype(int):
+            time_us = self._index * 1_000_000 // self.machine.rate_hz % TIME_SPAN
+            numbers = [time_us, *sample] if self._timed else sample
+            lines.append(",".join(map(str, numbers)).encode() + b"\r\n")
+            self._index += 1
+        return lines
+
+    def answer(self, data: bytes) -> bytes:
+        """Nothing answers."""
+        return data[:0]
+
+    def status(self) -> bytes:
+        """Print the header."""
+        return self._header.encode() + b"\r\n" if self._header else b""
+
+    def skip(self, frames: int) -> None:
+        """Let time pass."""
+        self._index += frames
+
+    def begin(self) -> None:
+        """Let time begin anew."""
+        self._index = 0
+
+
 STAND_INS: dict[str, type[PtySensor]] = {
     "ee1": PtyAccelerometer,
     "picoquake": PtyPicoQuake,
+    "witmotion": PtyWitMotion,
+    "csv": PtyCsv,
 }
 """By protocol."""

@@ -73,6 +73,19 @@ def picoquake(stack: ExitStack, tmp_path: Path) -> World:
     )
 
 
+def witmotion(stack: ExitStack, tmp_path: Path) -> World:
+    link = tmp_path / "usb-wit"
+    device = STAND_INS["witmotion"](Machine(1, 200, 3), link=link)
+    world = serial_world(stack, tmp_path, device, str(link), protocol="witmotion")
+    world.make_gap = device.corrupt  # samples that never came leave no trace in this format
+    return world
+
+
+def csv(stack: ExitStack, tmp_path: Path) -> World:
+    link = tmp_path / "usb-csv"
+    return serial_world(stack, tmp_path, STAND_INS["csv"](Machine(1, 1000, 3), link=link), str(link), protocol="csv")
+
+
 def wavfile(stack: ExitStack, tmp_path: Path) -> World:
     assert stack
     path = tmp_path / "a.wav"
@@ -91,7 +104,7 @@ def simulator(stack: ExitStack, tmp_path: Path) -> World:
     return World(source, absent, 2, "g", "simulator:5", lambda: source.lose(100))
 
 
-SERIAL = [accelerometer, picoquake]
+SERIAL = [accelerometer, picoquake, witmotion, csv]
 DRIVERS = [microphone, *SERIAL, wavfile, simulator]
 
 
