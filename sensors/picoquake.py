@@ -22,6 +22,7 @@ from sensors.picoquake_frames import (
     COMMAND,
     DEVICE_INFO,
     HANDSHAKE,
+    SEALED,
     START,
     STATUS,
     STOP,
@@ -113,8 +114,11 @@ class PicoQuake(Protocol):
                 if isinstance(error, ProtocolError):
                     raise
                 self.counters["bad_frames"] += 1
+                self.counters["garbage_bytes"] += len(payload) + 2
         samples = found.samples[self._credible(found.samples)]
-        self.counters["bad_frames"] += len(found.samples) - len(samples)
+        incredible = len(found.samples) - len(samples)
+        self.counters["bad_frames"] += incredible
+        self.counters["garbage_bytes"] += incredible * (SEALED + 1)
         self.good_frames += len(samples)
         if len(samples):
             samples = self._of_our_start(samples)

@@ -224,3 +224,22 @@ def test_a_description_without_what_samples_need_is_refused(change: dict[str, ob
         change = {}
     with pytest.raises(ValueError, match=r".+"):
         read_card({**good, **change})
+
+
+def test_three_axes_of_24_bit_at_26667_hertz_arrive_whole_for_ten_seconds() -> None:
+    rate_hz = 26_667
+    with PtyAccelerometer(Machine(1, rate_hz, 3), fmt="i24") as sensor:
+        driver = Accelerometer("acc", port=sensor.port)
+        info = driver.open()
+        start = time.monotonic()
+        got = collect(driver, 10 * rate_hz)  # fails on a gap
+        took_s = time.monotonic() - start
+        assert driver.counters["lost_frames"] == driver.counters["bad_crc"] == driver.counters["bad_frames"] == 0
+        driver.close()
+    assert info.lsb == (16 / 2**23,) * 3
+    byte_rate = len(got) / took_s * 9
+    assert byte_rate == pytest.approx(9 * rate_hz, rel=0.05)
+    made = Machine(1, rate_hz, 3).samples(14 * rate_hz)
+    frame = round(FRAME_S * rate_hz)
+    begin = next(at for at in range(0, 4 * rate_hz, frame) if np.allclose(made[at : at + 9], got[:9], atol=1e-5))
+    assert np.allclose(made[begin : begin + len(got)], got, atol=16 / 2**23)
