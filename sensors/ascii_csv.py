@@ -17,14 +17,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from sensors.counted_runs import CountedRuns
+from sensors.csv_columns import SKIPPED, TIME, TIME_SPAN, check_columns, measured_rate_hz
 from sensors.protocol import Protocol, ProtocolError, Samples, SensorCard
 
 MAX_LINE = 256  # bytes
-MAX_COLUMNS = 17
-TIME, SKIPPED = "t_us", "-"
 COLUMNS = (TIME, "ax", "ay", "az")
 NUMBER = b"0123456789+-.eE, "
-TIME_SPAN = 1 << 32
+MOST = 1e15  # no sensor sends a larger number, and none may leave what f32 can hold
 LINES_FOR_RATE = 32
 RATE_TOLERANCE = 0.05
 PLAUSIBLE_GAP_S = 600.0  # a longer jump of the time is a restarted sensor
@@ -119,7 +118,7 @@ class AsciiCsv(Protocol):
             return None
         if self.card is None:
             self._widths[len(row)] += 1
-        if len(row) != len(self._columns) or not math.isfinite(sum(row)):
+        if len(row) != len(self._columns) or not max(map(abs, row)) <= MOST:  # false for what is no number, too
             return None
         if self._columns[0] == TIME and not (0 <= row[0] < TIME_SPAN and row[0].is_integer()):
             return None
@@ -177,7 +176,7 @@ class AsciiCsv(Protocol):
         try:
             rate_hz, scale = float(said.get("rate", 1)), float(said.get("scale", 1))
             columns = check_columns(said.get("cols", ",".join(self._columns)).split(","))
-            if not (1 <= rate_hz < math.inf and 0 < abs(scale) < math.inf and said.get("unit", "g").isprintable()):
+            if not (1 <= rate_hz < math.inf and 0 < abs(scale) <= MOST and said.get("unit", "g").isprintable()):
                 raise ValueError("no rate, scale or unit")
         except ValueError:
             self.counters["bad_frames"] += 1
@@ -206,36 +205,3 @@ class AsciiCsv(Protocol):
         if any(changed.values()):
             what = ", ".join(f"{key}={said[key]}" for key, is_new in changed.items() if is_new)
             raise ProtocolError(f"became another sensor: its header now says {what}")
-
-
-def check_columns(columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns.
-
-    Raises:
-        ValueError: they cannot be what a line holds; the text says why.
-    """
-    if TIME in columns[1:]:
-        raise ValueError(f"columns: {TIME} comes first, and once")
-    if not set(columns) - {TIME, SKIPPED} or len(columns) > MAX_COLUMNS:
-        raise ValueError(f"columns: {len(columns)} of them, without a channel or more than {MAX_COLUMNS}")
-    return tuple(columns)
-
-
-def measured_rate_hz(times_us: Sequence[int]) -> float:
-    """Return the rate that the times of consecutive samples tell; missing ones do not disturb it.
-
-    The median of the steps where it is what they are on average: a loop that waits whole microseconds, the same at
-    every start. Otherwise the average: 3 kHz are steps of 333 and 334.
-
-    Raises:
-        ProtocolError: the time stands still, or no rate of 1 Hz or more comes out.
-    """
-    steps_us = np.mod(np.diff(np.array(times_us, dtype=np.int64)), TIME_SPAN)
-    median_us = float(np.median(steps_us))
-    average_us = float(steps_us[np.abs(steps_us - median_us) <= 0.2 * median_us].mean())
-    if not 1 <= average_us <= 1e6:
-        raise ProtocolError(f"its {TIME} moves by {median_us:g} from line to line, which is no rate: give columns")
-    if abs(average_us - median_us) < 0.2:
-        return 1e6 / median_us
-    rate_hz = 1e6 / average_us
-    return float(round(rate_hz)) if abs(round(rate_hz) / rate_hz - 1) < 1e-3 else rate_hz

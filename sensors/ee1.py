@@ -112,5 +112,8 @@ class Ee1(Protocol):
             raise ProtocolError(f"sends {frame.samples.shape[1]} channels, announced {card.channels}")
         lost = self._index.push(frame.index, len(frame.samples))
         self.counters["resets"] += lost is None
-        values = (frame.samples * self._scale).astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = (frame.samples * self._scale).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ProtocolError("sends numbers beyond all measure: its scale or its samples are wrong")
         return Samples(values, lost != 0 or bool(frame.flags & GAP_BEFORE), lost or 0)

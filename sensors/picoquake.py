@@ -178,8 +178,9 @@ class PicoQuake(Protocol):
 
     def _credible(self, samples: NDArray[np.void]) -> NDArray[np.bool_]:
         """Say of each sample, shape (n,), whether its numbers can be those of the sensor."""
-        steps = samples["acceleration"].astype(np.float64) * (STEPS / self._range_g)
-        turns = samples["rotation"].astype(np.float64) * (STEPS / ROTATION_RANGE_DPS)
+        with np.errstate(invalid="ignore"):  # a signalling NaN warns as it is cast
+            steps = samples["acceleration"].astype(np.float64) * (STEPS / self._range_g)
+            turns = samples["rotation"].astype(np.float64) * (STEPS / ROTATION_RANGE_DPS)
         both = np.concatenate((steps, turns), axis=1)
         good = (np.abs(both) <= STEPS).all(axis=1)  # false for what is no number, too
         if not self._whole_steps or not good.any():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sensors.ascii_csv import TIME_SPAN
+from sensors.csv_columns import TIME_SPAN
 from sensors.machine import Machine
 from sensors.picoquake import ERROR, RANGES_G, ROTATION_RANGE_DPS, STEPS
 from sensors.picoquake_frames import (

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sensors.ascii_csv import AsciiCsv, measured_rate_hz
+from sensors.ascii_csv import AsciiCsv
+from sensors.csv_columns import measured_rate_hz
 from sensors.protocol import ProtocolError, Samples
 
 HEADER = b"# unit=g scale=0.5 cols=t_us,ax,ay,az\n"
@@ -71,7 +72,17 @@ def test_a_missing_line_is_a_lost_sample() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [b"50000,1,2", b"50000,1,2,3,4", b"x", b"50000,1,,2", b"50000,1e999,2,3", b"50000,nan,2,3", b"5e-1,1,2,3"]
+    "bad",
+    [
+        b"50000,1,2",
+        b"50000,1,2,3,4",
+        b"x",
+        b"50000,1,,2",
+        b"50000,1e999,2,3",
+        b"50000,1e38,2,3",
+        b"50000,nan,2,3",
+        b"5e-1,1,2,3",
+    ],
 )
 def test_a_bad_line_costs_its_sample_and_is_counted(bad: bytes) -> None:
     protocol = introduced()

@@ -13,13 +13,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sensors.identify import what_speaks
 from sensors.protocol import Protocol, ProtocolError, Samples
+from sensors.protocols import make_protocol
 from tests.sensors.formats import FIRST, FORMATS, Format, held, number
 
 TORTURE = os.environ.get("ECHO_EDGE_TORTURE") == "1"
@@ -211,3 +214,36 @@ def test_single_wrong_bytes_are_caught_as_far_as_the_format_can(name: str) -> No
     assert tally.count["disorder"] == tally.count["unmarked"] == 0
     if name in ("ee1", "witmotion"):
         assert tally.count["corrupt"] == tally.count["ended"] == 0
+
+
+@pytest.mark.timeout(600 if TORTURE else 60)
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_sensor_that_introduces_itself_in_damaged_bytes_breaks_nothing(name: str) -> None:
+    form = FORMATS[name]
+    clean = form.introduction + form.interlude + form.stream(FIRST, 2_000 // len(form.frame(FIRST)) + 1)
+    cards = Counter[bool]()
+
+    @settings(
+        max_examples=-(-BYTES // 10 // len(clean)),
+        deadline=None,
+        database=None,
+        derandomize=not TORTURE,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(damage, min_size=1, max_size=10), PIECES)
+    def one(damages: list[tuple[str, float, int, int]], piece: int) -> None:
+        body = bytearray(clean)
+        any_damage(body, damages)
+        protocol = make_protocol(name)
+        with suppress(ProtocolError):
+            for at in range(0, len(body), piece):
+                protocol.ask()
+                protocol.push(bytes(body[at : at + piece]))
+                assert held(protocol) <= form.most_held
+        cards[protocol.card is not None] += 1
+        assert protocol.why_unknown()
+        if body:
+            assert what_speaks(bytes(body))
+
+    one()
+    assert cards[True]

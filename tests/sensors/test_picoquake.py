@@ -174,6 +174,13 @@ def test_a_number_that_the_sensor_cannot_have_measured_costs_its_sample(column: 
     assert passed(introduced(), data) == [(4, False, 0), (5, True, 1)]
 
 
+def test_a_signalling_nan_costs_its_sample_and_warns_nobody() -> None:
+    numbers = values(range(5000, 5010))
+    numbers.view(np.uint32)[4, 1] = 0x7FA00000
+    data = encode_samples(np.arange(5000, 5010, dtype=np.uint64), numbers)
+    assert passed(introduced(), data) == [(4, False, 0), (5, True, 1)]
+
+
 def test_a_firmware_that_filters_its_samples_is_heard_after_64_of_them() -> None:
     numbers = (values(range(5000, 5200)) * np.float32(0.37)).astype(np.float32)
     protocol = introduced()
