@@ -238,7 +238,7 @@ def test_three_axes_of_24_bit_at_26667_hertz_arrive_whole_for_ten_seconds() -> N
         driver.close()
     assert info.lsb == (16 / 2**23,) * 3
     byte_rate = len(got) / took_s * 9
-    assert byte_rate == pytest.approx(9 * rate_hz, rel=0.05)
+    assert byte_rate == pytest.approx(9 * rate_hz, rel=0.1)
     made = Machine(1, rate_hz, 3).samples(14 * rate_hz)
     frame = round(FRAME_S * rate_hz)
     begin = next(at for at in range(0, 4 * rate_hz, frame) if np.allclose(made[at : at + 9], got[:9], atol=1e-5))
