@@ -18,7 +18,7 @@ from pydantic import (
 
 from echo_edge.frontend import SPEC
 from echo_edge.mqtt import is_loopback
-from sensors import read_calibration
+from sensors import make_protocol, read_calibration
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -204,11 +204,35 @@ class AccelerometerConfig(Model):
     port: str
     """Serial port, best by its stable name under ``/dev/serial/by-id``."""
 
-    protocol: Literal["ee1"] = "ee1"
-    """Wire format: ``ee1`` is our own COBS and CRC frame."""
+    protocol: Literal["ee1", "picoquake", "witmotion", "csv"] = "ee1"
+    """Wire format: ``ee1`` is our own COBS and CRC frame, ``picoquake`` the PicoQuake's, ``witmotion`` the standard
+    protocol of WitMotion's units, ``csv`` lines of numbers as text."""
 
-    baud: int = Field(default=115_200, ge=1_200, le=12_000_000)
+    baud: int = Field(default=115_200, ge=2_400, le=12_000_000)
     """Line rate; without effect on USB serial devices."""
+
+    rate_hz: float | None = Field(default=None, ge=1, le=1_000_000)
+    """Samples per second: what a ``picoquake`` is told (absent: 2000), what a ``witmotion`` or ``csv`` sensor sends
+    that does not tell."""
+
+    range_g: Literal[2, 4, 8, 16] | None = None
+    """Largest acceleration that a ``picoquake`` is told to measure; absent: 16."""
+
+    unit: str | None = Field(default=None, min_length=1, max_length=16)
+    """Unit of the scaled numbers of ``csv``; absent: its header tells."""
+
+    scale: float | None = Field(default=None, gt=0)
+    """Units per number of ``csv``; absent: its header tells, else 1."""
+
+    columns: list[str] | None = Field(default=None, min_length=1, max_length=17)
+    """What a line of ``csv`` holds: ``t_us`` first or not at all, a name for each channel, ``-`` for what is to be left
+    out; absent: its header tells, else ``t_us``, ``ax``, ``ay``, ``az``."""
+
+    @model_validator(mode="after")
+    def _options_suit_the_protocol(self) -> AccelerometerConfig:
+        options = self.model_dump(exclude={"kind", "port", "protocol", "baud"}, exclude_none=True)
+        make_protocol(self.protocol, **options)  # its ValueError names the option and who takes it
+        return self
 
 
 class RecordingConfig(Model):

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sensors.calibration import read_calibration
     from sensors.discover import FoundDevice, list_iio, list_mcc172, list_microphones, list_serial_ports
     from sensors.machine import FAULTS, Machine
+    from sensors.protocols import make_protocol
     from sensors.pty_accelerometer import PtyAccelerometer
+    from sensors.pty_stand_ins import STAND_INS
     from sensors.pty_vibration_meter import PtyVibrationMeter
     from sensors.pulse_microphone import PulseMicrophone
     from sensors.simulator import write_wav
@@ -34,6 +36,8 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "list_microphones": "sensors.discover",
     "list_serial_ports": "sensors.discover",
     "read_calibration": "sensors.calibration",
+    "STAND_INS": "sensors.pty_stand_ins",
+    "make_protocol": "sensors.protocols",
     "write_wav": "sensors.simulator",
 }
 
@@ -47,6 +51,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "FAULTS",
     "KINDS",
+    "STAND_INS",
     "AlsaMicrophone",
     "Block",
     "FoundDevice",
@@ -65,6 +70,7 @@ __all__ = [
     "list_mcc172",
     "list_microphones",
     "list_serial_ports",
+    "make_protocol",
     "note_scale",
     "read_calibration",
     "read_recording",

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +17,20 @@ from serial.tools import list_ports
 from sensors.block import Block
 from sensors.continuity import BlockBuilder, SampleClock
 from sensors.errors import SensorFault, SensorUnavailable
+from sensors.identify import GOOD_FRAMES, ask_all, what_speaks
 from sensors.protocol import Protocol, ProtocolError, SensorCard
+from sensors.protocols import make_protocol
 from sensors.source import BLOCK_S, Source, SourceInfo
 
 INFO_S = 3.0
+OTHERS_S = 1.0  # and so much longer for what speaks another protocol
 ASK_AGAIN_S = 0.5
 READ_S = 0.1
 WAIT_S = 0.5
 SILENCE_S = 2.0  # with READ_S a port that fell silent is told within 3 s
 READ_BYTES = 1 << 14
-
-PROTOCOLS = {
-    "ee1": "sensors.ee1:Ee1",
-}
-
-
-def make_protocol(name: str, **options: Any) -> Protocol:
-    """Make a protocol by the name that the configuration gives it.
-
-    Raises:
-        ValueError: there is none of that name, or an option makes no sense to it.
-    """
-    if name not in PROTOCOLS:
-        raise ValueError(f"no protocol {name!r}; there is: {', '.join(PROTOCOLS)}")
-    module, _, class_name = PROTOCOLS[name].partition(":")
-    protocol: Protocol = getattr(import_module(module), class_name)(**options)
-    return protocol
+GATHER_S = 0.005  # what came by then is parsed together: a sample at a time, 4 kHz would take a core
+TOUCH_BAUD = 1200  # boards with a USB port of their own take it for the order to reboot into their bootloader
 
 
 class Accelerometer(Source):
@@ -54,7 +41,7 @@ class Accelerometer(Source):
 
         Args:
             port: a path, best one under ``/dev/serial/by-id``.
-            protocol: a key of ``PROTOCOLS``.
+            protocol: a key of ``protocols.PROTOCOLS``.
             baud: means nothing to a sensor with its own USB.
             options: the protocol's own keyword arguments.
         """
@@ -62,6 +49,8 @@ class Accelerometer(Source):
         self._path = port
         self._baud = baud
         self._make: Callable[[], Protocol] = lambda: make_protocol(protocol, counters=self.counters, **options)
+        if baud == TOUCH_BAUD:
+            raise ValueError(f"{baud} baud reboots many boards into their bootloader: give another, 115200 for USB")
         self._make()  # a wrong name or option is the caller's error, now
         self._port: serial.Serial | None = None
         self._ready: list[Block] = []
@@ -96,7 +85,7 @@ class Accelerometer(Source):
             full_scale=card.full_scale,
             lsb=card.lsb,
             gravity=card.gravity,
-            calibration="sensor",
+            calibration=card.calibration,
             settings=dict(card.settings),
         )
 
@@ -130,26 +119,35 @@ class Accelerometer(Source):
         return {} if card is None else dict(card.settings)
 
     def _ask(self) -> SensorCard:
-        """Ask what the sensor is until it tells, and make it stream."""
-        received, asked_s = bytearray(), -math.inf
-        deadline = time.monotonic() + INFO_S
-        while (now := time.monotonic()) < deadline:
+        """Ask what the sensor is until it tells, and make it stream; at last ask what every other protocol asks."""
+        received, asked_s, asked_others = bytearray(), -math.inf, False
+        start_s = time.monotonic()
+        while (now := time.monotonic()) < start_s + INFO_S + OTHERS_S:
             if now - asked_s > ASK_AGAIN_S:
                 self._send(self._protocol.ask())
                 asked_s = now
+            if now > start_s + INFO_S and not asked_others:
+                self._send(ask_all(but=self._protocol.name))
+                asked_others = True
             data = self._receive()
-            received += data[: max(0, READ_BYTES - len(received))]
+            received += data
+            del received[:-READ_BYTES]  # the newest: what answers, answers last
             self._protocol.push(data)
             if self._protocol.card is not None:
                 self._send(self._protocol.start())
                 return self._protocol.card
+        raise SensorUnavailable(self.name, self._why_unknown(bytes(received)))
+
+    def _why_unknown(self, received: bytes) -> str:
+        """Say what came instead of a sensor's description, and what would mend it."""
+        name = self._protocol.name
         if not received:
-            raise SensorUnavailable(self.name, f"{self._path} is silent: nothing came within {INFO_S:.0f} s")
-        raise SensorUnavailable(
-            self.name,
-            f"{len(received)} bytes came from {self._path} but nothing that tells of a sensor with protocol "
-            f"{self._protocol.name}: check baud and protocol",
-        )
+            return (
+                f"{self._path} is silent: nothing came within {INFO_S + OTHERS_S:.0f} s; check power, baud and protocol"
+            )
+        if self._protocol.good_frames >= GOOD_FRAMES[name]:
+            return f"{self._path} speaks {name}, but {self._protocol.why_unknown()}"
+        return f"{self._path} does not answer as {name}: {what_speaks(received)}"
 
     def _take(self, data: bytes) -> None:
         arrival_ns = time.monotonic_ns()
@@ -169,7 +167,10 @@ class Accelerometer(Source):
         port = self._port
         assert port is not None
         try:
-            return port.read(1) + port.read(min(port.in_waiting, READ_BYTES))
+            first = port.read(1)
+            if first and self._protocol.card is not None:
+                time.sleep(GATHER_S)
+            return first + port.read(min(port.in_waiting, READ_BYTES))
         except (OSError, TypeError) as error:  # TypeError: pyserial, when the port vanishes within a call
             raise SensorFault(self.name, f"{self._path} failed: {error}") from error
 

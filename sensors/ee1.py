@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from sensors.continuity import SampleIndex
+from sensors.continuity import INDEX_SPAN, SampleIndex
 from sensors.framing import COMMAND, GAP_BEFORE, INFO, DataFrame, Decoder, Message, encode_message
 from sensors.protocol import Protocol, ProtocolError, Samples, SensorCard
 
 PLAUSIBLE_GAP_S = 600.0  # a longer jump of the index is a restarted sensor
 AXES = 3
+REPEATED_FRAMES = 64  # a frame numbered no further back than this, and behind in samples too, came a second time
 
 
 def read_card(body: dict[str, Any]) -> tuple[SensorCard, np.ndarray[Any, np.dtype[np.float64]]]:
@@ -62,6 +63,7 @@ class Ee1(Protocol):
     def __init__(self, counters: Counter[str] | None = None) -> None:
         super().__init__(counters)
         self._decoder = Decoder(self.counters)
+        self._newest: DataFrame | None = None
 
     def ask(self) -> bytes:
         """Ask for the info frame."""
@@ -79,7 +81,7 @@ class Ee1(Protocol):
             if isinstance(frame, Message):
                 if frame.kind == INFO:
                     self._introduce(frame.body)
-            elif self.card is not None:
+            elif self.card is not None and not self._is_repeated(frame):
                 ready.append(self._samples(frame, self.card))
         return ready
 
@@ -94,10 +96,24 @@ class Ee1(Protocol):
         elif card != self.card:
             raise ProtocolError(f"became another sensor: was {self.card}, is {card}")
 
+    def _is_repeated(self, frame: DataFrame) -> bool:
+        """Tell a frame that came before from one of a restarted sensor, which begins at index 0."""
+        newest = self._newest
+        if newest is not None and frame.index:
+            again = (newest.sequence - frame.sequence) % INDEX_SPAN < REPEATED_FRAMES
+            if again and (newest.index - frame.index) % INDEX_SPAN < INDEX_SPAN // 2:
+                self.counters["repeated_frames"] += 1
+                return True
+        self._newest = frame
+        return False
+
     def _samples(self, frame: DataFrame, card: SensorCard) -> Samples:
         if frame.samples.shape[1] != card.channels:
             raise ProtocolError(f"sends {frame.samples.shape[1]} channels, announced {card.channels}")
         lost = self._index.push(frame.index, len(frame.samples))
         self.counters["resets"] += lost is None
-        values = (frame.samples * self._scale).astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = (frame.samples * self._scale).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ProtocolError("sends numbers beyond all measure: its scale or its samples are wrong")
         return Samples(values, lost != 0 or bool(frame.flags & GAP_BEFORE), lost or 0)

@@ -32,6 +32,9 @@ class SensorCard:
     gravity: bool = False
     """As the fields of the same names in ``SourceInfo``."""
 
+    calibration: str = "sensor"
+    """Where the scale comes from, as in ``SourceInfo``."""
+
     settings: tuple[tuple[str, str], ...] = ()
     """What the level depends on besides the scale: range, filter; names and values for people."""
 
@@ -77,6 +80,10 @@ class Protocol(ABC):
     def stop(self) -> bytes:
         """Return what makes it stop, before the port is closed."""
         return b""
+
+    def why_unknown(self) -> str:
+        """Say why ``card`` stays unknown although good frames come, and what a person can do about it."""
+        return "it does not say what it is"
 
     @abstractmethod
     def push(self, data: bytes) -> list[Samples]:

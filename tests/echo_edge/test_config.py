@@ -159,3 +159,47 @@ def test_a_microphone_s_scale_that_cannot_be_right_is_refused(tmp_path: Path, op
     (found,) = problems(tmp_path, with_microphone(tmp_path, options))
     assert found.startswith("line1.yaml:3: devices.acc")
     assert problem in found
+
+
+def accelerometer(options: str) -> str:
+    return GOOD.replace(
+        "{kind: simulator, rate_hz: 25600, channels: 3}", f"{{kind: accelerometer, port: /dev/ttyS9, {options}}}"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "protocol: ee1",
+        "protocol: picoquake, rate_hz: 4000, range_g: 4",
+        "protocol: witmotion, rate_hz: 200, baud: 9600",
+        "protocol: csv, rate_hz: 800, unit: g, scale: 0.001, columns: [t_us, x, y, z, '-']",
+    ],
+)
+def test_every_serial_protocol_takes_its_options(tmp_path: Path, options: str) -> None:
+    path = tmp_path / "line1.yaml"
+    path.write_text(accelerometer(options))
+    assert load_config(path).devices["acc"].kind == "accelerometer"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "rate_hz: 4000",
+            "protocol ee1 takes no options, not rate_hz; it is for protocol picoquake and witmotion and csv",
+        ),
+        (
+            "protocol: witmotion, range_g: 4",
+            "protocol witmotion takes rate_hz, not range_g; it is for protocol picoquake",
+        ),
+        ("protocol: picoquake, rate_hz: 3000", "rate_hz 3000 is none of 12.5, 25, 50, 100, 200, 500, 1000, 2000, 4000"),
+        ("protocol: csv, columns: [ax, t_us]", "columns: t_us comes first, and once"),
+        ("protocol: modbus", "'csv'"),
+        ("baud: 1200", "greater than or equal to 2400"),
+    ],
+)
+def test_a_serial_option_that_makes_no_sense_is_named_with_the_mend(tmp_path: Path, options: str, message: str) -> None:
+    (problem,) = problems(tmp_path, accelerometer(options))
+    assert problem.startswith("line1.yaml:3: devices.acc")
+    assert message in problem

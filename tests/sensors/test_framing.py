@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensors.ee1 import Ee1
 from sensors.framing import (
     COMMAND,
     FORMATS,
@@ -24,6 +25,7 @@ from sensors.framing import (
     encode_info,
     encode_message,
 )
+from sensors.protocol import ProtocolError
 
 SAMPLES = np.array([[1, -2, 0], [300, -400, 5]], dtype=np.int32)
 
@@ -108,6 +110,31 @@ def test_samples_that_are_not_numbers_are_refused() -> None:
     decoder = Decoder()
     assert decoder.push(encode_data(np.array([[np.nan]], dtype=np.float32), fmt="f32", index=0)) == []
     assert decoder.counters["bad_frames"] == 1
+
+
+def test_samples_that_their_scale_makes_infinite_are_an_error() -> None:
+    protocol = Ee1()
+    protocol.push(encode_info({"serial": "1", "rate_num": 1000, "unit": "g", "scale": [1e38]}))
+    with pytest.raises(ProtocolError, match="beyond all measure"):
+        protocol.push(encode_data(np.array([[100]], dtype=np.int32), fmt="i16", index=0))
+
+
+def test_a_frame_that_comes_twice_passes_once() -> None:
+    protocol = Ee1()
+    protocol.push(encode_info({"serial": "1", "rate_num": 1000, "unit": "g", "scale": [1.0, 1.0, 1.0]}))
+    frames = [encode_data(SAMPLES, fmt="i16", index=i * 2, sequence=i) for i in range(4)]
+    runs = protocol.push(frames[1] + frames[2] + frames[1] + frames[2] + frames[3])
+    assert [(run.gap, run.lost_frames) for run in runs] == [(False, 0)] * 3
+    assert protocol.counters["repeated_frames"] == 2
+
+
+def test_a_restarted_sensor_counts_from_zero_and_is_heard() -> None:
+    protocol = Ee1()
+    protocol.push(encode_info({"serial": "1", "rate_num": 1000, "unit": "g", "scale": [1.0, 1.0, 1.0]}))
+    old = encode_data(SAMPLES, fmt="i16", index=20, sequence=10)
+    runs = protocol.push(old + encode_data(SAMPLES, fmt="i16", index=0, sequence=0))
+    assert [run.gap for run in runs] == [False, True]
+    assert protocol.counters["resets"] == 1
 
 
 def test_a_message_nested_beyond_all_reason_costs_one_frame() -> None:
