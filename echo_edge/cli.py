@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -126,13 +127,14 @@ def devices(as_json: AsJson = False) -> None:
     """List what is plugged in, by stable names, with the lines to paste into the configuration."""
     from dataclasses import asdict  # noqa: PLC0415
 
-    from sensors import SensorError, list_microphones, list_serial_ports  # noqa: PLC0415
+    from sensors import SensorError, list_iio, list_mcc172, list_microphones, list_serial_ports  # noqa: PLC0415
 
-    found = list_serial_ports()
-    try:
-        found = list_microphones() + found
-    except SensorError as error:
-        err.print(error.message, style="yellow", markup=False)
+    found = []
+    for look in (list_microphones, list_serial_ports, list_iio, list_mcc172):
+        try:
+            found += look()
+        except SensorError as error:  # what one kind of sensor lacks must not hide the others
+            err.print(error.message, style="yellow", markup=False)
     if as_json:
         print(json.dumps([asdict(device) for device in found], indent=2))
         return
@@ -140,7 +142,7 @@ def devices(as_json: AsJson = False) -> None:
     for d in found:
         rates = ", ".join(str(r) for r in d.rates_hz)
         table.add_row(d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem)
-    out.print(table if found else "nothing found: no microphone and no serial port")
+    out.print(table if found else "nothing found: no microphone, serial port, IIO device or MCC 172")
     if lines := [line for d in found if not d.problem for line in d.config_lines]:
         out.print("\nTo paste into the configuration:\n\ndevices:")
         for line in lines:
@@ -348,6 +350,55 @@ def evaluate(
         figures = [f"{d[k]:.3f}" if k in d else "-" for d in (a, b) for k in ("roc_auc", "pauc")]
         table.add_row(group, str(a["normal"]), str(a["anomaly"]), *figures)
     out.print(table)
+
+
+@app.command()
+def simulate(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="microphone, ee1, picoquake, witmotion, csv or wtvb01.")],
+    rate_hz: Annotated[
+        int | None, typer.Option(min=1, help="Samples per second; else the usual of the kind.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which invented machine it sits on.")] = 0,
+    fault: Annotated[
+        str | None, typer.Option(help="What is wrong with that machine, for example `outer_race`.", show_default=False)
+    ] = None,
+    severity: Annotated[float, typer.Option(min=0, max=1, help="How wrong.")] = 1.0,
+    link: Annotated[
+        Path | None, typer.Option(help="A stable name for the serial port, which comes and goes with it.")
+    ] = None,
+    clock_ppm: Annotated[float, typer.Option(help="How fast the sensor's clock runs: drift, or a wrong rate.")] = 0.0,
+    trouble: Annotated[
+        list[str] | None,
+        typer.Option(help="lose, corrupt, cut, garbage, restart, silent, unplug, gain or zeros; repeatable."),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between troubles.")] = 10.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="End after so long; without it, at Ctrl-C.", show_default=False)
+    ] = math.inf,
+) -> None:
+    """Stand in for a sensor, on a real port or a real sound server, with troubles on request.
+
+    Prints the line to paste into a configuration, and for a microphone the environment that the daemon needs. For
+    trying things out without hardware: nothing here is a measurement.
+    """
+    import threading  # noqa: PLC0415
+
+    from echo_edge.simulate import KINDS, TROUBLES, make_trouble, stand_in  # noqa: PLC0415
+    from sensors import FAULTS  # noqa: PLC0415
+
+    for what, value, known in (("KIND", kind, KINDS), ("--fault", fault, FAULTS)):
+        if value is not None and value not in known:
+            _fail(f"{what}: there is no '{value}'; there is: {', '.join(known)}", EXIT_USAGE)
+    for name in trouble or []:
+        if name not in TROUBLES:
+            _fail(f"--trouble: there is no '{name}'; there is: {', '.join(TROUBLES)}", EXIT_USAGE)
+    made = stand_in(kind, rate_hz=rate_hz, seed=seed, fault=fault, severity=severity, link=link, clock_ppm=clock_ppm)
+    with made as ready:
+        print(f"devices:\n  {ready.config_line}")
+        for name, text in ready.env.items():
+            print(f"export {name}={shlex.quote(text)}")
+        sys.stdout.flush()
+        make_trouble(ready, trouble or [], every, seconds, threading.Event(), lambda text: print(text, flush=True))
 
 
 @app.command()

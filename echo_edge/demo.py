@@ -104,10 +104,10 @@ def _play(stack: ExitStack, console: Console) -> int:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="echo-edge-demo-")))
     list_microphones()  # says at once when PortAudio is missing
     broker = stack.enter_context(demo_broker())
-    pump_1 = [Machine(1, MIC_RATE_HZ, 1, unit="Pa"), Machine(1, ACC_RATE_HZ, 3)]
+    pump_1 = [Machine(1, MIC_RATE_HZ, 1, unit="Pa"), Machine(1, ACC_RATE_HZ, 3, gravity=True)]
     mic = stack.enter_context(AlsaMicrophone(pump_1[0]))
     acc_1 = stack.enter_context(PtyAccelerometer(pump_1[1], serial="DEMO-1"))
-    acc_2 = stack.enter_context(PtyAccelerometer(Machine(2, ACC_RATE_HZ, 3), serial="DEMO-2"))
+    acc_2 = stack.enter_context(PtyAccelerometer(Machine(2, ACC_RATE_HZ, 3, gravity=True), serial="DEMO-2"))
     config = folder / "demo.yaml"
     config.write_text(
         CONFIG.format(

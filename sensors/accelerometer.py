@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import serial
-from serial.tools import list_ports
 
 from sensors.block import Block
 from sensors.continuity import BlockBuilder, SampleClock
@@ -20,7 +17,9 @@ from sensors.errors import SensorFault, SensorUnavailable
 from sensors.identify import GOOD_FRAMES, ask_all, what_speaks
 from sensors.protocol import Protocol, ProtocolError, SensorCard
 from sensors.protocols import make_protocol
+from sensors.serial_ports import port_identity, why_not_open
 from sensors.source import BLOCK_S, Source, SourceInfo
+from sensors.users import user_of
 
 INFO_S = 3.0
 OTHERS_S = 1.0  # and so much longer for what speaks another protocol
@@ -66,7 +65,7 @@ class Accelerometer(Source):
         try:
             self._port = serial.Serial(self._path, self._baud, timeout=READ_S, write_timeout=1.0, exclusive=True)
         except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise SensorUnavailable(self.name, _why(self._path, error)) from error
+            raise SensorUnavailable(self.name, why_not_open(self._path, error)) from error
         self._protocol = self._make()
         try:
             card = self._ask()
@@ -140,14 +139,15 @@ class Accelerometer(Source):
 
     def _why_unknown(self, received: bytes) -> str:
         """Say what came instead of a sensor's description, and what would mend it."""
-        name = self._protocol.name
+        name, path = self._protocol.name, self._path
+        other = user_of(Path(path))  # a modem manager, for one, asks no lock and takes what was meant for us
+        besides = f"; {other} has it open, too: stop that first" if other else ""
         if not received:
-            return (
-                f"{self._path} is silent: nothing came within {INFO_S + OTHERS_S:.0f} s; check power, baud and protocol"
-            )
+            silent = f"nothing came within {INFO_S + OTHERS_S:.0f} s"
+            return f"{path} is silent: {silent}; check power, baud and protocol{besides}"
         if self._protocol.good_frames >= GOOD_FRAMES[name]:
-            return f"{self._path} speaks {name}, but {self._protocol.why_unknown()}"
-        return f"{self._path} does not answer as {name}: {what_speaks(received)}"
+            return f"{path} speaks {name}, but {self._protocol.why_unknown()}"
+        return f"{path} does not answer as {name}: {what_speaks(received)}{besides}"
 
     def _take(self, data: bytes) -> None:
         arrival_ns = time.monotonic_ns()
@@ -156,11 +156,13 @@ class Accelerometer(Source):
         except ProtocolError as error:
             raise SensorFault(self.name, str(error)) from error
         for run in runs:
-            self.counters["gaps"] += run.gap
-            self.counters["lost_frames"] += run.lost_frames
             self._heard_s = time.monotonic()
-            self._ready += self._blocks.push(run.values, arrival_ns, gap=run.gap, lost_frames=run.lost_frames)
-        self.counters["jumps"] = max(self.counters["jumps"], self._clock.jumps)
+            for block in self._blocks.push(run.values, arrival_ns, gap=run.gap, lost_frames=run.lost_frames):
+                self.counters["gaps"] += block.after_gap
+                self.counters["lost_frames"] += block.lost_frames
+                self._ready.append(block)
+        if self._clock.jumps:
+            self.counters["jumps"] = self._clock.jumps
 
     def _receive(self) -> bytes:
         """Return what arrived, waiting for something at most ``READ_S``."""
@@ -180,25 +182,3 @@ class Accelerometer(Source):
             self._port.write(data)
         except OSError as error:
             raise SensorFault(self.name, f"{self._path} failed: {error}") from error
-
-
-def port_identity(path: str) -> str:
-    """Return what stands for a sensor that does not tell its serial number: its USB adapter, else the port's path."""
-    real = os.path.realpath(path)
-    for port in list_ports.comports():
-        if port.vid is not None and os.path.realpath(port.device) == real:
-            serial_number = f":{port.serial_number}" if port.serial_number else f"@{port.location}"
-            return f"usb:{port.vid:04x}:{port.pid:04x}{serial_number}"
-    return path
-
-
-def _why(path: str, error: Exception) -> str:
-    """Say why a port did not open and what would mend it."""
-    if isinstance(error, OSError) and error.errno == errno.EACCES:
-        return f"no permission for {path}: add the user to group dialout"
-    if not Path(path).exists():
-        there = ", ".join(sorted(port.device for port in list_ports.comports())) or "none"
-        return f"no port {path}; serial ports here: {there}"
-    if "exclusively" in str(error):
-        return f"{path} is in use by another program"
-    return f"{path} did not open: {error}"

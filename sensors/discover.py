@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
-from sensors import digiducer
+from sensors import digiducer, mcc172
 from sensors.iio_sysfs import RULES_FILE, UDEV_RULE, find_devices
-from sensors.mcc172 import CHANNELS, RATES_HZ, load_library
+from sensors.picoquake import RATES_HZ
 from sensors.sound_process import start_child
 from sensors.soundcards import (
     ROOT,
@@ -26,8 +27,10 @@ from sensors.soundcards import (
     stable_name,
     usb_names,
 )
+from sensors.users import user_of
 
 BY_ID = Path("/dev/serial/by-id")
+PICO_IDS = "2e8a:000a"
 
 
 @dataclass(frozen=True)
@@ -109,22 +112,34 @@ def _problem(card: int, root: Path) -> str:
 def list_serial_ports() -> list[FoundDevice]:
     """Return the serial ports, by their path under ``/dev/serial/by-id`` where they have one. None is opened."""
     stable = {os.path.realpath(link): str(link) for link in sorted(BY_ID.glob("*"))} if BY_ID.is_dir() else {}
-    found = []
-    for number, port in enumerate(sorted(list_ports.comports()), start=1):
-        path = stable.get(os.path.realpath(port.device), port.device)
-        usb = f"{port.vid:04x}:{port.pid:04x} " if port.vid is not None else ""
-        serial = f" serial {port.serial_number}" if port.serial_number else ""
-        allowed = os.access(port.device, os.R_OK | os.W_OK)
-        found.append(
-            FoundDevice(
-                "accelerometer",
-                path,
-                f"{usb}{port.description}{serial}",
-                problem="" if allowed else "no permission: add the user to group dialout",
-                config_lines=[f"  acc{number}: {{kind: accelerometer, port: {path}, protocol: ee1}}"],
-            )
-        )
-    return found
+    return [
+        describe_port(number, port, stable.get(os.path.realpath(port.device), port.device))
+        for number, port in enumerate(sorted(list_ports.comports()), start=1)
+    ]
+
+
+def describe_port(number: int, port: ListPortInfo, path: str) -> FoundDevice:
+    """Return what is known of a serial port without opening it: its USB ids, who uses it, whether we may."""
+    ids = f"{port.vid:04x}:{port.pid:04x}" if port.vid is not None else ""
+    serial = f"serial {port.serial_number}" if port.serial_number else ""
+    problem = ""
+    if not os.access(port.device, os.R_OK | os.W_OK):
+        problem = "no permission: add the user to group dialout"
+    elif who := user_of(Path(port.device)):
+        problem = f"in use by {who}"
+    pico = ids == PICO_IDS
+    return FoundDevice(
+        "accelerometer",
+        path,
+        " ".join(part for part in (ids, port.description, serial) if part),
+        tuple(round(rate) for rate in RATES_HZ if rate >= 1000) if pico else (),
+        3 if pico else 0,
+        problem,
+        [
+            f"  acc{number}: {{kind: accelerometer, port: {path}, protocol: {'picoquake' if pico else 'ee1'}}}"
+            + ("  # any Raspberry Pi Pico has this USB id" if pico else "  # or picoquake, witmotion, csv")
+        ],
+    )
 
 
 def list_iio(root: Path = Path("/sys/bus/iio"), dev: Path = Path("/dev")) -> list[FoundDevice]:
@@ -157,7 +172,7 @@ def list_iio(root: Path = Path("/sys/bus/iio"), dev: Path = Path("/dev")) -> lis
 def list_mcc172(library: Any = None) -> list[FoundDevice]:
     """Return the MCC 172 boards on this Raspberry Pi; none where the package ``daqhats`` is missing. None is opened."""
     try:
-        used = library or load_library()
+        used = library or mcc172.load_library()
     except ImportError:
         return []
     return [
@@ -165,8 +180,8 @@ def list_mcc172(library: Any = None) -> list[FoundDevice]:
             "mcc172",
             str(hat.address),
             f"{hat.product_name} at address {hat.address}",
-            RATES_HZ,
-            len(CHANNELS),
+            mcc172.RATES_HZ,
+            len(mcc172.CHANNELS),
             config_lines=[
                 f"  daq{number}: {{kind: mcc172, address: {hat.address}, channels: [0, 1], iepe: true, "
                 "sensitivity_mv_per_unit: [100, 100], unit: g}  # from the certificates of your sensors"

@@ -17,8 +17,9 @@ from sensors.block import Block
 from sensors.continuity import NS, BlockBuilder, SampleClock
 from sensors.errors import SensorFault, SensorUnavailable
 from sensors.iio_scan import ScanFormat, TimestampGaps
-from sensors.iio_sysfs import AXES, IioDevice, IioError, find_device, user_of, why
+from sensors.iio_sysfs import AXES, IioDevice, IioError, find_device, why
 from sensors.source import BLOCK_S, Source, SourceInfo
+from sensors.users import user_of
 
 STANDARD_GRAVITY = 9.80665  # m/s^2 per g; the kernel gives every acceleration in m/s^2
 BUFFER_S = 2.0  # what the kernel keeps for a reader that is late

@@ -6,7 +6,6 @@ Source: the kernel's ``Documentation/ABI/testing/sysfs-bus-iio`` and ``sysfs-bus
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -210,13 +209,3 @@ def why(name: str, what: str, error: OSError) -> str:
     if error.errno == errno.EBUSY:
         return f"{name} is in use: another program captures from it"
     return f"{what}: {error.strerror or error}"
-
-
-def user_of(path: Path) -> str:
-    """Return which process has a file open, as far as /proc tells: ``"iiod (412)"``, or ``""``."""
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        process = link.parts[2]
-        with suppress(OSError):  # another user's process, or one that ended meanwhile
-            if process != str(os.getpid()) and str(link.readlink()) == str(path):
-                return f"{(Path('/proc') / process / 'comm').read_text('utf-8').strip()} ({process})"
-    return ""

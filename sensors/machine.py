@@ -60,11 +60,17 @@ class Machine:
         shaft_hz: float = 29.5,
         load: float = 0.7,
         level: float = 1.0,
+        gravity: bool = False,
     ) -> None:
-        """``load`` is 0 to 1; ``level`` scales everything (1.0: about 0.1 of the unit RMS when healthy)."""
+        """``load`` is 0 to 1; ``level`` scales everything (1.0: about 0.1 of the unit RMS when healthy).
+
+        ``gravity``: the last channel feels it, as the upright axis of an accelerometer in g does.
+        """
         self.rate_hz, self.channels, self.unit = rate_hz, channels, unit
         self.shaft_hz, self.load = shaft_hz, load
         self._level = level
+        self._rest_c = np.zeros(channels, dtype=np.float32)
+        self._rest_c[-1] = gravity
         self._random = np.random.default_rng(seed)
         self._chunk = max(16, round(CHUNK_S * rate_hz))
         self._ready_tc: Array = np.zeros((0, channels), dtype=np.float32)
@@ -112,7 +118,7 @@ class Machine:
         x_tc += self._tones(turns_t)
         if self._fault is not None:
             x_tc += severity_t[:, None] * self._fault_signal(turns_t)
-        return np.asarray(x_tc * np.float32(self._level), dtype=np.float32)
+        return np.asarray(x_tc * np.float32(self._level) + self._rest_c, dtype=np.float32)
 
     def _turn(self) -> NDArray[np.float64]:
         """Advance the shaft; its speed wanders by some tenths of a percent."""

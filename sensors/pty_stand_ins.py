@@ -108,8 +108,11 @@ class PtyWitMotion(PtySensor):
         """``answers``: whether it tells its registers when asked; some units do not."""
         super().__init__(machine, link=link, clock_ppm=clock_ppm)
         self._answers = answers
+        codes = {rate_hz: code for code, rate_hz in RATES_HZ.items()}
+        if machine.rate_hz not in codes:
+            raise ValueError(f"{machine.rate_hz} Hz is none of {', '.join(f'{rate_hz:g}' for rate_hz in codes)}")
         self._registers = {
-            RATE_REGISTER: [next(code for code, rate in RATES_HZ.items() if rate == machine.rate_hz), 6, 0, 0],
+            RATE_REGISTER: [codes[machine.rate_hz], 6, 0, 0],
             RANGE_REGISTER: [3, 0, 0, 0],
         }
 

@@ -20,10 +20,10 @@ import numpy as np
 import serial
 from numpy.typing import NDArray
 
-from sensors.accelerometer import _why, port_identity
 from sensors.block import Block
 from sensors.continuity import wall_offset_ns
 from sensors.errors import SensorFault, SensorUnavailable
+from sensors.serial_ports import port_identity, why_not_open
 from sensors.source import Source, SourceInfo
 
 FIRST, COUNT = 0x34, 19  # one request for all registers that are used, so that a reading is of one moment
@@ -103,7 +103,7 @@ class VibrationMeter(Source):
         try:
             self._port = serial.Serial(self._path, self._baud, timeout=timeout_s, write_timeout=1.0, exclusive=True)
         except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise SensorUnavailable(self.name, _why(self._path, error)) from error
+            raise SensorUnavailable(self.name, why_not_open(self._path, error)) from error
         self._meter = minimalmodbus.Instrument(self._port, self._address)
         try:
             self._first_answer()

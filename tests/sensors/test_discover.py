@@ -1,11 +1,14 @@
-"""What `devices` shows of sound inputs, on trees made up like /proc, /sys and /dev."""
+"""What `devices` shows of sound inputs and serial ports, on trees made up like /proc, /sys and /dev."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from sensors.discover import describe_microphones
+from serial.tools.list_ports_common import ListPortInfo
+
+from sensors.discover import describe_microphones, describe_port
 from sensors.sound_process import explain
 from tests.sensors.test_digiducer import NAME
 from tests.sensors.test_soundcards import STREAM, plug
@@ -76,3 +79,30 @@ def test_an_absent_microphone_may_be_one_that_another_program_holds(tmp_path: Pa
     assert explain(absent, "UMIK", tmp_path) == absent["error"]
     hold(plug(tmp_path, 1, "A1"), tmp_path)
     assert explain(absent, "UMIK", tmp_path).endswith("there is: none; in use: Device1 by arecord (pid 812)")
+
+
+def test_a_serial_port_is_told_by_its_usb_ids_with_the_line_to_paste(tmp_path: Path) -> None:
+    port = ListPortInfo(str(tmp_path / "ttyACM0"))
+    (tmp_path / "ttyACM0").touch()
+    port.vid, port.pid, port.serial_number, port.description = 0x2E8A, 0x000A, "E661", "PicoQuake"
+    found = describe_port(1, port, "/dev/serial/by-id/usb-PicoQuake")
+    assert (found.description, found.rates_hz, found.channels) == (
+        "2e8a:000a PicoQuake serial E661",
+        (1000, 2000, 4000),
+        3,
+    )
+    assert found.config_lines[0].startswith(
+        "  acc1: {kind: accelerometer, port: /dev/serial/by-id/usb-PicoQuake, protocol: picoquake}"
+    )
+
+
+def test_a_port_that_another_program_reads_names_it(tmp_path: Path) -> None:
+    node = tmp_path / "ttyUSB0"
+    node.touch()
+    with node.open() as held, subprocess.Popen(["sleep", "60"], stdin=held) as other:
+        held.close()
+        try:
+            found = describe_port(1, ListPortInfo(str(node)), str(node))
+            assert found.problem == f"in use by sleep (pid {other.pid})"
+        finally:
+            other.kill()

@@ -21,8 +21,9 @@ from sensors.discover import list_iio
 from sensors.iio import STANDARD_GRAVITY, Iio
 from sensors.iio_scan import ScanElement, ScanFormat, TimestampGaps
 from sensors.iio_simulator import SCALE, SimulatedIio
-from sensors.iio_sysfs import UDEV_RULE, IioError, matching_rate, user_of, why
+from sensors.iio_sysfs import UDEV_RULE, IioError, matching_rate, why
 from sensors.machine import Machine
+from sensors.users import user_of
 from tests.sensors.conftest import collect
 
 RATE_HZ = 4000
@@ -359,7 +360,7 @@ def test_the_process_that_has_a_file_open_is_named(tmp_path: Path) -> None:
         "/bin/sleep", ["sleep", "30"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 5, str(path), os.O_RDONLY, 0)]
     )
     try:
-        assert user_of(path) == f"sleep ({pid})"
+        assert user_of(path) == f"sleep (pid {pid})"
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)

@@ -252,7 +252,7 @@ def test_a_meter_that_reads_zero_on_and_on_is_a_fault_too(meter: PtyVibrationMet
 def test_a_port_that_is_taken_says_so(meter: PtyVibrationMeter) -> None:
     first, second = driver(meter), driver(meter)
     first.open()
-    assert unavailable(second) == f"{meter.port} is in use by another program"
+    assert unavailable(second) == f"{meter.port} is in use by another program: stop it, or choose another port"
     first.close()
 
 

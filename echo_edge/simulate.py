@@ -1,0 +1,175 @@
+"""Simulate: a stand-in for a sensor, over its real transport, with troubles on request. No hardware needed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+from echo_edge.errors import SimulateError
+from sensors import STAND_INS, Machine, PtyVibrationMeter, PulseMicrophone
+
+AWAY_S = 5.0  # how long a stand-in is silent, suspended or unplugged
+Trouble = Callable[[threading.Event], None]
+"""Makes the trouble, and ends it again within ``AWAY_S`` or when the event is set."""
+
+RATES_HZ = {"microphone": 48_000, "ee1": 26_667, "picoquake": 2_000, "witmotion": 200, "csv": 500}
+KINDS = (*RATES_HZ, "wtvb01")
+TROUBLES = {
+    "lose": "a tenth of a second of samples, and their numbers with them",
+    "corrupt": "one byte on the wire is damaged",
+    "cut": "half a frame",
+    "garbage": "bytes that belong to nothing",
+    "restart": "the sensor counts anew, as after a loss of power",
+    "silent": f"nothing comes for {AWAY_S:g} s, without an error",
+    "unplug": f"the cable is out for {AWAY_S:g} s",
+    "gain": f"half the volume for {AWAY_S:g} s",
+    "zeros": f"every register reads zero for {AWAY_S:g} s",
+}
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What was made, and how to use it."""
+
+    config_line: str
+    """To paste below ``devices:``."""
+
+    env: dict[str, str] = field(default_factory=dict)
+    """What the daemon's environment needs to find it."""
+
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+
+
+@contextmanager
+def stand_in(
+    kind: str,
+    *,
+    rate_hz: int | None = None,
+    seed: int = 0,
+    fault: str | None = None,
+    severity: float = 1.0,
+    link: Path | None = None,
+    clock_ppm: float = 0.0,
+) -> Iterator[StandIn]:
+    """Make the stand-in for one kind of sensor on an invented machine.
+
+    Args:
+        kind: one of ``KINDS``.
+        rate_hz: samples per second; None takes the usual one of the kind.
+        seed, fault, severity: which machine, and what is wrong with it (see ``Machine``).
+        link: a stable name for the serial port, which comes and goes with it.
+        clock_ppm: how fast the sensor's clock runs: a drift, or a wrong rate.
+
+    Raises:
+        SimulateError: this machine lacks what the stand-in needs, or an option does not suit it.
+    """
+    rate_hz = rate_hz or RATES_HZ.get(kind, 1)
+    machine = Machine(seed, rate_hz, 1, "Pa") if kind == "microphone" else Machine(seed, rate_hz, 3, gravity=True)
+    machine.set_fault(fault, severity)
+    with ExitStack() as stack:
+        try:
+            if kind == "microphone":
+                if link or clock_ppm:
+                    raise SimulateError("--link and --clock-ppm are for serial sensors, not for a microphone")
+                yield _microphone(stack, machine)
+            elif kind == "wtvb01":
+                yield _meter(stack.enter_context(PtyVibrationMeter(seed=seed, link=link)))
+            else:
+                yield _serial(stack, kind, machine, link, clock_ppm)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SimulateError(f"{kind}: {error}") from error
+
+
+def _microphone(stack: ExitStack, machine: Machine) -> StandIn:
+    pulse = stack.enter_context(PulseMicrophone(machine.rate_hz))
+    pulse.play_machine(machine)
+
+    def for_a_while(*begin_end: tuple[str, ...]) -> Trouble:
+        def trouble(stop: threading.Event) -> None:
+            pulse.control(*begin_end[0])
+            stop.wait(AWAY_S)
+            pulse.control(*begin_end[1])
+
+        return trouble
+
+    source = "vmic.monitor"
+    troubles = {
+        "silent": for_a_while(("suspend-source", source, "1"), ("suspend-source", source, "0")),
+        "gain": for_a_while(("set-source-volume", source, "50%"), ("set-source-volume", source, "100%")),
+    }
+    line = f"mic1: {{kind: microphone, device: {pulse.device}, rate_hz: {machine.rate_hz}}}"
+    return StandIn(line, pulse.env, troubles)
+
+
+def _serial(stack: ExitStack, kind: str, machine: Machine, link: Path | None, clock_ppm: float) -> StandIn:
+    sensor = stack.enter_context(STAND_INS[kind](machine, link=link, clock_ppm=clock_ppm))
+    port = sensor.port
+    rate = f", rate_hz: {machine.rate_hz}" if kind in {"picoquake", "csv"} else ""
+
+    def silent(stop: threading.Event) -> None:
+        sensor.silent.set()
+        stop.wait(AWAY_S)
+        sensor.silent.clear()
+
+    def unplug(stop: threading.Event) -> None:
+        sensor.unplug()
+        stop.wait(AWAY_S)
+        sensor.plug()
+
+    troubles: dict[str, Trouble] = {
+        "lose": lambda _: sensor.lose(max(1, machine.rate_hz // 10)),
+        "corrupt": lambda _: sensor.corrupt(),
+        "cut": lambda _: sensor.cut_frame(),
+        "garbage": lambda _: sensor.send(b"\x01\xffgarbage\xaa\0\x55"),
+        "restart": lambda _: sensor.restart(),
+        "silent": silent,
+    }
+    if link is not None:  # without a stable name it would come back as a port that nobody knows
+        troubles["unplug"] = unplug
+    return StandIn(f"acc1: {{kind: accelerometer, port: {port}, protocol: {kind}{rate}}}", {}, troubles)
+
+
+def _meter(meter: PtyVibrationMeter) -> StandIn:
+    def while_set(event: threading.Event) -> Trouble:
+        def trouble(stop: threading.Event) -> None:
+            event.set()
+            stop.wait(AWAY_S)
+            event.clear()
+
+        return trouble
+
+    def corrupt(stop: threading.Event) -> None:
+        meter.spoil = lambda answer: answer[:-1] + bytes([answer[-1] ^ 1])
+        stop.wait(1)
+        meter.spoil = None
+
+    troubles = {"silent": while_set(meter.silent), "zeros": while_set(meter.zeros), "corrupt": corrupt}
+    line = f"meter1: {{kind: vibration_meter, port: {meter.port}, velocity_scale_mm_s: 0.001}}"
+    return StandIn(line, {}, troubles)
+
+
+def make_trouble(
+    made: StandIn, names: list[str], every_s: float, seconds: float, stop: threading.Event, say: Callable[[str], None]
+) -> None:
+    """Make the named troubles in turn, one every ``every_s``, until ``seconds`` are over or ``stop`` is set.
+
+    Raises:
+        SimulateError: this stand-in does not know one of them.
+    """
+    for name in names:
+        if name not in made.troubles:
+            hint = "; give it a stable name with --link" if name == "unplug" else ""
+            raise SimulateError(f"no trouble '{name}' here; there is: {', '.join(made.troubles)}{hint}")
+    ends_s = time.monotonic() + seconds
+    for name in cycle(names or [""]):
+        left_s = ends_s - time.monotonic()
+        if left_s <= 0 or stop.wait(min(every_s, left_s)):
+            return
+        if name and time.monotonic() < ends_s:
+            say(f"{name}: {TROUBLES[name]}")
+            made.troubles[name](stop)
