@@ -12,7 +12,7 @@ import pytest
 
 from echo_edge.config_file import load_config
 from echo_edge.listen import live
-from sensors import AlsaMicrophone, Machine
+from sensors import AlsaMicrophone, Machine, PtyAccelerometer
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
 from tests.system.daemon import Daemon, MosquittoSub
 from tests.system.test_daemon import SIMULATED, config
@@ -74,3 +74,21 @@ def test_a_clock_that_starts_in_1970_and_is_set_moves_dates_and_neither_makes_no
     steps_s = {round((b.time_ns - a.time_ns) / 1e9 / HOUR_S) for a, b in pairwise(blocks)}
     assert {2, -4} <= steps_s
     assert max(abs(b.monotonic_ns - a.monotonic_ns - 10**8) for a, b in pairwise(blocks)) < 10**7
+
+
+@needs_mosquitto
+@pytest.mark.timeout(120)
+def test_a_sensor_whose_clock_is_off_is_told_with_both_rates(tmp_path: Path) -> None:
+    with (
+        PtyAccelerometer(Machine(1, 8000, 3), clock_ppm=2000) as sensor,
+        Mosquitto(tmp_path / "broker") as broker,
+        MosquittoSub(broker.port) as heard,
+    ):
+        devices = {"de": f"{{kind: accelerometer, port: {sensor.port}}}"}
+        with Daemon(tmp_path / "daemon", config(broker.port, devices)) as daemon:
+            wait_for(lambda: "rate_wrong" in heard.last("/p/de/quality").get("reasons", []), "the wrong rate", 60)
+            quality = heard.last("/p/de/quality")
+            assert daemon.stop() == 0
+    assert quality["rate_ppm"] == pytest.approx(2000, abs=100)
+    (finding,) = [f for f in quality["findings"] if f["check"] == "rate_wrong"]
+    assert finding["text"] in {f"{rate_hz} Hz measured, 8000 Hz announced" for rate_hz in (8015, 8016, 8017)}
