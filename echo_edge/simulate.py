@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 
 from echo_edge.errors import SimulateError
-from sensors import STAND_INS, Machine, PtyVibrationMeter, PulseMicrophone
+from sensors import STAND_INS, Machine, PtyPort, PtyVibrationMeter, PulseMicrophone
 
 AWAY_S = 5.0  # how long a stand-in is silent, suspended or unplugged
 Trouble = Callable[[threading.Event], None]
@@ -78,7 +78,7 @@ def stand_in(
                     raise SimulateError("--link and --clock-ppm are for serial sensors, not for a microphone")
                 yield _microphone(stack, machine)
             elif kind == "wtvb01":
-                yield _meter(stack.enter_context(PtyVibrationMeter(seed=seed, link=link)))
+                yield _meter(stack.enter_context(PtyVibrationMeter(seed=seed, link=link)), link)
             else:
                 yield _serial(stack, kind, machine, link, clock_ppm)
         except (OSError, RuntimeError, ValueError) as error:
@@ -116,11 +116,6 @@ def _serial(stack: ExitStack, kind: str, machine: Machine, link: Path | None, cl
         stop.wait(AWAY_S)
         sensor.silent.clear()
 
-    def unplug(stop: threading.Event) -> None:
-        sensor.unplug()
-        stop.wait(AWAY_S)
-        sensor.plug()
-
     troubles: dict[str, Trouble] = {
         "lose": lambda _: sensor.lose(max(1, machine.rate_hz // 10)),
         "corrupt": lambda _: sensor.corrupt(),
@@ -130,11 +125,20 @@ def _serial(stack: ExitStack, kind: str, machine: Machine, link: Path | None, cl
         "silent": silent,
     }
     if link is not None:  # without a stable name it would come back as a port that nobody knows
-        troubles["unplug"] = unplug
+        troubles["unplug"] = _unplugging(sensor)
     return StandIn(f"acc1: {{kind: accelerometer, port: {port}, protocol: {kind}{rate}}}", {}, troubles)
 
 
-def _meter(meter: PtyVibrationMeter) -> StandIn:
+def _unplugging(port: PtyPort) -> Trouble:
+    def trouble(stop: threading.Event) -> None:
+        port.unplug()
+        stop.wait(AWAY_S)
+        port.plug()
+
+    return trouble
+
+
+def _meter(meter: PtyVibrationMeter, link: Path | None) -> StandIn:
     def while_set(event: threading.Event) -> Trouble:
         def trouble(stop: threading.Event) -> None:
             event.set()
@@ -149,6 +153,8 @@ def _meter(meter: PtyVibrationMeter) -> StandIn:
         meter.spoil = None
 
     troubles = {"silent": while_set(meter.silent), "zeros": while_set(meter.zeros), "corrupt": corrupt}
+    if link is not None:
+        troubles["unplug"] = _unplugging(meter)
     line = f"meter1: {{kind: vibration_meter, port: {meter.port}, velocity_scale_mm_s: 0.001}}"
     return StandIn(line, {}, troubles)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sensors.machine import FAULTS, Machine
     from sensors.protocols import make_protocol
     from sensors.pty_accelerometer import PtyAccelerometer
+    from sensors.pty_port import PtyPort
     from sensors.pty_stand_ins import STAND_INS
     from sensors.pty_vibration_meter import PtyVibrationMeter
     from sensors.pulse_microphone import PulseMicrophone
@@ -29,6 +30,7 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "FoundDevice": "sensors.discover",
     "Machine": "sensors.machine",
     "PtyAccelerometer": "sensors.pty_accelerometer",
+    "PtyPort": "sensors.pty_port",
     "PtyVibrationMeter": "sensors.pty_vibration_meter",
     "PulseMicrophone": "sensors.pulse_microphone",
     "list_iio": "sensors.discover",
@@ -57,6 +59,7 @@ __all__ = [
     "FoundDevice",
     "Machine",
     "PtyAccelerometer",
+    "PtyPort",
     "PtyVibrationMeter",
     "PulseMicrophone",
     "SensorEnded",

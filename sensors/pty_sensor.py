@@ -1,27 +1,23 @@
-"""A serial sensor that does not exist, on a real pseudo-terminal: port, pace and troubles of every stand-in."""
+"""A serial sensor that does not exist, on a real pseudo-terminal: pace and troubles of every stand-in."""
 
 from __future__ import annotations
 
 import os
 import select
-import threading
-import tty
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
 
 from sensors.machine import Machine
 from sensors.pacing import Pacer
+from sensors.pty_port import PtyPort
 
 FRAME_S = 0.02
-T = TypeVar("T", bound="PtySensor")
 
 
-class PtySensor(ABC):
+class PtySensor(PtyPort):
     """A sensor on a pseudo-terminal; a context manager. ``port`` is the path to open.
 
     The troubles may be called from any thread and take effect with the next frame.
@@ -37,51 +33,10 @@ class PtySensor(ABC):
             link: a stable name, made and removed with the port, as udev does under ``/dev/serial/by-id``.
             clock_ppm: how fast the sensor's clock runs, in parts per million; may be changed at any time.
         """
+        super().__init__(link)
         self.machine = machine
         self.clock_ppm = clock_ppm
-        self.silent = threading.Event()
-        """While set, nothing is sent, not even an answer."""
-        self._link = link
         self._troubles: deque[Callable[[list[bytes]], list[bytes]]] = deque()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._master = self._slave = -1
-
-    def __enter__(self: T) -> T:
-        """Plug it in."""
-        self.plug()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Unplug."""
-        self.unplug()
-
-    def plug(self) -> None:
-        """Make a port, under the stable name if there is one, and start to stream."""
-        self._master, self._slave = os.openpty()  # the slave stays open here, or the master would fail between readers
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.port = os.ttyname(self._slave)
-        if self._link is not None:
-            self._link.symlink_to(self.port)
-            self.port = str(self._link)
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="pty-sensor", daemon=True)
-        self._thread.start()
-
-    def unplug(self) -> None:
-        """Take the port away, as pulling the cable does."""
-        self._stop.set()
-        if self._thread is None:
-            return
-        self._thread.join()
-        self._thread = None
-        if self._link is not None:
-            self._link.unlink()
-        os.close(self._slave)
-        os.close(self._master)
 
     def send(self, data: bytes) -> None:
         """Put bytes of any kind between two frames."""

@@ -9,13 +9,13 @@ import os
 import select
 import struct
 import threading
-import tty
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
+
+from sensors.pty_port import PtyPort
 
 READ, WRITE = 3, 6
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
@@ -33,7 +33,7 @@ def crc16(data: bytes) -> bytes:
     return crc.to_bytes(2, "little")
 
 
-class PtyVibrationMeter:
+class PtyVibrationMeter(PtyPort):
     """A meter on a pseudo-terminal; a context manager. ``port`` is the path to open.
 
     Registers 0x34 to 0x46 wander a little with each reading, so that two readings differ. The hooks may be called from
@@ -41,15 +41,14 @@ class PtyVibrationMeter:
     """
 
     def __init__(self, *, address: int = 0x50, seed: int = 0, link: Path | None = None) -> None:
-        """``link``: a symbolic link to the port, made on entering and taken away at unplugging."""
-        self.address, self._link = address, link
+        """``address``: as a Modbus slave; ``link`` as every ``PtyPort``."""
+        super().__init__(link)
+        self.address = address
         self.registers = dict.fromkeys(REGISTERS, 0)
         self.registers.update({0x34: 120, 0x35: -85, 0x36: 2048, 0x40: 2650})  # 0.06, -0.04, 1 g; 26.5 degrees
         self.registers.update(
             {0x3A: 1200, 0x3B: 900, 0x3C: 700, 0x41: 12, 0x42: 9, 0x43: 7, 0x44: 29, 0x45: 29, 0x46: 29}
         )
-        self.silent = threading.Event()
-        """While set, nothing is answered."""
         self.zeros = threading.Event()
         """While set, every register reads zero."""
         self.spoil: Callable[[bytes], bytes] | None = None
@@ -58,39 +57,6 @@ class PtyVibrationMeter:
         """The exception code that answers every request, until it is None again."""
         self._skip = 0
         self._random = np.random.default_rng(seed)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._master = self._slave = -1
-
-    def __enter__(self) -> PtyVibrationMeter:
-        """Make the port and start to listen."""
-        self._master, self._slave = os.openpty()  # the slave stays open here, or the master would fail between readers
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.port = os.ttyname(self._slave)
-        if self._link is not None:
-            self._link.symlink_to(self.port)
-            self.port = str(self._link)
-        self._thread = threading.Thread(target=self._run, name="pty-vibration-meter", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Unplug."""
-        self.unplug()
-
-    def unplug(self) -> None:
-        """Take the port away, as pulling the cable does."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            if self._link is not None:
-                self._link.unlink()
-            os.close(self._slave)
-            os.close(self._master)
 
     def skip(self, requests: int) -> None:
         """Leave so many requests without an answer."""

@@ -135,7 +135,7 @@ def vibration_meter(stack: ExitStack, tmp_path: Path) -> World:
     source = create_source("vibration_meter", "d", port=device.port, **options)
     absent = create_source("vibration_meter", "d", port=str(tmp_path / "ttyNONE"), **options)
     world = World(source, absent, 10, "as named", f"wtvb01:{device.port}:0x50", lambda: device.skip(1), device.unplug)
-    world.rate_hz, world.may_lose, world.readings = 10, (1,), True
+    world.rate_hz, world.may_lose, world.readings, world.plug = 10, (1,), True, device.plug
     return world
 
 
@@ -272,7 +272,7 @@ def test_an_absent_device_is_unavailable_and_the_message_starts_with_its_name(wo
     world.absent.close()
 
 
-@pytest.mark.parametrize("world", SERIAL, indirect=True)
+@pytest.mark.parametrize("world", [*SERIAL, vibration_meter], indirect=True)
 def test_plugged_in_again_it_is_found_under_its_stable_name(world: World) -> None:
     assert world.unplug is not None
     assert world.plug is not None
