@@ -1,4 +1,4 @@
-"""Write docs/configuration.md and configs/daemon/schema.json from the models of echo_edge/config.py.
+"""Write docs/configuration.md and configs/daemon/schema.json from the models in echo_edge/config*.py.
 
 .venv/bin/python docs/make_reference.py            write both
 .venv/bin/python docs/make_reference.py --check    exit 1 when one of them is stale
@@ -20,6 +20,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from echo_edge import config
+from echo_edge import config_devices as devices
+from echo_edge.config_model import ID_PATTERN
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -28,7 +30,7 @@ SCHEMA = ROOT / "configs" / "daemon" / "schema.json"
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by docs/make_reference.py from echo_edge/config.py: change it there, then run the script. -->
+<!-- Written by docs/make_reference.py from the models in echo_edge/config*.py: change it there and run it. -->
 
 One YAML file describes one gateway. A commented one is [example.yaml](../configs/daemon/example.yaml).
 Check a file before the daemon reads it: every problem is named with its line; the exit code is then 78.
@@ -45,8 +47,8 @@ line1.yaml:9: machines.pump-12.points.de.window.lenght_s: unknown key; did you m
 - A path is absolute, or relative to the folder of the configuration file. The files must exist.
 - The daemon reads the file once, at start. Restart it after a change.
 - A change of `model`, of a point's `channels`, of `window.length_s`, or of the device's rate or unit makes the point
-  `not_monitored` until it is enrolled again: its baseline was made with another signal. A new `scale` in the same
-  unit, or another device, is not noticed so far: enroll again yourself.
+  `not_monitored` until it is enrolled again: its baseline was made with another signal. Another sensor shows as
+  `sensor_changed`. A new `scale` in the same unit is not noticed so far: enroll again yourself.
 - `scale` of a microphone is per full scale (-1 to 1), `scale` of a recording per step of the stored integer.
 - `check` also loads the model, reads the password file, and compares a point's channels with those of a microphone or
   simulator. What a device turns out not to have makes only the points that ask for it
@@ -71,35 +73,39 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`mqtt.tls`", config.TlsConfig, ""),
     (
         "`devices.NAME` of kind `microphone`",
-        config.MicrophoneConfig,
+        devices.MicrophoneConfig,
         'mic1: {kind: microphone, device: "usb:0d8c:0014:A1", rate_hz: 48000}',
     ),
     (
         "`devices.NAME.calibration` of kind `microphone`",
-        config.CalibrationConfig,
+        devices.CalibrationConfig,
         "calibration: {file: umik.txt, sign: response}",
     ),
     (
         "`devices.NAME` of kind `accelerometer`",
-        config.AccelerometerConfig,
+        devices.AccelerometerConfig,
         "acc1: {kind: accelerometer, port: /dev/serial/by-id/usb-acme-1}",
     ),
-    ("`devices.NAME` of kind `wavfile`", config.WavFileConfig, "rec1: {kind: wavfile, files: [{path: pump.wav}]}"),
-    ("`devices.NAME.files[]`", config.RecordingConfig, ""),
+    (
+        "`devices.NAME` of kind `wavfile`",
+        devices.WavFileConfig,
+        "rec1: {kind: wavfile, files: [{path: pump.wav}]}",
+    ),
+    ("`devices.NAME.files[]`", devices.RecordingConfig, ""),
     (
         "`devices.NAME` of kind `simulator`",
-        config.SimulatorConfig,
+        devices.SimulatorConfig,
         "sim1: {kind: simulator, rate_hz: 25600, channels: 3, fault: outer_race}",
     ),
-    ("`devices.NAME` of kind `iio`", config.IioConfig, "acc2: {kind: iio, device: adxl355, rate_hz: 4000}"),
+    ("`devices.NAME` of kind `iio`", devices.IioConfig, "acc2: {kind: iio, device: adxl355, rate_hz: 4000}"),
     (
         "`devices.NAME` of kind `mcc172`",
-        config.Mcc172Config,
+        devices.Mcc172Config,
         "daq1: {kind: mcc172, channels: [0, 1], iepe: true, sensitivity_mv_per_unit: [100.4, 99.1]}",
     ),
     (
         "`devices.NAME` of kind `vibration_meter`",
-        config.VibrationMeterConfig,
+        devices.VibrationMeterConfig,
         "vib1: {kind: vibration_meter, port: /dev/serial/by-id/usb-rs485-1, velocity_scale_mm_s: 0.001}",
     ),
     ("`machines.NAME`", config.MachineConfig, "pump-12: {title: Feed pump 12, points: {de: {device: acc1}}}"),
@@ -152,7 +158,7 @@ def _section(title: str, model: type[BaseModel], example: str) -> str:
 
 def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
     unit = next((unit for suffix, unit in UNITS.items() if name.endswith(suffix)), "")
-    is_id = any(getattr(m, "pattern", None) == config.ID_PATTERN for m in field.metadata)
+    is_id = any(getattr(m, "pattern", None) == ID_PATTERN for m in field.metadata)
     kind = "id" if is_id else _type(field.annotation)
     return f"`{name}`", kind, _default(field), _range(field, unit), _meaning(name, field)
 

@@ -5,38 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from echo_edge.config_devices import DeviceConfig, IioConfig, opened_channels
+from echo_edge.config_model import Id, Model, existing
 from echo_edge.frontend import SPEC
 from echo_edge.mqtt import is_loopback
-from sensors import make_protocol, read_calibration
 
-ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
-Id = Annotated[str, Field(pattern=ID_PATTERN)]
 AXES = {"x": 0, "y": 1, "z": 2}
-
-
-class Model(BaseModel):
-    """Base of every section: unknown keys are errors, numbers are finite, fields carry their docs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-def _existing(path: Path, info: ValidationInfo) -> Path:
-    """Resolve a path against the configuration's folder and insist that it is there."""
-    full = (info.context or {}).get("folder", Path()) / path.expanduser()
-    if not full.exists():
-        raise ValueError(f"no such file: {full}; give an absolute path, or one relative to the configuration file")
-    return Path(full)
 
 
 class GatewayConfig(Model):
@@ -71,7 +54,7 @@ class TlsConfig(Model):
     @field_validator("ca_file", "client_cert_file", "client_key_file")
     @classmethod
     def _exists(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return None if value is None else _existing(value, info)
+        return None if value is None else existing(value, info)
 
 
 class MqttConfig(Model):
@@ -118,7 +101,7 @@ class MqttConfig(Model):
     @field_validator("password_file")
     @classmethod
     def _exists(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return None if value is None else _existing(value, info)
+        return None if value is None else existing(value, info)
 
     @model_validator(mode="after")
     def _secrets_are_whole_and_stay_at_home(self) -> MqttConfig:
@@ -133,270 +116,6 @@ class MqttConfig(Model):
         if self.password_file is not None and self.password_credential is not None:
             raise ValueError("give 'password_file' or 'password_credential', not both")
         return self
-
-
-class CalibrationConfig(Model):
-    """The calibration file of a measurement microphone."""
-
-    file: Path
-    """Rows of frequency and dB, as makers deliver them; comments start with ``*`` or a quotation mark."""
-
-    sign: Literal["response", "correction"]
-    """``response``: the file says how much too loud the microphone hears (UMIK, REW); it is subtracted.
-    ``correction``: the file says what to add (some Dayton files)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _sign_is_said(cls, values: object) -> object:
-        if isinstance(values, dict) and "sign" not in values:
-            raise ValueError(
-                "'sign' is missing: say 'response' when the file tells how much too loud the microphone hears "
-                "(it is subtracted; UMIK), or 'correction' when it tells what to add; the wrong one doubles the error"
-            )
-        return values
-
-    @field_validator("file")
-    @classmethod
-    def _can_be_read(cls, value: Path, info: ValidationInfo) -> Path:
-        path = _existing(value, info)
-        read_calibration(path)
-        return path
-
-
-class MicrophoneConfig(Model):
-    """A microphone or a USB-audio accelerometer, through PortAudio."""
-
-    kind: Literal["microphone"]
-    device: str | None = None
-    """Stable name as ``echo-edge devices`` shows it; absent: the system's default input."""
-
-    rate_hz: int | None = Field(default=None, ge=2_000, le=384_000)
-    """Sampling rate; absent: the device's own."""
-
-    channels: int = Field(default=1, ge=1, le=64)
-    """How many channels to open."""
-
-    scale: float | None = Field(default=None, gt=0)
-    """Physical units per full scale; absent: from the device's name where that holds a calibration (Digiducer), else
-    from ``sensitivity_dbfs``, else samples are parts of full scale."""
-
-    unit: str | None = None
-    """Unit of the scaled samples, for example ``g``; without ``scale``, full scale is 1 of it."""
-
-    sensitivity_dbfs: float | None = Field(default=None, ge=-120, le=20)
-    """Level that 94 dB SPL (1 Pa RMS) gives at the present gain, in dBFS = 20 log10(RMS / full scale): a sine of full
-    scale has -3.01 dBFS. With it samples are in Pa."""
-
-    calibration: CalibrationConfig | None = None
-    """Makes the microphone's response flat; absent: it is left as it is."""
-
-    @model_validator(mode="after")
-    def _one_scale(self) -> MicrophoneConfig:
-        if self.sensitivity_dbfs is not None and (self.scale is not None or self.unit is not None):
-            raise ValueError("give 'scale' and 'unit', or 'sensitivity_dbfs' (which makes Pa), not both")
-        return self
-
-
-class AccelerometerConfig(Model):
-    """An accelerometer on a serial port."""
-
-    kind: Literal["accelerometer"]
-    port: str
-    """Serial port, best by its stable name under ``/dev/serial/by-id``."""
-
-    protocol: Literal["ee1", "picoquake", "witmotion", "csv"] = "ee1"
-    """Wire format: ``ee1`` is our own COBS and CRC frame, ``picoquake`` the PicoQuake's, ``witmotion`` the standard
-    protocol of WitMotion's units, ``csv`` lines of numbers as text."""
-
-    baud: int = Field(default=115_200, ge=2_400, le=12_000_000)
-    """Line rate; without effect on USB serial devices."""
-
-    rate_hz: float | None = Field(default=None, ge=1, le=1_000_000)
-    """Samples per second: what a ``picoquake`` is told (absent: 2000), what a ``witmotion`` or ``csv`` sensor sends
-    that does not tell."""
-
-    range_g: Literal[2, 4, 8, 16] | None = None
-    """Largest acceleration that a ``picoquake`` is told to measure; absent: 16."""
-
-    unit: str | None = Field(default=None, min_length=1, max_length=16)
-    """Unit of the scaled numbers of ``csv``; absent: its header tells."""
-
-    scale: float | None = Field(default=None, gt=0)
-    """Units per number of ``csv``; absent: its header tells, else 1."""
-
-    columns: list[str] | None = Field(default=None, min_length=1, max_length=17)
-    """What a line of ``csv`` holds: ``t_us`` first or not at all, a name for each channel, ``-`` for what is to be left
-    out; absent: its header tells, else ``t_us``, ``ax``, ``ay``, ``az``."""
-
-    @model_validator(mode="after")
-    def _options_suit_the_protocol(self) -> AccelerometerConfig:
-        options = self.model_dump(exclude={"kind", "port", "protocol", "baud"}, exclude_none=True)
-        make_protocol(self.protocol, **options)  # its ValueError names the option and who takes it
-        return self
-
-
-class RecordingConfig(Model):
-    """An excerpt of a recording."""
-
-    path: Path
-    """WAV or FLAC file."""
-
-    start_s: float = Field(default=0.0, ge=0)
-    """Where the excerpt begins."""
-
-    end_s: float | None = Field(default=None, gt=0)
-    """Where it ends; absent: at the end of the file."""
-
-    play_s: float | None = Field(default=None, gt=0)
-    """Loop the excerpt until it has played for so long; absent: play it once."""
-
-    scale: float | None = Field(default=None, gt=0)
-    """Physical units per stored unit; absent: from a ``manifest.csv`` beside the file, else full scale."""
-
-    unit: str | None = None
-    """Unit of the scaled samples."""
-
-    @field_validator("path")
-    @classmethod
-    def _exists(cls, value: Path, info: ValidationInfo) -> Path:
-        return _existing(value, info)
-
-
-class WavFileConfig(Model):
-    """Recordings played as if they were a device."""
-
-    kind: Literal["wavfile"]
-    files: list[RecordingConfig] = Field(min_length=1)
-    """Played in order; all of one rate and channel count."""
-
-    loop: bool = True
-    """Start over after the last one."""
-
-    realtime: bool = True
-    """Play at the recorded pace; false reads as fast as the disk allows."""
-
-
-class SimulatorConfig(Model):
-    """An invented machine."""
-
-    kind: Literal["simulator"]
-    rate_hz: int = Field(default=48_000, ge=2_000, le=384_000)
-    """Sampling rate."""
-
-    channels: int = Field(default=1, ge=1, le=8)
-    """How many sensors listen to it."""
-
-    seed: int = 0
-    """Which machine: the same seed gives the same signal."""
-
-    fault: Literal["outer_race", "inner_race", "imbalance", "loose_foot", "cavitation"] | None = None
-    """What is wrong with it."""
-
-    severity: float = Field(default=1.0, ge=0, le=1)
-    """How wrong."""
-
-    realtime: bool = True
-    """Deliver at the sampling rate; false as fast as possible."""
-
-
-class IioConfig(Model):
-    """An accelerometer that the Linux kernel drives (IIO), on I2C, SPI or USB."""
-
-    kind: Literal["iio"]
-    device: str
-    """The device's name as ``echo-edge devices`` shows it; ``NAME@LABEL`` where there are several."""
-
-    rate_hz: int | None = Field(default=None, ge=1, le=384_000)
-    """One of the device's own rates; absent: as it is set."""
-
-    axes: list[Literal["x", "y", "z"]] | None = Field(default=None, min_length=1)
-    """Which axes to capture, in this order; absent: all it has."""
-
-
-class Mcc172Config(Model):
-    """An MCC 172 on a Raspberry Pi: IEPE accelerometers or microphones at up to 51,200 Hz."""
-
-    kind: Literal["mcc172"]
-    address: int = Field(default=0, ge=0, le=7)
-    """Address of the board, as its jumpers say."""
-
-    channels: list[Literal[0, 1]] = Field(default=[0], min_length=1, max_length=2)
-    """Inputs to sample: ``[0]``, ``[1]`` or ``[0, 1]``; a point counts them from 0 in this order."""
-
-    rate_hz: int = Field(default=51_200, ge=200, le=51_200)
-    """51,200 divided by a whole number, without a rest: 51200, 25600, 12800, 10240 ..."""
-
-    iepe: bool | list[bool]
-    """Supply the sensors, for all channels or for each. Never for a sensor that has a supply of its own."""
-
-    sensitivity_mv_per_unit: float | list[float] | None = None
-    """From each sensor's certificate, for example 100 (mV/g); absent: the samples are volts."""
-
-    unit: str = "g"
-    """Unit of the sensitivity: ``g``, ``Pa``."""
-
-    settle_s: float = Field(default=5.0, ge=0, le=60)
-    """Seconds that are thrown away after the supply was switched on."""
-
-    @model_validator(mode="after")
-    def _values_fit_the_channels(self) -> Mcc172Config:
-        if sorted(set(self.channels)) != self.channels:
-            raise ValueError(f"'channels' is [0], [1] or [0, 1], not {self.channels}")
-        for name, values in (("iepe", self.iepe), ("sensitivity_mv_per_unit", self.sensitivity_mv_per_unit)):
-            if isinstance(values, list) and len(values) != len(self.channels):
-                raise ValueError(f"'{name}' has {len(values)} values for {len(self.channels)} channel(s)")
-        sensitivity = 1.0 if self.sensitivity_mv_per_unit is None else self.sensitivity_mv_per_unit
-        if min(sensitivity if isinstance(sensitivity, list) else [sensitivity]) <= 0:
-            raise ValueError(f"'sensitivity_mv_per_unit' must be positive, not {self.sensitivity_mv_per_unit}")
-        return self
-
-
-class VibrationMeterConfig(Model):
-    """A WTVB01-485 vibration meter over Modbus RTU: readings that are published, no waveform and no verdict."""
-
-    kind: Literal["vibration_meter"]
-    port: str
-    """Serial port of the RS-485 adapter, best by its stable name under ``/dev/serial/by-id``."""
-
-    velocity_scale_mm_s: float | None = Field(default=None, gt=0)
-    """mm/s per step of the velocity registers: 1 by some published drivers, 0.001 by others; needed for velocity."""
-
-    quantities: list[Literal["acceleration", "velocity", "temperature", "displacement"]] = Field(
-        default=["acceleration", "velocity", "temperature", "displacement"], min_length=1
-    )
-    """What to read."""
-
-    rate_hz: int = Field(default=1, ge=1, le=10)
-    """Readings a second."""
-
-    address: int = Field(default=0x50, ge=1, le=247)
-    """Address of the meter on the bus."""
-
-    baud: int = Field(default=9600, ge=1_200, le=230_400)
-    """Line rate that the meter is set to."""
-
-    @model_validator(mode="after")
-    def _nothing_is_assumed(self) -> VibrationMeterConfig:
-        if len(set(self.quantities)) < len(self.quantities):
-            raise ValueError(f"'quantities' names each once, not {self.quantities}")
-        if "velocity" in self.quantities and self.velocity_scale_mm_s is None:
-            raise ValueError(
-                "'velocity_scale_mm_s' is missing (mm/s per raw step): published drivers read the register as 1 mm/s "
-                "and as 0.001 mm/s; compare with a meter that you trust, or leave velocity out of 'quantities'"
-            )
-        return self
-
-
-DeviceConfig = Annotated[
-    MicrophoneConfig
-    | AccelerometerConfig
-    | WavFileConfig
-    | SimulatorConfig
-    | IioConfig
-    | Mcc172Config
-    | VibrationMeterConfig,
-    Field(discriminator="kind"),
-]
 
 
 class WindowConfig(Model):
@@ -489,7 +208,7 @@ class Config(Model):
     @classmethod
     def _model_path(cls, value: str, info: ValidationInfo) -> str:
         is_path = "/" in value or value.endswith((".onnx", ".json"))
-        return str(_existing(Path(value), info)) if is_path else value
+        return str(existing(Path(value), info)) if is_path else value
 
     engine: EngineConfig = EngineConfig()
     mqtt: MqttConfig = MqttConfig()
@@ -509,7 +228,7 @@ class Config(Model):
             device = self.devices[point.device]
             if isinstance(device, IioConfig) and device.axes:
                 self._axes_are_captured(where, point, device.axes)
-            opened = _opened_channels(device)
+            opened = opened_channels(device)
             if opened is not None and max(point.channel_numbers) >= opened:
                 raise ValueError(
                     f"{where}.channels: '{point.device}' is opened with {opened} channel(s), counted from 0; "
@@ -541,13 +260,6 @@ class Config(Model):
         """The point's share of its machine's accepted false alarms per month."""
         machine = self.machines[point.partition("/")[0]]
         return machine.target_false_alarms_per_month / len(machine.points)
-
-
-def _opened_channels(device: DeviceConfig) -> int | None:
-    """How many channels the file says a device has; None where the device alone knows."""
-    if isinstance(device, Mcc172Config):
-        return len(device.channels)
-    return device.channels if isinstance(device, MicrophoneConfig | SimulatorConfig) else None
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

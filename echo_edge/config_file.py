@@ -11,25 +11,19 @@ import yaml
 from pydantic import ValidationError
 
 from echo_edge.config import (
-    ID_PATTERN,
-    AccelerometerConfig,
     AlertConfig,
-    CalibrationConfig,
     Config,
     EngineConfig,
     GatewayConfig,
     MachineConfig,
-    MicrophoneConfig,
-    Model,
     MqttConfig,
     PointConfig,
-    RecordingConfig,
-    SimulatorConfig,
     TlsConfig,
-    WavFileConfig,
     WindowConfig,
     suggest,
 )
+from echo_edge.config_devices import DEVICE_KINDS, CalibrationConfig, RecordingConfig
+from echo_edge.config_model import ID_PATTERN, Model
 from echo_edge.errors import ConfigError
 
 
@@ -83,7 +77,7 @@ def _repeated(node: yaml.Node, prefix: str = "") -> Iterator[tuple[int, str]]:
 def _problem(path: Path, root: yaml.Node, details: Any) -> str:
     """One line of ours for one error of pydantic's."""
     loc = list(details["loc"])
-    if loc[:1] == ["devices"] and len(loc) > 2 and loc[2] in _DEVICES:
+    if loc[:1] == ["devices"] and len(loc) > 2 and loc[2] in DEVICE_KINDS:
         del loc[2]  # the tag of a discriminated union stands in the location, but not in the file
     message = details["msg"].removeprefix("Value error, ")
     if not loc and message.startswith("machines."):  # a check across sections names its key itself
@@ -119,12 +113,6 @@ def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
     return key, line
 
 
-_DEVICES: dict[str, type[Model]] = {
-    "microphone": MicrophoneConfig,
-    "accelerometer": AccelerometerConfig,
-    "wavfile": WavFileConfig,
-    "simulator": SimulatorConfig,
-}
 _SECTIONS: dict[str, type[Model]] = {
     "gateway": GatewayConfig,
     "engine": EngineConfig,
@@ -136,7 +124,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "alert": AlertConfig,
     "points": PointConfig,
     "machines": MachineConfig,
-    **_DEVICES,
+    **DEVICE_KINDS,
 }
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from echo_edge.config import Config, DeviceConfig
+from echo_edge.config import Config
+from echo_edge.config_devices import DeviceConfig
 from sensors import create_source
 
 

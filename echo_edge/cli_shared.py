@@ -1,0 +1,37 @@
+"""What all commands share: consoles, arguments, exit codes, the progress bar."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from echo_edge.config import Config
+
+EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
+
+out = Console()
+err = Console(stderr=True)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration file.", show_default=False)]
+PointName = Annotated[str, typer.Argument(metavar="POINT", help="Which point, as `machine/point`.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def fail(error: Exception | str, code: int) -> NoReturn:
+    err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def known_point(config: Config, point: str) -> None:
+    if point not in config.points():
+        fail(f"no point '{point}' in the configuration; known are {', '.join(config.points())}", EXIT_USAGE)
+
+
+def progress_bar(hidden: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True, disable=hidden or not err.is_terminal)
