@@ -17,7 +17,7 @@ from sensors.errors import SensorFault, SensorUnavailable
 from sensors.identify import GOOD_FRAMES, ask_all, what_speaks
 from sensors.protocol import Protocol, ProtocolError, SensorCard
 from sensors.protocols import make_protocol
-from sensors.serial_ports import port_identity, why_not_open
+from sensors.serial_ports import open_port, port_identity
 from sensors.source import BLOCK_S, Source, SourceInfo
 from sensors.users import user_of
 
@@ -62,10 +62,7 @@ class Accelerometer(Source):
     def open(self) -> SourceInfo:
         """Open the port and ask the sensor what it is."""
         self.close()
-        try:
-            self._port = serial.Serial(self._path, self._baud, timeout=READ_S, write_timeout=1.0, exclusive=True)
-        except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise SensorUnavailable(self.name, why_not_open(self._path, error)) from error
+        self._port = open_port(self.name, self._path, self._baud, READ_S)
         self._protocol = self._make()
         try:
             card = self._ask()

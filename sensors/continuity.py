@@ -18,7 +18,7 @@ from sensors.block import Block
 
 NS = 1_000_000_000
 DRIFT = 500e-6  # how far a device's clock may run slow; crystals are within 100 ppm, cheap resonators within 500
-STEP_NS = NS  # a larger disagreement is a stall, not jitter
+STEP_NS = NS  # later is no jitter
 OFFSET_JITTER_NS = 1_000_000  # two clocks are never read at the same instant; a smaller change is no step
 INDEX_SPAN = 1 << 32
 
@@ -58,7 +58,8 @@ class SampleClock:
     the system clock may start in 1970 or be set, and no sample comes or goes with that.
 
     A device that stays late although nobody reported a gap has lost samples in silence: the block at hand is then
-    marked ``after_gap`` and ``jumps`` counts it.
+    marked ``after_gap`` and ``jumps`` counts it. So is, at once, the first block after a pause of more than
+    ``STEP_NS``: either samples are missing or nobody read for so long.
     """
 
     def __init__(self, rate_hz: float, offset_ns: Callable[[], int] = wall_offset_ns) -> None:
@@ -70,6 +71,7 @@ class SampleClock:
         self._index = 0
         self._meter: RateMeter | None = None
         self._ppm: float | None = None
+        self._arrival_ns = 0
         self._next_ns = 0.0
         self._last_ns = 0
 
@@ -92,9 +94,12 @@ class SampleClock:
             lost_frames: how many are missing in between, as far as known.
         """
         frames = len(samples)
-        if self._meter is not None and not after_gap and self._meter.push(arrival_ns, frames):
-            after_gap = True
-            self.jumps += 1
+        if self._meter is not None and not after_gap:
+            stalled = arrival_ns - self._arrival_ns - frames * self._ns_per_frame > STEP_NS
+            if self._meter.push(arrival_ns, frames) or stalled:
+                after_gap = True
+                self.jumps += 1
+        self._arrival_ns = arrival_ns
         start = self._start(arrival_ns, frames * self._ns_per_frame, fresh=after_gap or self._meter is None)
         if after_gap or self._meter is None:
             self._meter = RateMeter(self._rate_hz, arrival_ns)
@@ -108,7 +113,8 @@ class SampleClock:
     def _start(self, arrival_ns: int, length_ns: float, *, fresh: bool) -> int:
         heard = arrival_ns - length_ns  # at the latest
         late = heard - self._next_ns
-        start = heard if fresh or abs(late) > STEP_NS else self._next_ns + min(late, DRIFT * length_ns)
+        # a device that is slower than ``DRIFT`` is followed in steps
+        start = heard if fresh or late > STEP_NS else self._next_ns + min(late, DRIFT * length_ns)
         start = max(start, self._last_ns + 1)
         self._next_ns, self._last_ns = start + length_ns, int(start)
         return self._last_ns
@@ -125,8 +131,10 @@ class RateMeter:
     BUCKET_S = 1.0
     FIRST_S = 20  # buckets before a rate is told: 0.1 ms of jitter are then some 3 ppm
     KEPT = 600
-    JUMP_S = 0.03  # of lateness that stays, or eight times its jitter: what a loaded machine adds passes again
+    JUMP_S = 0.015  # of lateness that stays, or eight times its jitter: what a loaded machine adds passes again
+    YOUNG, YOUNG_JUMP_S = 13, 0.1  # with few buckets the jitter is hardly known
     JUMP_BUCKETS = 3  # for how long it must stay
+    LINE_BUCKETS = 3  # before a line can be drawn
 
     def __init__(self, rate_hz: float, start_ns: int) -> None:
         """``start_ns``: monotonic time at which counting starts: the arrival of a sample that is not counted."""
@@ -159,12 +167,13 @@ class RateMeter:
 
     def _jumped(self) -> bool:
         newest = self.JUMP_BUCKETS
-        if len(self._at_s) < self.FIRST_S // 2 + newest:
+        if len(self._at_s) < self.LINE_BUCKETS + newest:
             return False
         at_s, late_s = np.array(self._at_s), np.array(self._late_s)
         slope, offset, jitter_s = self._line(at_s[:-newest], late_s[:-newest])
         risen_s = (late_s[-newest:] - (slope * at_s[-newest:] + offset)).min()
-        return bool(risen_s > max(self.JUMP_S, 8 * jitter_s))
+        least_s = self.YOUNG_JUMP_S if len(at_s) < self.YOUNG else self.JUMP_S
+        return bool(risen_s > max(least_s, 8 * jitter_s))
 
     @staticmethod
     def _line(at_s: NDArray[np.float64], late_s: NDArray[np.float64]) -> tuple[float, float, float]:

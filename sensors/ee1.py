@@ -36,6 +36,8 @@ def read_card(body: dict[str, Any]) -> tuple[SensorCard, np.ndarray[Any, np.dtyp
         gravity = bool(body.get("gravity", channels == AXES)) and unit == "g" and channels == AXES
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"incomplete: {type(error).__name__} {error}") from error
+    if not (serial.isprintable() and unit.isprintable()):
+        raise ValueError("a serial number or unit with characters that cannot be printed")
     if not serial or min(rate) < 1 or rate[0] / rate[1] < 1:
         raise ValueError("no serial number or no rate")
     if channels < 1 or len(scale) != channels or not all(math.isfinite(s) and s != 0 for s in scale):
@@ -50,7 +52,7 @@ def read_card(body: dict[str, Any]) -> tuple[SensorCard, np.ndarray[Any, np.dtyp
         full_scale=() if largest is None else (largest,) * channels,
         lsb=tuple(abs(s) for s in scale),
         gravity=gravity,
-        settings=tuple((k, str(body[k])) for k in ("sensor", "fw", "range") if k in body),
+        settings=tuple((k, str(body[k])) for k in ("range",) if k in body),
     )
     return card, np.array(scale)
 
@@ -64,6 +66,7 @@ class Ee1(Protocol):
         super().__init__(counters)
         self._decoder = Decoder(self.counters)
         self._newest: DataFrame | None = None
+        self._repeated = False
 
     def ask(self) -> bytes:
         """Ask for the info frame."""
@@ -103,6 +106,7 @@ class Ee1(Protocol):
             again = (newest.sequence - frame.sequence) % INDEX_SPAN < REPEATED_FRAMES
             if again and (newest.index - frame.index) % INDEX_SPAN < INDEX_SPAN // 2:
                 self.counters["repeated_frames"] += 1
+                self._repeated = True
                 return True
         self._newest = frame
         return False
@@ -116,4 +120,7 @@ class Ee1(Protocol):
             values = (frame.samples * self._scale).astype(np.float32)
         if not np.isfinite(values).all():
             raise ProtocolError("sends numbers beyond all measure: its scale or its samples are wrong")
-        return Samples(values, lost != 0 or bool(frame.flags & GAP_BEFORE), lost or 0)
+        # what looked repeated may have been the frames of a sensor that restarted and lost its first ones
+        gap = lost != 0 or self._repeated or bool(frame.flags & GAP_BEFORE)
+        self._repeated = False
+        return Samples(values, gap, lost or 0)

@@ -128,6 +128,7 @@ class Mcc172(Source):
         self._at_once = max(1, round(READ_S * rate_hz))
         self._settling = round(self._settle_s * rate_hz) if any(self._iepe) else 0
         self._ready, self._gap = [], False
+        self._heard_s = time.monotonic()
         units_per_v = [1000 / mv for mv in self._sensitivity]
         return SourceInfo(
             round(rate_hz),
@@ -152,7 +153,7 @@ class Mcc172(Source):
                 raise SensorFault(self.name, f"the MCC 172 failed: {error}") from error
             now = time.monotonic()
             if now - self._heard_s > SILENCE_S:
-                raise SensorFault(self.name, f"no samples from the MCC 172 for {SILENCE_S:.0f} s")
+                raise SensorFault(self.name, f"no whole samples from the MCC 172 for {SILENCE_S:.0f} s")
             if not self._ready and now > deadline:
                 return None
         return self._ready.pop(0)
@@ -203,7 +204,6 @@ class Mcc172(Source):
         mask = sum(1 << channel for channel in self._channels)
         kept = round(BUFFER_S * self._rate_hz)
         self._board.a_in_scan_start(mask, kept, self._used.OptionFlags.CONTINUOUS)
-        self._heard_s = time.monotonic()
 
     def _take(self, got: Any) -> None:
         """Take what one read returned.

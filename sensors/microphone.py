@@ -26,6 +26,7 @@ from sensors.source import BLOCK_S, Source, SourceInfo
 log = logging.getLogger(__name__)
 WAIT_S = 0.5
 STALL_S = 2.0  # with WAIT_S a stall is told within 3 s of the last sample
+SPOILED_S = 5.0  # without one block that is known to be whole
 PACE_BLOCKS = 100  # blocks over which a device that runs away from its own rate is noticed
 RUNAWAY = 2.0
 
@@ -106,7 +107,7 @@ class Microphone(Source):
         self._received = bytearray(rest)
         self._filter = LateOverflowFilter()
         self._clock = SampleClock(opened["rate_hz"])
-        self._heard_s = self._pace_from_s = time.monotonic()
+        self._heard_s = self._whole_s = self._pace_from_s = time.monotonic()
         self._paced = 0
         self._block_s = opened["block_frames"] / opened["rate_hz"]
         return info
@@ -149,7 +150,14 @@ class Microphone(Source):
         """Wait for the next block that is known to be free of splices."""
         if self._child is None:
             raise SensorFault(self.name, "not open")
-        while True:
+        deadline_s = time.monotonic() + WAIT_S
+        while (now_s := time.monotonic()) < deadline_s:
+            if now_s - self._heard_s > STALL_S:
+                raise SensorFault(self.name, f"stalled: no samples for {STALL_S:.0f} s")
+            if now_s - self._whole_s > SPOILED_S:
+                raise SensorFault(
+                    self.name, f"an overrun in every block for {SPOILED_S:.0f} s: the gateway is overloaded"
+                )
             if (frame := self._frame()) is not None:
                 kind, arrival_ns, data = frame
                 if kind == SETTINGS:
@@ -157,15 +165,12 @@ class Microphone(Source):
                 elif (done := self._samples(kind, arrival_ns, data)) is not None:
                     return done
                 continue
-            received = self._child.receive(WAIT_S)
+            received = self._child.receive(deadline_s - now_s)
             if received:
                 self._received += received
             elif received is not None:
                 raise SensorFault(self.name, f"the sound process ended: {self._child.last_words()}")
-            elif time.monotonic() - self._heard_s > STALL_S:
-                raise SensorFault(self.name, f"stalled: no samples for {STALL_S:.0f} s")
-            else:
-                return None
+        return None
 
     def close(self) -> None:
         """End the child process."""
@@ -200,6 +205,7 @@ class Microphone(Source):
         good = self._filter.push(block, overflowed=overflowed)
         if good is None:
             return None
+        self._whole_s = self._heard_s
         self.counters["gaps"] += good.after_gap
         self.counters["lost_frames"] += good.lost_frames
         return good if self._response is None else self._response.push(good)

@@ -139,14 +139,14 @@ class PicoQuake(Protocol):
             ValueError: it is damaged.
         """
         if kind == DEVICE_INFO and set(fields) <= {1, 2} and len(fields.get(1, b"")) == 8:
-            self._introduce(bytes(fields[1]), bytes(fields.get(2, b"")))
+            self._introduce(bytes(fields[1]))
         elif kind == STATUS and 2 in fields and set(fields) <= {1, 2, 3, 4} and abs(float(fields[2])) < HOTTEST_C:
             self._status(int(fields.get(1, 0)), int(fields.get(3, 0)), int(fields.get(4, 0)))
         else:
             raise ValueError("none of its messages")
         self.good_frames += 1
 
-    def _introduce(self, unique_id: bytes, firmware: bytes) -> None:
+    def _introduce(self, unique_id: bytes) -> None:
         card = SensorCard(
             identity=f"picoquake:{unique_id.hex()}",
             rate_hz=self._rate_hz,
@@ -158,7 +158,6 @@ class PicoQuake(Protocol):
             settings=(
                 ("range", f"{self._range_g} g"),
                 ("filter", f"{FILTERS_HZ[self._filter]} Hz"),
-                ("firmware", firmware.rstrip(b"\0").decode("ascii", "replace")),
             ),
         )
         if self.card is not None and card.identity != self.card.identity:

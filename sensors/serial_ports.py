@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import termios
 from pathlib import Path
 
+import serial
 from serial.tools import list_ports
 
+from sensors.errors import SensorUnavailable
 from sensors.users import user_of
 
 
@@ -19,6 +22,22 @@ def port_identity(path: str) -> str:
             serial_number = f":{port.serial_number}" if port.serial_number else f"@{port.location}"
             return f"usb:{port.vid:04x}:{port.pid:04x}{serial_number}"
     return path
+
+
+def open_port(name: str, path: str, baud: int, read_s: float) -> serial.Serial:
+    """Open a port that nobody else may have.
+
+    Args:
+        name: the device's name in the configuration, for messages.
+        read_s: how long a read waits.
+    Raises:
+        SensorUnavailable: it cannot be opened now; the message says why and what would mend it.
+    """
+    try:
+        return serial.Serial(path, baud, timeout=read_s, write_timeout=1.0, exclusive=True)
+    # SerialException is an OSError; termios.error, of a port that vanishes within the call, is none
+    except (OSError, ValueError, termios.error) as error:
+        raise SensorUnavailable(name, why_not_open(path, error)) from error
 
 
 def why_not_open(path: str, error: Exception) -> str:

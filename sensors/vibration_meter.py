@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sensors.block import Block
 from sensors.continuity import wall_offset_ns
 from sensors.errors import SensorFault, SensorUnavailable
-from sensors.serial_ports import port_identity, why_not_open
+from sensors.serial_ports import open_port, port_identity
 from sensors.source import Source, SourceInfo
 
 FIRST, COUNT = 0x34, 19  # one request for all registers that are used, so that a reading is of one moment
@@ -100,10 +100,7 @@ class VibrationMeter(Source):
         """Open the port, for this process alone, and see that the meter answers."""
         self.close()
         timeout_s = LATENCY_S + ANSWER_BITS / self._baud
-        try:
-            self._port = serial.Serial(self._path, self._baud, timeout=timeout_s, write_timeout=1.0, exclusive=True)
-        except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise SensorUnavailable(self.name, why_not_open(self._path, error)) from error
+        self._port = open_port(self.name, self._path, self._baud, timeout_s)
         self._meter = minimalmodbus.Instrument(self._port, self._address)
         try:
             self._first_answer()

@@ -119,13 +119,28 @@ def test_samples_that_their_scale_makes_infinite_are_an_error() -> None:
         protocol.push(encode_data(np.array([[100]], dtype=np.int32), fmt="i16", index=0))
 
 
-def test_a_frame_that_comes_twice_passes_once() -> None:
+def test_a_frame_that_comes_twice_passes_once_and_what_follows_is_after_a_gap() -> None:
     protocol = Ee1()
     protocol.push(encode_info({"serial": "1", "rate_num": 1000, "unit": "g", "scale": [1.0, 1.0, 1.0]}))
     frames = [encode_data(SAMPLES, fmt="i16", index=i * 2, sequence=i) for i in range(4)]
     runs = protocol.push(frames[1] + frames[2] + frames[1] + frames[2] + frames[3])
-    assert [(run.gap, run.lost_frames) for run in runs] == [(False, 0)] * 3
+    assert [(run.gap, run.lost_frames) for run in runs] == [(False, 0), (False, 0), (True, 0)]
     assert protocol.counters["repeated_frames"] == 2
+
+
+def test_a_sensor_that_restarts_and_loses_its_first_frame_is_never_spliced_on() -> None:
+    protocol = Ee1()
+    protocol.push(encode_info({"serial": "1", "rate_num": 1000, "unit": "g", "scale": [1.0, 1.0, 1.0]}))
+    before = [encode_data(SAMPLES, fmt="i16", index=i * 2, sequence=i) for i in range(10)]
+    again = [encode_data(SAMPLES, fmt="i16", index=i * 2, sequence=i) for i in range(1, 13)]
+    runs = protocol.push(b"".join(before + again))
+    assert [run.gap for run in runs] == [False] * 10 + [True, False, False]
+
+
+@pytest.mark.parametrize("word", ["A7\nforged line", "A\x1b[31m"])
+def test_a_name_that_cannot_be_printed_is_refused(word: str) -> None:
+    with pytest.raises(ProtocolError, match="cannot be printed"):
+        Ee1().push(encode_info({"serial": word, "rate_num": 1000, "unit": "g", "scale": [1.0]}))
 
 
 def test_a_restarted_sensor_counts_from_zero_and_is_heard() -> None:

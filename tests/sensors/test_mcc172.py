@@ -122,6 +122,18 @@ def test_an_overrun_is_a_gap_and_what_came_with_it_is_dropped(board: SimulatedMc
         assert any(np.allclose(whole[start : start + len(block.samples)], block.samples, atol=1e-6) for start in starts)
 
 
+def test_overruns_without_end_are_a_fault(board: SimulatedMcc172, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = driver(board)
+    source.open()
+    read = board.a_in_scan_read_numpy
+    monkeypatch.setattr(board, "a_in_scan_read_numpy", lambda *a: read(*a)._replace(buffer_overrun=True))
+    start = time.monotonic()
+    with pytest.raises(SensorFault, match="no whole samples"):
+        while time.monotonic() - start < 5:
+            source.read()
+    source.close()
+
+
 def test_every_rate_is_a_whole_part_of_the_clock() -> None:
     assert RATES_HZ[0] == 200
     assert RATES_HZ[-1] == 51_200
@@ -169,7 +181,7 @@ def test_a_board_that_falls_silent_is_a_fault_within_three_seconds(board: Simula
     source.open()
     board.silent.set()
     start = time.monotonic()
-    assert read_until_fault(source) == "no samples from the MCC 172 for 2 s"
+    assert read_until_fault(source) == "no whole samples from the MCC 172 for 2 s"
     assert time.monotonic() - start < 4
     source.close()
 

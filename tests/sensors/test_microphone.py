@@ -141,6 +141,30 @@ def test_the_block_before_an_overrun_report_never_leaves_the_driver() -> None:
     driver.close()
 
 
+class OverrunChild:
+    """Reports an overrun with every block, at the pace of the device."""
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        time.sleep(min(timeout_s, 0.1))
+        samples = np.zeros((4800, 1), dtype="<f4").tobytes()
+        return HEADER.pack(time.monotonic_ns(), 4800, AFTER_OVERRUN) + samples
+
+    def stop(self) -> None:
+        pass
+
+
+def test_overruns_without_end_hold_nobody_up_and_are_a_fault_after_five_seconds() -> None:
+    driver = Microphone("mic")
+    driver._begin(OverrunChild(), {"name": "n", "rate_hz": RATE_HZ, "block_frames": 4800, "settings": {}}, b"")  # type: ignore[arg-type]
+    start = time.monotonic()
+    assert driver.read() is None
+    assert time.monotonic() - start < 1
+    with pytest.raises(SensorFault, match="an overrun in every block for 5 s"):
+        while time.monotonic() - start < 8:
+            driver.read()
+    driver.close()
+
+
 def test_a_device_that_runs_away_from_its_own_rate_is_a_fault() -> None:
     driver = told([(i, 0.0, False) for i in range(101)])
     with pytest.raises(SensorFault, match="delivers 10 s of samples in 0"):
