@@ -109,6 +109,7 @@ class Capture(threading.Thread):
         self._counters: dict[str, int] = {}  # of the sources before this one
         self._readings: dict[str, float] = {}
         self._read_ns = 0
+        self._delivered = False
         self._status = SensorStatus(device, "opening", time.time_ns())
         self._taps: tuple[Tap, ...] = ()  # replaced as a whole: the loop below reads it without a lock
         self._tapping = threading.Lock()
@@ -146,12 +147,10 @@ class Capture(threading.Thread):
         delay_s = RETRY_FIRST_S
         while not self._stop_asked.is_set():
             source = self._make_source()
-            opened = False
+            self._delivered = False
             try:
                 info = source.open()
                 windowers = self._windowers(info)
-                opened = True
-                delay_s = RETRY_FIRST_S
                 self._say("ok", None, info, source)
                 self._stream(source, windowers)
             except SensorEnded as error:
@@ -160,10 +159,12 @@ class Capture(threading.Thread):
             except SensorError as error:
                 self._say("lost", error.message, None, source)
             finally:
+                for tap in self._taps:
+                    tap.ended = True
                 source.close()
                 self._counters = self._totals(source)
-            if not opened:
-                delay_s = min(2 * delay_s, RETRY_LAST_S)
+            # a device that opens and then delivers nothing is as good as one that does not open
+            delay_s = RETRY_FIRST_S if self._delivered else min(2 * delay_s, RETRY_LAST_S)
             self._stop_asked.wait(delay_s)
 
     def _windowers(self, info: SourceInfo) -> list[Windower]:
@@ -185,6 +186,7 @@ class Capture(threading.Thread):
         while not self._stop_asked.is_set():
             block: Block | None = source.read()
             if block is not None:
+                self._delivered = True
                 for tap in self._taps:
                     tap.offer(block)
                 for windower in windowers:

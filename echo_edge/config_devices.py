@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
 from echo_edge.config_model import Model, existing
-from sensors import make_protocol, read_calibration
+from sensors import create_source, read_calibration
+
+CARD_NUMBER = re.compile(r"\bhw:\d")
+
+
+class Device(Model):
+    """Base of every kind of device: what its driver refuses is refused here, before the daemon starts."""
+
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The driver's keyword arguments."""
+        return self.model_dump(exclude={"kind"}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _driver_takes_the_options(self) -> Self:
+        create_source(self.kind, self.kind, **self.options)  # opens nothing; its ValueError says what is wrong
+        return self
 
 
 class CalibrationConfig(Model):
@@ -39,7 +59,7 @@ class CalibrationConfig(Model):
         return path
 
 
-class MicrophoneConfig(Model):
+class MicrophoneConfig(Device):
     """A microphone or a USB-audio accelerometer, through PortAudio."""
 
     kind: Literal["microphone"]
@@ -66,6 +86,16 @@ class MicrophoneConfig(Model):
     calibration: CalibrationConfig | None = None
     """Makes the microphone's response flat; absent: it is left as it is."""
 
+    @field_validator("device")
+    @classmethod
+    def _no_number(cls, value: str | None) -> str | None:
+        if value is not None and CARD_NUMBER.search(value):
+            raise ValueError(
+                f"'{value}' holds a card's number, which another card may have after the next boot; write the name "
+                "that 'echo-edge devices' shows"
+            )
+        return value
+
     @model_validator(mode="after")
     def _one_scale(self) -> MicrophoneConfig:
         if self.sensitivity_dbfs is not None and (self.scale is not None or self.unit is not None):
@@ -73,7 +103,7 @@ class MicrophoneConfig(Model):
         return self
 
 
-class AccelerometerConfig(Model):
+class AccelerometerConfig(Device):
     """An accelerometer on a serial port."""
 
     kind: Literal["accelerometer"]
@@ -104,12 +134,6 @@ class AccelerometerConfig(Model):
     """What a line of ``csv`` holds: ``t_us`` first or not at all, a name for each channel, ``-`` for what is to be left
     out; absent: its header tells, else ``t_us``, ``ax``, ``ay``, ``az``."""
 
-    @model_validator(mode="after")
-    def _options_suit_the_protocol(self) -> AccelerometerConfig:
-        options = self.model_dump(exclude={"kind", "port", "protocol", "baud"}, exclude_none=True)
-        make_protocol(self.protocol, **options)  # its ValueError names the option and who takes it
-        return self
-
 
 class RecordingConfig(Model):
     """An excerpt of a recording."""
@@ -138,7 +162,7 @@ class RecordingConfig(Model):
         return existing(value, info)
 
 
-class WavFileConfig(Model):
+class WavFileConfig(Device):
     """Recordings played as if they were a device."""
 
     kind: Literal["wavfile"]
@@ -152,7 +176,7 @@ class WavFileConfig(Model):
     """Play at the recorded pace; false reads as fast as the disk allows."""
 
 
-class SimulatorConfig(Model):
+class SimulatorConfig(Device):
     """An invented machine."""
 
     kind: Literal["simulator"]
@@ -175,7 +199,7 @@ class SimulatorConfig(Model):
     """Deliver at the sampling rate; false as fast as possible."""
 
 
-class IioConfig(Model):
+class IioConfig(Device):
     """An accelerometer that the Linux kernel drives (IIO), on I2C, SPI or USB."""
 
     kind: Literal["iio"]
@@ -189,7 +213,7 @@ class IioConfig(Model):
     """Which axes to capture, in this order; absent: all it has."""
 
 
-class Mcc172Config(Model):
+class Mcc172Config(Device):
     """An MCC 172 on a Raspberry Pi: IEPE accelerometers or microphones at up to 51,200 Hz."""
 
     kind: Literal["mcc172"]
@@ -214,20 +238,8 @@ class Mcc172Config(Model):
     settle_s: float = Field(default=5.0, ge=0, le=60)
     """Seconds that are thrown away after the supply was switched on."""
 
-    @model_validator(mode="after")
-    def _values_fit_the_channels(self) -> Mcc172Config:
-        if sorted(set(self.channels)) != self.channels:
-            raise ValueError(f"'channels' is [0], [1] or [0, 1], not {self.channels}")
-        for name, values in (("iepe", self.iepe), ("sensitivity_mv_per_unit", self.sensitivity_mv_per_unit)):
-            if isinstance(values, list) and len(values) != len(self.channels):
-                raise ValueError(f"'{name}' has {len(values)} values for {len(self.channels)} channel(s)")
-        sensitivity = 1.0 if self.sensitivity_mv_per_unit is None else self.sensitivity_mv_per_unit
-        if min(sensitivity if isinstance(sensitivity, list) else [sensitivity]) <= 0:
-            raise ValueError(f"'sensitivity_mv_per_unit' must be positive, not {self.sensitivity_mv_per_unit}")
-        return self
 
-
-class VibrationMeterConfig(Model):
+class VibrationMeterConfig(Device):
     """A WTVB01-485 vibration meter over Modbus RTU: readings that are published, no waveform and no verdict."""
 
     kind: Literal["vibration_meter"]
@@ -250,17 +262,6 @@ class VibrationMeterConfig(Model):
 
     baud: int = Field(default=9600, ge=1_200, le=230_400)
     """Line rate that the meter is set to."""
-
-    @model_validator(mode="after")
-    def _nothing_is_assumed(self) -> VibrationMeterConfig:
-        if len(set(self.quantities)) < len(self.quantities):
-            raise ValueError(f"'quantities' names each once, not {self.quantities}")
-        if "velocity" in self.quantities and self.velocity_scale_mm_s is None:
-            raise ValueError(
-                "'velocity_scale_mm_s' is missing (mm/s per raw step): published drivers read the register as 1 mm/s "
-                "and as 0.001 mm/s; compare with a meter that you trust, or leave velocity out of 'quantities'"
-            )
-        return self
 
 
 DeviceConfig = Annotated[

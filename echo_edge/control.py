@@ -170,23 +170,23 @@ class Control(threading.Thread):
             log.info("%s; nothing is stored", asked)
         else:
             log.warning("%s and STORES the samples in %r", asked, order.save_to)
-        with capture.tapped() as tap:
-            told = False
+        with capture.tapped() as tap:  # before the status is read: a device that is closed in between ends the tap
+            status = capture.status
+            if status.state != "ok" or status.info is None:
+                why = f"its sensor {status.device} is {status.state}: {status.reason or 'try again'}"
+                yield {"ok": False, "code": 3, "error": f"{order.point}: {why}"}
+                return
+            yield {"info": info_message(status.info)}
             while not self._stop_asked.is_set():
-                status = capture.status
-                if status.state != "ok" or status.info is None:
-                    why = f": {status.reason}" if status.reason else ""
-                    yield {
-                        "ok": False,
-                        "code": 3,
-                        "error": f"{order.point}: its sensor {status.device} is {status.state}{why}",
-                    }
-                    return
-                if not told:
-                    yield {"info": info_message(status.info)}
-                    told = True
                 block = tap.take(LISTEN_S)
-                yield {"idle": True} if block is None else {"block": block_message(block)}
+                if block is not None:
+                    yield {"block": block_message(block)}
+                elif tap.ended:
+                    why = f"its sensor {status.device} was closed: {capture.status.reason or 'it is opened again'}"
+                    yield {"ok": False, "code": 3, "error": f"{order.point}: {why}"}
+                    return
+                else:
+                    yield {"idle": True}
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
 
     def _from_files(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:

@@ -107,7 +107,7 @@ def _mqtt_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSett
 
 def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Capture:
     settings = config.devices[device]
-    options = settings.model_dump(exclude={"kind"}, exclude_none=True)
+    options = settings.options
     points = {name: point for name, point in config.points().items() if point.device == device}
     return Capture(device, lambda: create_source(settings.kind, device, **options), points, mailbox)
 

@@ -91,7 +91,7 @@ def _alone(
 def _listen(config: Config, pipeline: Pipeline, point: str, state: str, minutes: float, show: Show) -> Enrollment:
     settings = config.points()[point]
     device = config.devices[settings.device]
-    source = create_source(device.kind, settings.device, **device.model_dump(exclude={"kind"}, exclude_none=True))
+    source = create_source(device.kind, settings.device, **device.options)
     needed = windows_needed(minutes, settings.window.length_s, settings.window.hop_s)
     try:
         info = source.open()

@@ -121,7 +121,7 @@ def _or_error(answer: dict[str, Any]) -> dict[str, Any]:
 def _alone(config: Config, point: str) -> Iterator[tuple[SourceInfo, Iterator[Block | None]]]:
     name = config.points()[point].device
     device = config.devices[name]
-    source = create_source(device.kind, name, **device.model_dump(exclude={"kind"}, exclude_none=True))
+    source = create_source(device.kind, name, **device.options)
 
     def blocks() -> Iterator[Block | None]:
         while True:

@@ -22,6 +22,8 @@ from sensors import SourceInfo
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 5.0  # beyond a window's length and two hops: a busy machine is late sometimes
+NO_WINDOW = "no whole window comes: samples are lost, or the gateway is overloaded"
 REFRESH_S = 60.0  # what ages by itself (gaps of the last hour) is told again this often
 
 Reply = Callable[[dict[str, Any]], None]
@@ -46,6 +48,7 @@ class Monitor(threading.Thread):
         self._sensors: dict[str, SensorStatus] = {}
         self._infos: dict[str, SourceInfo] = {}  # of each device when it was last open
         self._learning: dict[str, Reply] = {}
+        self._due_s: dict[str, float] = {}  # point -> when its next window is overdue, while its sensor is well
         self._refreshed_s = self.heartbeat_s
 
     def run(self) -> None:
@@ -67,6 +70,7 @@ class Monitor(threading.Thread):
             order()
         for verdict in self._pipeline.step(mail.windows):
             point = self._pipeline.points[verdict.window.point]
+            self._due_s[point.name] = self._overdue_s(point)
             self._reporter.verdict(verdict, point)
             if verdict.event is not None:
                 log.warning("%s: alert %s %s", point.name, verdict.event.alert_id, verdict.event.type)
@@ -75,9 +79,16 @@ class Monitor(threading.Thread):
         # after the windows: they came before the report, and a sensor that is lost must not look well again
         for status in mail.reports:
             self._sensor(status)
+        for name, due_s in self._due_s.items():
+            if self.heartbeat_s > due_s:  # a verdict of long ago must not pass for one of now
+                self._reporter.unmonitored(name, NO_WINDOW)
         if self.heartbeat_s - self._refreshed_s > REFRESH_S:
             self._refreshed_s = self.heartbeat_s
             self._reporter.refresh()
+
+    def _overdue_s(self, point: Point) -> float:
+        window = point.config.window
+        return self.heartbeat_s + window.length_s + 2 * window.hop_s + PATIENCE_S
 
     def _sensor(self, status: SensorStatus) -> None:
         self._sensors[status.device] = status
@@ -86,15 +97,22 @@ class Monitor(threading.Thread):
         for name, point in self._pipeline.points.items():
             if point.config.device != status.device:
                 continue
+            identity = status.info.identity if status.info is not None else point.identity
             moved = moved_settings(point.settings, status.settings)
-            point.settings = status.settings or point.settings
-            point.identity = status.info.identity if status.info is not None else point.identity
+            other = point.identity not in {"", identity}
+            point.settings, point.identity = status.settings or point.settings, identity
+            if status.state != "ok" or name in status.refused:
+                self._due_s.pop(name, None)
+            else:
+                self._due_s.setdefault(name, self._overdue_s(point))
             self._reporter.sensor(status, point)
             if name not in self._learning or point.enrollment is None:
                 continue
             problem = status.reason if status.state == "ended" else status.refused.get(name)
             if moved:
                 problem = f"the gain changed while it was learned ({moved}); start again"
+            if other:
+                problem = f"another sensor, {identity}, was plugged in while it was learned; start again"
             if problem:
                 point.enrollment = None
                 point.on_enroll_failed(EnrollError(f"{name}: {problem}", 3))

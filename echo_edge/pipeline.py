@@ -15,6 +15,8 @@ from echo_edge.normal import Normal
 from echo_edge.records import Embedding, Event, FalseAlarmRate, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
 
+UNREADABLE = "mixer"  # the setting that a sound driver tells in place of those that it cannot read
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -95,10 +97,13 @@ class Point:
         found = []
         if change := self.gain_change:
             found.append(Finding("gain_changed", True, change, "set it back, or enroll again"))
+        then = {} if self._baseline is None else self._baseline.settings
+        if text := self.settings.get(UNREADABLE, then.get(UNREADABLE)):
+            found.append(Finding("gain_unknown", False, text, "make the mixer readable, then enroll again"))
         learned = "" if self._baseline is None else self._baseline.identity
         if learned and self.identity not in {"", learned} and not learned.startswith(RECORDED):
             text = f"enrolled with {learned}, this is {self.identity}"
-            found.append(Finding("sensor_changed", False, text, "enroll again, or plug the old one in"))
+            found.append(Finding("sensor_changed", True, text, "enroll again, or plug the old one in"))
         return tuple(found)
 
     @property
@@ -133,8 +138,9 @@ class Point:
     def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
             return Verdict(window, "not_monitored", self.problem)
-        if change := self.gain_change:  # the level matters to the encoder: a moved knob looks like a fault
-            return Verdict(window, "not_monitored", f"gain changed since it was enrolled: {change}; set it back")
+        # a moved knob looks like a fault, and another machine's sensor like nothing at all
+        if bad := next((finding for finding in self.sensor_findings if finding.bad), None):
+            return Verdict(window, "not_monitored", f"the sensor: {bad.check}, {bad.text} ({bad.advice})")
         try:
             self._baseline.check(origin)
             score = self._normal.score(embedding)

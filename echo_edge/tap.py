@@ -23,9 +23,13 @@ class Tap:
     def __init__(self) -> None:
         self._blocks: queue.Queue[Block] = queue.Queue(WAITING_BLOCKS)
         self._missed = False
+        self.ended = False
+        """True once the device was closed: what it is after the next opening is for another tap."""
 
     def offer(self, block: Block) -> None:
         """Take a block if there is room; called in the capture thread alone."""
+        if self.ended:
+            return
         try:
             self._blocks.put_nowait(replace(block, after_gap=True) if self._missed else block)
             self._missed = False
@@ -33,7 +37,7 @@ class Tap:
             self._missed = True
 
     def take(self, timeout_s: float) -> Block | None:
-        """Return the next block, None when none came in time; called in the listener's thread."""
+        """Return the next block, None when none came in time or none will come; called in the listener's thread."""
         try:
             return self._blocks.get(timeout=timeout_s)
         except queue.Empty:

@@ -13,6 +13,7 @@ from sensors.errors import SensorUnavailable
 
 ROOT = Path("/")
 PROC = "proc/asound"
+SEQUENCES = "0123456789abcdef", "1234567890"
 SYS = "sys/class/sound"
 PORTAUDIO_CARD = re.compile(r"\s*\(hw:(\d+),\d+\)$")
 BITS = {"S8": 8, "U8": 8, "S16_LE": 16, "S16_BE": 16, "S24_3LE": 24, "S24_3BE": 24, "S24_LE": 24, "S32_LE": 32}
@@ -55,15 +56,21 @@ def usb_cards(root: Path = ROOT) -> list[UsbCard]:
 def usb_names(root: Path = ROOT) -> dict[int, str]:
     """Return card number -> stable name.
 
-    That is ``usb:VVVV:PPPP:SERIAL`` where no other card that is plugged in has the same, else with the port:
-    ``usb:VVVV:PPPP:SERIAL@1-2.3``, or ``usb:VVVV:PPPP@1-2.3`` for a device without a serial number.
+    That is ``usb:VVVV:PPPP:SERIAL`` where the serial number tells devices apart and no other card that is plugged in
+    has the same, else with the port: ``usb:VVVV:PPPP:SERIAL@1-2.3``, or ``usb:VVVV:PPPP@1-2.3`` without a number.
     """
     cards = usb_cards(root)
     named = [f"{card.usb}:{card.serial}".lower() for card in cards]
     return {
-        card.number: card.forms()[1] if card.serial and named.count(name) == 1 else card.forms()[-1]
+        card.number: card.forms()[1] if tells_apart(card.serial) and named.count(name) == 1 else card.forms()[-1]
         for card, name in zip(cards, named, strict=True)
     }
+
+
+def tells_apart(serial: str) -> bool:
+    """Return whether a serial number is one: many makers give every device the same ``0001`` or ``123456``."""
+    counted = serial.lower() in SEQUENCES[0] or serial in SEQUENCES[1]
+    return len(set(serial)) > 1 and not counted and not re.fullmatch(r"0*\d{0,4}", serial)
 
 
 def card_of(device: str, name: str, root: Path = ROOT) -> int:

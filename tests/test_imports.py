@@ -5,7 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BLOCK_TORCH = "import sys; sys.modules['torch'] = None\n"  # any import of it raises ImportError
+BLOCK_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "torch":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoTorch())
+"""
 DAEMON = "import echo_edge.cli, echo_edge.daemon, echo_edge.replay, echo_edge.evaluate, echo_edge.enroll_command\n"
 
 

@@ -45,11 +45,14 @@ def test_an_axis_that_is_not_captured_or_stands_elsewhere_is_no_channel() -> Non
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"channels": [1, 0]}, "'channels' is [0], [1] or [0, 1]"),
-        ({"channels": [0, 0]}, "'channels' is [0], [1] or [0, 1]"),
-        ({"iepe": [True, True]}, "'iepe' has 2 values for 1 channel(s)"),
-        ({"sensitivity_mv_per_unit": [1, 2]}, "'sensitivity_mv_per_unit' has 2 values for 1 channel(s)"),
-        ({"sensitivity_mv_per_unit": 0}, "'sensitivity_mv_per_unit' must be positive"),
+        ({"channels": [1, 0]}, "channels are [0], [1] or [0, 1]"),
+        ({"channels": [0, 0]}, "channels are [0], [1] or [0, 1]"),
+        ({"iepe": [True, True]}, "iepe is one value, or one for each of 1 channels, not 2"),
+        (
+            {"sensitivity_mv_per_unit": [1, 2]},
+            "sensitivity_mv_per_unit is one value, or one for each of 1 channels, not 2",
+        ),
+        ({"sensitivity_mv_per_unit": 0}, "sensitivity_mv_per_unit must be positive"),
     ],
 )
 def test_the_values_of_an_mcc_172_fit_its_channels(wrong: dict[str, object], told: str) -> None:

@@ -247,7 +247,7 @@ def test_a_clipped_window_that_still_tells_something_is_judged_with_a_warning() 
     assert [(f.check, f.bad) for f in verdict.findings] == [("clipping", False)]
 
 
-def test_another_sensor_than_the_enrolled_one_is_told_and_still_judged() -> None:
+def test_another_sensor_than_the_enrolled_one_is_told_and_not_judged() -> None:
     world = pipeline()
     enrolled(world)
     point = world.points[POINT]
@@ -256,4 +256,17 @@ def test_another_sensor_than_the_enrolled_one_is_told_and_still_judged() -> None
     point.identity = "simulator:2"
     (finding,) = point.sensor_findings
     assert (finding.check, finding.text) == ("sensor_changed", "enrolled with simulator:1, this is simulator:2")
-    assert [v.level for v in world.step(machine_windows(1, skip_s=90))] == ["normal"]
+    (verdict,) = world.step(machine_windows(1, skip_s=90))
+    assert (verdict.level, verdict.score) == ("not_monitored", None)
+    assert "enroll again, or plug the old one in" in str(verdict.reason)
+
+
+def test_a_mixer_that_cannot_be_read_is_told_as_long_as_the_gain_is_not_watched() -> None:
+    world = pipeline()
+    enrollment = Enrollment(POINT, "run", 60)
+    enrollment.settings = {"mixer": "the mixer cannot be read"}
+    world.learn(enrollment, machine_windows(60))
+    point = world.points[POINT]
+    point.adopt(enrollment.finish(None))
+    point.settings = {"Capture Volume": "100 %"}
+    assert [(f.check, f.bad) for f in point.sensor_findings] == [("gain_unknown", False)]

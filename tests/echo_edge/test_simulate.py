@@ -21,7 +21,7 @@ def driver(made: StandIn) -> Source:
     points = {"m": {"points": {"p": {"device": name}}}}
     config = Config.model_validate({"gateway": {"id": "g"}, "devices": devices, "machines": points})
     settings = config.devices[name]
-    return create_source(settings.kind, name, **settings.model_dump(exclude={"kind"}, exclude_none=True))
+    return create_source(settings.kind, name, **settings.options)
 
 
 def blocks(source: Source, count: int) -> list[Block]:

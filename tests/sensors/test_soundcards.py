@@ -184,3 +184,18 @@ def test_without_permission_the_group_to_join_is_named(tmp_path: Path) -> None:
     (tmp_path / "dev/snd/pcmC1D0c").touch()
     assert "add the user to group audio" in permission_problem(tmp_path, lambda _: False)
     assert permission_problem(tmp_path) == ""
+
+
+@pytest.mark.parametrize("serial", ["", "0001", "1", "123456", "0123456789ABCDEF", "000000000000", "2020"])
+def test_a_serial_number_that_every_device_of_a_maker_has_is_told_with_the_port(tmp_path: Path, serial: str) -> None:
+    plug(tmp_path, 1, serial, "1-2")
+    (name,) = usb_names(tmp_path).values()
+    assert name.endswith("@1-2")
+
+
+def test_a_twin_in_another_port_is_another_sensor(tmp_path: Path) -> None:
+    plug(tmp_path / "before", 1, "0001", "1-2")
+    plug(tmp_path / "after", 1, "0001", "1-3")
+    assert usb_names(tmp_path / "before") != usb_names(tmp_path / "after")
+    with pytest.raises(SensorUnavailable, match="no USB sound card"):
+        card_of("usb:0d8c:0014:0001@1-2", "mic", tmp_path / "after")

@@ -29,7 +29,7 @@ def test_a_gain_that_is_turned_and_set_back_raises_no_alarm_and_says_what_it_was
             heard.wait_level("m/mic", "normal", daemon)
             assert microphone.control("set-source-volume", "vmic.monitor", "50%") == 0
             state = heard.wait_level("m/mic", "not_monitored", daemon)
-            assert "gain changed since it was enrolled: Capture Volume was 100 %, is 50 %" in state["reason"]
+            assert "gain_changed, Capture Volume was 100 %, is 50 % (set it back, or enroll again)" in state["reason"]
             quality = heard.last("/p/mic/quality")
             assert (quality["state"], quality["reasons"][-1]) == ("degraded", "gain_changed")
             assert quality["findings"][-1]["advice"] == "set it back, or enroll again"
