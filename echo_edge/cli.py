@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from echo_edge.cli_shared import (
     EXIT_FAILED,
     EXIT_NO_DATA,
     EXIT_SENSOR,
+    EXIT_TERMINATED,
     EXIT_USAGE,
     AsJson,
     ConfigPath,
@@ -59,6 +61,8 @@ for command in (devices, listen, record, simulate):
 
 def main() -> None:
     """Entry point: every error of ours becomes one clear message and its documented exit code."""
+    # What a command started or opened must be ended and closed by SIGTERM, too; ``run`` takes the signal over.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         app(standalone_mode=True)
     except ConfigError as error:

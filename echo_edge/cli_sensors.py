@@ -12,9 +12,17 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from echo_edge.cli_shared import EXIT_USAGE, AsJson, ConfigPath, PointName, err, fail, known_point, out, progress_bar
 from echo_edge.config_file import load_config
+
+MAX_S = 30 * 24 * 3600
+
+
+def printable(text: str) -> str:
+    """What a device calls itself, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def devices(as_json: AsJson = False) -> None:
@@ -35,7 +43,8 @@ def devices(as_json: AsJson = False) -> None:
     table = Table("kind", "id", "what", "rates [Hz]", "channels", "problem", title="Plugged in")
     for d in found:
         rates = ", ".join(str(r) for r in d.rates_hz)
-        table.add_row(d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem)
+        cells = (d.kind, d.id, d.description, rates, str(d.channels or ""), d.problem)
+        table.add_row(*(Text(printable(cell)) for cell in cells))  # what a device calls itself is no markup
     out.print(table if found else "nothing found: no microphone, serial port, IIO device or MCC 172")
     if lines := [line for d in found if not d.problem for line in d.config_lines]:
         out.print("\nTo paste into the configuration:\n\ndevices:")
@@ -101,7 +110,7 @@ def record(
     config: ConfigPath,
     point: PointName,
     to: Annotated[Path, typer.Option(help="NAME.flac, or NAME.wav for floats.", show_default=False)],
-    seconds: Annotated[float, typer.Option(min=0.1, help="How much to store.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=MAX_S, help="How much to store.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Store a point's samples as FLAC or WAV, with their scale in a `manifest.csv` beside the file.
@@ -120,7 +129,11 @@ def record(
         print(json.dumps(result))
         return
     files = ", ".join(result["files"])
-    out.print(f"{result['stored_s']:.1f} s at {result['rate_hz']} Hz in {result['unit']}: {files}", highlight=False)
+    out.print(
+        f"{result['stored_s']:.1f} s at {result['rate_hz']} Hz in {result['unit']}: {files}",
+        markup=False,
+        highlight=False,
+    )
 
 
 def simulate(
@@ -128,7 +141,7 @@ def simulate(
     rate_hz: Annotated[
         int | None, typer.Option(min=1, help="Samples per second; else the usual of the kind.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which invented machine it sits on.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which invented machine it sits on.")] = 0,
     fault: Annotated[
         str | None, typer.Option(help="What is wrong with that machine, for example `outer_race`.", show_default=False)
     ] = None,
@@ -136,7 +149,10 @@ def simulate(
     link: Annotated[
         Path | None, typer.Option(help="A stable name for the serial port, which comes and goes with it.")
     ] = None,
-    clock_ppm: Annotated[float, typer.Option(help="How fast the sensor's clock runs: drift, or a wrong rate.")] = 0.0,
+    clock_ppm: Annotated[
+        float,
+        typer.Option(min=-500_000, max=500_000, help="How fast the sensor's clock runs: drift, or a wrong rate."),
+    ] = 0.0,
     trouble: Annotated[
         list[str] | None,
         typer.Option(help="lose, corrupt, cut, garbage, restart, silent, unplug, gain or zeros; repeatable."),

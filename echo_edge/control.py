@@ -258,4 +258,6 @@ def send_order(path: Path, order: dict[str, Any]) -> Generator[dict[str, Any], N
         client.sendall(json.dumps(order).encode() + b"\n")
         with client.makefile("rb") as lines:
             for line in lines:
+                if not line.endswith(b"\n"):
+                    raise ConnectionResetError("the daemon went away in the middle of an answer")
                 yield json.loads(line)

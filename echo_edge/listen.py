@@ -18,14 +18,13 @@ from echo_edge.capture import limits
 from echo_edge.config import Config
 from echo_edge.control import send_order
 from echo_edge.errors import ListenError
-from echo_edge.records import Limits
+from echo_edge.records import Limits, Window
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.store import control_socket, state_folder
 from echo_edge.tap import read_block, read_info
-from echo_edge.windows import Windower
 from sensors import Block, SensorError, SourceInfo, create_source
 
-LOOK_S = 1.0
+LOOK_S = 1
 BANDS = 16  # with the levels and the health they fill a terminal of 24 lines
 LOWEST_HZ = 20.0
 
@@ -50,27 +49,40 @@ class Look:
 
 
 class Listener:
-    """Blocks of a device -> looks at one of its points."""
+    """Blocks of a device -> looks at one of its points, at any rate."""
 
     def __init__(self, point: str, channels: list[int], info: SourceInfo) -> None:
-        self._windower = Windower(point, channels, info.rate_hz, LOOK_S, LOOK_S, info.unit, limits(info, channels))
+        self._point, self._channels, self._info = point, channels, info
+        self._limits = limits(info, channels)
+        self._held = np.zeros((0, len(channels)), dtype=np.float32)
         top_hz = info.rate_hz / 2
         self._edges_hz = np.geomspace(min(LOWEST_HZ, top_hz / 10), top_hz, BANDS + 1)
 
     def push(self, block: Block) -> Iterator[Look]:
-        """Take a block; yield the seconds that it completes."""
-        for window in self._windower.push(block):
-            x = window.samples - window.samples.mean(axis=1, keepdims=True)
-            rms = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=1))
-            yield Look(
-                window.time_ns,
-                tuple(rms.tolist()),
-                tuple(np.abs(x).max(axis=1).tolist()),
-                self._edges_hz,
-                self._bands(x[int(rms.argmax())], window.rate_hz),
-                check_signal(window),
-                window.limits,
+        """Take a block; yield the seconds that it completes. None spans a gap."""
+        if block.after_gap:
+            self._held = self._held[:0]
+        self._held = np.concatenate((self._held, block.samples[:, self._channels]))
+        frames = self._info.rate_hz * LOOK_S
+        while len(self._held) >= frames:
+            second, self._held = self._held[:frames], self._held[frames:]
+            time_ns = block.time_ns + (len(block.samples) - len(self._held) - frames) * 1_000_000_000 // frames
+            yield self._look(
+                Window(self._point, second.T.copy(), self._info.rate_hz, time_ns, self._info.unit, self._limits)
             )
+
+    def _look(self, window: Window) -> Look:
+        x = window.samples - window.samples.mean(axis=1, keepdims=True)
+        rms = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=1))
+        return Look(
+            window.time_ns,
+            tuple(rms.tolist()),
+            tuple(np.abs(x).max(axis=1).tolist()),
+            self._edges_hz,
+            self._bands(x[int(rms.argmax())], window.rate_hz),
+            check_signal(window),
+            window.limits,
+        )
 
     def _bands(self, x: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64]:
         hann = np.hanning(len(x)).astype(np.float32)
@@ -96,10 +108,22 @@ def live(config: Config, point: str, save_to: str | None = None) -> Iterator[tup
         try:
             first = next(answers, {"ok": False, "error": "the daemon went away"})
         except OSError:  # nobody listens there: no daemon runs
-            with _alone(config, point) as opened:
-                yield opened
+            with _alone(config, point) as (info, blocks):
+                yield _heard(config, point, info), blocks
             return
-        yield read_info(_or_error(first)["info"]), _from_daemon(answers)
+        yield _heard(config, point, read_info(_or_error(first)["info"])), _from_daemon(answers)
+
+
+def _heard(config: Config, point: str, info: SourceInfo) -> SourceInfo:
+    """Insist that the point's device has its channels, and a waveform on them."""
+    device, channels = config.points()[point].device, config.points()[point].channel_numbers
+    if info.indicators:
+        raise ListenError(
+            f"{point}: {device} measures {', '.join(info.indicators)}, not a waveform; see its features on MQTT"
+        )
+    if max(channels) >= info.channels:
+        raise ListenError(f"{point}: there is no channel {max(channels)}, {device} has {info.channels}, counted from 0")
+    return info
 
 
 def _from_daemon(answers: Iterator[dict[str, Any]]) -> Iterator[Block | None]:

@@ -37,7 +37,8 @@ class Mailbox(Generic[Report]):
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._windows: dict[str, deque[Window]] = {}
+        self._windows: dict[str, deque[tuple[int, Window]]] = {}
+        self._number = 0  # of the windows that came
         self._orders: deque[Order] = deque()
         self._reports: dict[str, Report] = {}
         self._closed = False
@@ -50,7 +51,8 @@ class Mailbox(Generic[Report]):
             if len(waiting) == WINDOWS_PER_POINT:
                 waiting.popleft()
                 self.windows_dropped[window.point] += 1
-            waiting.append(window)
+            self._number += 1
+            waiting.append((self._number, window))
             self._lock.notify()
 
     def order(self, order: Order) -> bool:
@@ -69,7 +71,7 @@ class Mailbox(Generic[Report]):
             self._lock.notify()
 
     def take(self, timeout_s: float) -> Mail[Report]:
-        """Wait for mail, at most so long, and take all of it; windows in order of time."""
+        """Wait for mail, at most so long, and take all of it; windows in the order in which they came."""
         with self._lock:
             self._lock.wait_for(
                 lambda: self._closed or self._orders or self._reports or any(self._windows.values()), timeout_s
@@ -77,7 +79,9 @@ class Mailbox(Generic[Report]):
             orders, reports = list(self._orders), list(self._reports.values())
             self._orders.clear()
             self._reports.clear()
-            windows = sorted((w for waiting in self._windows.values() for w in waiting), key=lambda w: w.time_ns)
+            # in the order in which they came: the system clock may have been set back between two of them
+            numbered = [pair for waiting in self._windows.values() for pair in waiting]
+            windows = [window for _, window in sorted(numbered, key=lambda pair: pair[0])]
             for waiting in self._windows.values():
                 waiting.clear()
             return Mail(orders, reports, windows)

@@ -104,6 +104,12 @@ class Quality:
 
     gaps_1h: int | None = None
     lost_samples_1h: int | None = None
+    unit: str | None = None
+    """Of the samples: ``g``, ``Pa``, ``full scale``."""
+
+    calibration: str | None = None
+    """Where their scale comes from, as ``SourceInfo.calibration``."""
+
     findings: tuple[Finding, ...] = ()
     """What the checks of the signal found; each is among the reasons by its name."""
 
@@ -192,6 +198,8 @@ def quality_payload(envelope: Envelope, quality: Quality) -> Payload:
         rate_hz=_number(quality.rate_hz, 3),
         rate_ppm=_number(quality.rate_ppm, 1),
         gaps=gaps or None,
+        unit=quality.unit,
+        calibration=quality.calibration,
         findings=[
             {"check": f.check, "severity": "bad" if f.bad else "warning", "text": f.text, "advice": f.advice}
             for f in quality.findings
@@ -201,14 +209,16 @@ def quality_payload(envelope: Envelope, quality: Quality) -> Payload:
     return envelope.stamp("quality", quality.time_ns, quality.point) | fields
 
 
-def features_payload(envelope: Envelope, point: str, time_ns: int, features: Mapping[str, float]) -> Payload:
+def features_payload(
+    envelope: Envelope, point: str, time_ns: int, features: Mapping[str, float], calibration: str
+) -> Payload:
     """Return physical indicators of a point; each name ends in its unit (``velocity_x_mm_s``).
 
     Raises:
         ValueError: a number is not finite.
     """
     values = {name: _number(value, 6) for name, value in features.items()}
-    return envelope.stamp("features", time_ns, point) | {"features": values}
+    return envelope.stamp("features", time_ns, point) | {"features": values, "calibration": calibration}
 
 
 def alert_payload(envelope: Envelope, event: Event, model: str, title: str | None = None) -> Payload:

@@ -98,16 +98,16 @@ class Recorder:
         except (OSError, soundfile.LibsndfileError) as error:
             raise RecordingError(f"{path}: cannot be written: {error}") from error
         self.paths.append(path)
+        try:  # at once: whatever ends the recording, what was stored has its scale
+            note_scale(path, 1.0 if self._step is None else self._step, self._info.unit)
+        except SensorError as error:
+            raise RecordingError(str(error)) from error
 
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             file.close()
             self._handle.close()
-            try:
-                note_scale(self.paths[-1], 1.0 if self._step is None else self._step, self._info.unit)
-            except SensorError as error:
-                raise RecordingError(str(error)) from error
 
 
 def _codes(samples: NDArray[np.float32], step: float) -> NDArray[np.int32]:

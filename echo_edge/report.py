@@ -78,9 +78,20 @@ class SensorQuality:
             reasons += ["gap"] if gaps else []
             reasons += [finding.check for finding in findings]
             state = "degraded" if reasons else "ok"
-        rate = float(status.info.rate_hz) if status is not None and status.info is not None else None
-        ppm = None if status is None else status.rate_ppm
-        return Quality(point, time.time_ns(), state, tuple(reasons), rate, ppm, gaps, lost, tuple(findings))
+        info = None if status is None else status.info
+        return Quality(
+            point,
+            time.time_ns(),
+            state,
+            tuple(reasons),
+            rate_hz=None if info is None else float(info.rate_hz),
+            rate_ppm=None if status is None else status.rate_ppm,
+            gaps_1h=gaps,
+            lost_samples_1h=lost,
+            unit=None if info is None else info.unit,
+            calibration=None if info is None else info.calibration,
+            findings=tuple(findings),
+        )
 
 
 def _rate_findings(status: SensorStatus) -> Iterator[Finding]:
@@ -197,7 +208,8 @@ class Reporter:
         now_s = time.monotonic()
         if now_s - self._told_features_s.get(point, -self._interval_s) >= self._interval_s:
             self._told_features_s[point] = now_s
-            payload = features_payload(self._envelope, point, status.read_ns, status.readings)
+            calibration = "none" if status.info is None else status.info.calibration
+            payload = features_payload(self._envelope, point, status.read_ns, status.readings, calibration)
             self._set(self._topics.features(point), payload)
 
     def _tell_active(self, point: str, time_ns: int, alert: Payload | None) -> None:

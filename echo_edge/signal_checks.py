@@ -22,6 +22,7 @@ from echo_edge.records import Window
 MAX_SAMPLE = 1e15  # the spectrum of anything larger would overflow
 ZERO_S = 0.2  # digital silence for longer is a muted or dead input
 SAME_S = 0.1  # one value for longer is a converter that hangs
+FEW_CODES, LOOKED_AT = 4, 1000  # so few values in so many samples are no signal
 NOISE_LSB = 3 / math.sqrt(12)  # three times the rounding noise of a converter, in its steps
 CLIPPED_RUN = 3  # more consecutive samples at the limit than a sine's crest has
 CLIPPED_SHARE, CLIPPED_BAD_SHARE = 1e-4, 1e-2
@@ -119,6 +120,9 @@ def _dead(window: Window, channel: int, where: str) -> Finding | None:
         return Finding(
             "stuck", True, f"{where}the same {value:.6g} {window.unit} for {lasted_s:.1f} s", "power-cycle the sensor"
         )
+    few = np.unique(x[:LOOKED_AT])
+    if len(few) <= FEW_CODES and len(x) >= LOOKED_AT and np.isin(x, few).all():
+        return Finding("stuck", True, f"{where}no more than {len(few)} different values", "power-cycle the sensor")
     lsb = _of(window.limits.lsb, channel)
     if lsb is not None and float(np.std(x, dtype=np.float64)) < NOISE_LSB * lsb:
         return Finding(
@@ -142,7 +146,7 @@ def _clipping(window: Window, channel: int, where: str) -> Iterator[Finding]:
     full_scale = _of(window.limits.full_scale, channel)
     if full_scale is not None:
         lsb = _of(window.limits.lsb, channel) or full_scale * 1e-6
-        at_limit = np.abs(x) >= full_scale - 1.01 * lsb
+        at_limit = np.abs(x) >= full_scale - 1.5 * lsb  # float32 rounds, and the positive limit is a step lower
         if not at_limit.any():
             return
         run = _longest_run(at_limit)

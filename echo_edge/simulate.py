@@ -68,6 +68,8 @@ def stand_in(
     Raises:
         SimulateError: this machine lacks what the stand-in needs, or an option does not suit it.
     """
+    if kind == "wtvb01" and (rate_hz or fault or clock_ppm):
+        raise SimulateError("wtvb01: it has readings of its own: no rate, fault or clock can be given")
     rate_hz = rate_hz or RATES_HZ.get(kind, 1)
     machine = Machine(seed, rate_hz, 1, "Pa") if kind == "microphone" else Machine(seed, rate_hz, 3, gravity=True)
     machine.set_fault(fault, severity)

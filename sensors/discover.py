@@ -96,7 +96,7 @@ def _microphone(number: int, device: dict[str, Any], root: Path) -> FoundDevice:
                 ranges = " and ".join(f"{full:.1f} {sensor.unit}" for full in sensor.full_scale)
                 details.append(f"{sensor.model} {sensor.serial}, {ranges} full scale, calibrated {sensor.calibrated}")
                 opened = min(channels, 2)
-    line = f'  mic{number}: {{kind: microphone, device: "{stable}", rate_hz: {device["default_rate_hz"]}'
+    line = f"  mic{number}: {{kind: microphone, device: {json.dumps(stable)}, rate_hz: {device['default_rate_hz']}"
     line += f", channels: {opened}}}" if opened > 1 else "}"
     description = ", ".join([device["name"], *details])
     return FoundDevice("microphone", stable, description, rates_hz, channels, problem, [line])

@@ -27,6 +27,7 @@ HEADER = struct.Struct("<qII")  # monotonic time in ns (of samples: at the read'
 SAMPLES, AFTER_OVERRUN, SETTINGS = 0, 1, 2  # kinds; the second are samples with which PortAudio reported an overrun
 WATCH_S = 0.5  # how often the mixer is read: a millisecond each, and told before three windows are judged
 DEVICE_BUFFER_S = 0.5  # worst scheduling delay measured: 0.03 s
+LEAST_PIPE_BYTES = 1 << 16  # what every pipe has
 PIPE_S = 1.0  # what the pipe may hold before the device's own buffer fills
 RATES_HZ = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 WRITING = threading.Lock()  # samples and settings share the pipe
@@ -173,8 +174,7 @@ def serve(order: dict[str, Any], out: int) -> None:
         return
     stream, opened = open_stream(sd, order)
     frames = opened["block_frames"]
-    with suppress(OSError):  # above the user's limit: the default 64 KiB must do
-        fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, int(PIPE_S * opened["rate_hz"] * opened["channels"] * 4))
+    enlarge(out, int(PIPE_S * opened["rate_hz"] * opened["channels"] * 4))
     mixer = Mixer(opened["name"])
     say(out, {**opened, "settings": mixer.read()})
     threading.Thread(target=mixer.watch, args=(out,), daemon=True).start()
@@ -213,6 +213,17 @@ class Mixer:
             if (now := self.read()) != before:
                 data = json.dumps(now).encode()
                 write_all(out, HEADER.pack(time.monotonic_ns(), len(data), SETTINGS) + data)
+
+
+def enlarge(pipe: int, size: int) -> None:
+    """Let a pipe hold ``size`` bytes, or as much of that as an ordinary user may have (1 MiB on most systems)."""
+    while size > LEAST_PIPE_BYTES:
+        try:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
+        except OSError:
+            size //= 2
+        else:
+            return
 
 
 def say(out: int, message: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def test_an_axis_that_is_not_captured_or_stands_elsewhere_is_no_channel() -> Non
         ({"iepe": [True, True]}, "iepe is one value, or one for each of 1 channels, not 2"),
         (
             {"sensitivity_mv_per_unit": [1, 2]},
-            "sensitivity_mv_per_unit is one value, or one for each of 1 channels, not 2",
+            "one value, or one for each of 1 channels, not 2",
         ),
         ({"sensitivity_mv_per_unit": 0}, "sensitivity_mv_per_unit must be positive"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from echo_edge.errors import ListenError, RecordingError
 from echo_edge.listen import Listener, live
@@ -127,3 +128,52 @@ def test_a_device_that_does_not_open_is_named(state_folder: Path) -> None:
     config = make_config(devices={"acc": {"kind": "accelerometer", "port": "/dev/ttyNONE"}})
     with pytest.raises(ListenError, match="acc: no port /dev/ttyNONE"), live(config, POINT):
         pass
+
+
+@pytest.mark.parametrize("rate_hz", [10, 200, 500])
+def test_a_sensor_too_slow_for_a_verdict_can_be_listened_to(rate_hz: int) -> None:
+    listener = Listener(POINT, [0], SourceInfo(rate_hz, 1, "g", "slow"))
+    noise = np.random.default_rng(0).standard_normal((3 * rate_hz, 1)).astype(np.float32)
+    assert [look.findings for look in listener.push(Block(noise, 0))] == [(), (), ()]
+
+
+def test_no_second_spans_a_gap() -> None:
+    listener = Listener(POINT, [0], INFO)
+    blocks = [block(number, after_gap=number == 7) for number in range(17)]
+    assert len([look for one in blocks for look in listener.push(one)]) == 1
+
+
+def test_a_channel_that_the_device_lacks_is_named_and_nothing_is_stored(state_folder: Path, tmp_path: Path) -> None:
+    assert state_folder
+    config = make_config(
+        devices={"acc": {"kind": "wavfile", "files": [{"path": str(tone_file(tmp_path))}]}},
+        machines={"pump": {"points": {"de": {"device": "acc", "channels": [2]}}}},
+    )
+    with pytest.raises(ListenError, match="there is no channel 2, acc has 1"):
+        record(config, POINT, tmp_path / "out.wav", 1)
+    assert not (tmp_path / "out.wav").exists()
+    assert not (tmp_path / "manifest.csv").exists()
+
+
+def tone_file(folder: Path) -> Path:
+    path = folder / "tone.wav"
+    soundfile.write(path, np.zeros(RATE_HZ), RATE_HZ)
+    return path
+
+
+def test_a_recording_that_is_cut_short_has_its_scale_all_the_same(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "de.flac", INFO, [0])
+    recorder.push(block(0))
+    assert "de.flac" in (tmp_path / "manifest.csv").read_text()
+    recorder.__exit__()
+
+
+def test_a_tap_ends_with_its_device_and_takes_nothing_of_the_next() -> None:
+    tap = Tap()
+    tap.offer(block(1, 1))
+    tap.ended = True
+    tap.offer(block(2, 1))
+    first = tap.take(0)
+    assert first is not None
+    assert first.index == 1
+    assert tap.take(0) is None

@@ -52,7 +52,7 @@ STATE = PointState(
     lag_ms=640.2,
 )
 CLIPPED = Finding("clipping", False, "0.30% of the samples are at its full scale of 16 g", "choose a larger range")
-QUALITY = Quality("pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, (CLIPPED,))
+QUALITY = Quality("pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, "g", "sensor", (CLIPPED,))
 INFO = Info("0.1.0", "echo-tiny", "ab" * 32, "onnx", "5", ("pump-12/de", "pump-12/nde"), {"pump-12": "Feed pump 12"})
 
 
@@ -65,7 +65,7 @@ MESSAGES: dict[str, Callable[[], Payload]] = {
     "info": lambda: info_payload(envelope(), INFO, OPENED_NS),
     "point-state": lambda: point_state_payload(envelope(), STATE),
     "quality": lambda: quality_payload(envelope(), QUALITY),
-    "features": lambda: features_payload(envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25}),
+    "features": lambda: features_payload(envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25}, "unverified"),
     "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12"),
     "alert-active": lambda: alert_active_payload(
         envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny")

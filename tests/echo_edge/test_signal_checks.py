@@ -59,8 +59,8 @@ def test_zeros_for_a_fifth_of_a_second_are_silence(make: Callable[..., Window]) 
 
 
 def test_no_more_than_the_converters_own_noise_is_silence() -> None:
-    toggling = np.where(np.random.default_rng(0).random(SECONDS * RATE_HZ) < 0.3, LSB, 0).astype(np.float32)
-    assert found(window(toggling)) == [("silence", True)]
+    hissing = np.rint(0.8 * np.random.default_rng(0).standard_normal(SECONDS * RATE_HZ)) * LSB
+    assert found(window(hissing.astype(np.float32))) == [("silence", True)]
 
 
 @pytest.mark.parametrize("make", [window, unknown])
@@ -68,6 +68,20 @@ def test_one_value_for_a_tenth_of_a_second_is_stuck(make: Callable[..., Window])
     assert found(make(with_part(noise(), 0.5, 0.09, 0.05))) == []
     assert found(make(with_part(noise(), 0.5, 0.11, 0.05))) == [("stuck", True)]
     assert found(make(with_part(noise(), 1.5, 0.5, 0.05))) == [("stuck", True)]
+
+
+def test_a_signal_of_a_few_values_is_stuck() -> None:
+    steps = np.random.default_rng(0).integers(0, 4, SECONDS * RATE_HZ) * 0.2
+    assert found(unknown(steps.astype(np.float32))) == [("stuck", True)]
+
+
+def test_the_positive_limit_of_a_converter_with_any_scale_is_full_scale() -> None:
+    for counts in range(30_000, 80_000, 997):  # sensitivities of a Digiducer
+        full_scale = 2**23 / 9.80665 / counts
+        codes = np.clip(np.rint(noise(3.0) * 2**22), -(2**23), 2**23 - 1)
+        samples = (codes / 2**23).astype(np.float32) * np.float32(full_scale)
+        clipped = Window("m/p", samples[None], RATE_HZ, 0, "g", Limits((full_scale,), (full_scale / 2**23,)))
+        assert ("clipping", True) in found(clipped)
 
 
 @pytest.mark.parametrize("make", [window, unknown])

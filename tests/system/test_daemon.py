@@ -102,6 +102,27 @@ def test_garbage_on_a_serial_port_is_a_lost_sensor_and_nothing_else(tmp_path: Pa
             assert not [m.payload for m in heard.on("/p/good/quality")[quiet_from:] if m.payload["state"] == "lost"]
 
 
+@pytest.mark.timeout(60)
+def test_a_stream_without_one_whole_window_is_not_monitored_and_says_why(tmp_path: Path) -> None:
+    from sensors import Machine, PtyAccelerometer  # noqa: PLC0415
+
+    with (
+        PtyAccelerometer(Machine(1, 8000, 3)) as sensor,
+        Mosquitto(tmp_path / "broker") as broker,
+        MosquittoSub(broker.port) as heard,
+    ):
+        device = f"{{kind: accelerometer, port: {sensor.port}}}"
+        with Daemon(tmp_path / "daemon", config(broker.port, {"de": device})):
+            wait_for(lambda: heard.last("/p/de/state").get("reason") == "not enrolled yet", "the first window", 30)
+            deadline_s = time.monotonic() + 20
+            while time.monotonic() < deadline_s and "whole window" not in heard.last("/p/de/state")["reason"]:
+                sensor.lose(80)
+                time.sleep(0.3)
+            assert heard.last("/p/de/state")["level"] == "not_monitored"
+            assert heard.last("/p/de/state")["reason"].startswith("no whole window comes")
+            wait_for(lambda: heard.last("/p/de/state")["reason"] == "not enrolled yet", "whole windows again", 20)
+
+
 # The back-off is drawn evenly from 0 to its ceiling, and a short connection does not start it afresh: by simulation one
 # reconnection in seven takes more than 30 s.
 RECONNECTED_S = Timing().backoff_cap_s + START_S

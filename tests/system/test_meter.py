@@ -27,6 +27,7 @@ def test_readings_are_published_and_a_lost_meter_is_told(tmp_path: Path) -> None
             features = heard.last("/p/fan/features")["features"]
             assert features["temperature_c"] == pytest.approx(26.5, abs=1)
             assert features["velocity_x_mm_s"] == pytest.approx(1.2, abs=0.1)
+            assert heard.last("/p/fan/features")["calibration"] == "unverified"
             state = heard.last("/p/fan/state")
             assert (state["level"], "not a waveform" in state["reason"]) == ("not_monitored", True)
             assert heard.last("/p/fan/quality")["state"] == "ok"
