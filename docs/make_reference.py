@@ -114,7 +114,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`machines.NAME.points.NAME.alert`", config.AlertConfig, "alert: {windows: 10, strange_windows: 6}"),
 )
 TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
-UNITS = {"_s": "s", "_hz": "Hz"}
+UNITS = {"_mm_s": "mm/s", "_s": "s", "_hz": "Hz"}
 BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from echo_edge.config import AlertConfig
 from echo_edge.records import Event, Score
 
+SPAN_NS = 2_000_000_000  # strange for less is no alert: what is wrong with a sensor is known only a second later
 UPDATE_RATIO = 1.5  # a peak this many times the last one told is news
 UPDATE_EVERY_NS = 10_000_000_000
 
@@ -21,7 +22,8 @@ class AlertPolicy:
 
     def __init__(self, config: AlertConfig) -> None:
         self._config = config
-        self._recent: deque[float] = deque(maxlen=config.windows)
+        self._recent: deque[float] = deque(maxlen=config.windows)  # score / threshold
+        self._strange_ns: int | None = None  # begin of the first window of those that are strange now
         self._open: Event | None = None
         self._cleared_ns: int | None = None
 
@@ -36,12 +38,17 @@ class AlertPolicy:
         return sum(ratio > 1 for ratio in self._recent)
 
     def forget(self) -> None:
-        """Start the count of windows anew: a new baseline judges them by another measure."""
+        """Start the count of windows anew: what came before was judged by another measure, or heard at another gain."""
         self._recent.clear()
+        self._strange_ns = None
 
     def update(self, score: Score) -> Event | None:
         """Take in one score; return what is news."""
         self._recent.append(score.value / score.threshold)
+        if not self.strange_windows:
+            self._strange_ns = None
+        elif self._strange_ns is None:
+            self._strange_ns = score.time_ns
         if self._open is None:
             return self._opened(score)
         if len(self._recent) == self._config.windows and max(self._recent) < self._config.clear_ratio:
@@ -54,6 +61,8 @@ class AlertPolicy:
 
     def _opened(self, score: Score) -> Event | None:
         if score.value <= score.threshold or self.strange_windows < self._config.strange_windows:
+            return None
+        if self._strange_ns is not None and 0 <= score.end_ns - self._strange_ns < SPAN_NS:  # negative: set back
             return None
         since_ns = None if self._cleared_ns is None else score.end_ns - self._cleared_ns
         if since_ns is not None and 0 <= since_ns < self._config.hold_off_s * 1e9:  # negative: the clock was set back

@@ -14,7 +14,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from echo_edge.cli_shared import EXIT_USAGE, AsJson, ConfigPath, PointName, err, fail, known_point, out, progress_bar
+from echo_edge.cli_shared import (
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    AsJson,
+    ConfigPath,
+    PointName,
+    err,
+    fail,
+    known_point,
+    out,
+    progress_bar,
+)
 from echo_edge.config_file import load_config
 
 MAX_S = 30 * 24 * 3600
@@ -73,37 +84,44 @@ def listen(
 
     from echo_edge.listen import Listener, live  # noqa: PLC0415
     from echo_edge.listen_view import draw, look_line  # noqa: PLC0415
-    from echo_edge.record import Recorder, say_stored  # noqa: PLC0415
+    from echo_edge.record import Recorder, check_target, say_stored  # noqa: PLC0415
 
     loaded = load_config(config)
     known_point(loaded, point)
     channels = loaded.points()[point].channel_numbers
     path = None if save is None else save.absolute()
     if path is not None:
-        say_stored(point, path)
+        check_target(path)
     with ExitStack() as stack:
         info, blocks = stack.enter_context(live(loaded, point, None if path is None else str(path)))
         recorder = None if path is None else stack.enter_context(Recorder(path, info, channels))
+        if path is not None:
+            say_stored(point, path)
         listener = Listener(point, channels, info)
         screen = stack.enter_context(Live(console=out, refresh_per_second=4)) if out.is_terminal else None
         heard_s, lost = 0.0, 0
-        for block in blocks:
-            if block is None:
-                continue
-            heard_s += len(block.samples) / info.rate_hz
-            lost += block.after_gap
-            if recorder is not None:
-                recorder.push(block)
-            notes = [f"{lost} gaps"] if lost else []
-            if recorder is not None:
-                notes.append(f"STORING in {recorder.paths[-1]}: {recorder.stored_s:.0f} s")
-            for look in listener.push(block):
-                if screen is not None:
-                    screen.update(draw(point, info, look, notes))
-                else:
-                    print(look_line(look, info), *notes, sep="; ", flush=True)
-            if heard_s >= seconds:
-                break
+        try:
+            for block in blocks:
+                if block is None:
+                    continue
+                heard_s += len(block.samples) / info.rate_hz
+                lost += block.after_gap
+                if recorder is not None:
+                    recorder.push(block)
+                notes = [f"{lost} gaps"] if lost else []
+                if recorder is not None:
+                    notes.append(f"STORING in {recorder.paths[-1]}: {recorder.stored_s:.0f} s")
+                for look in listener.push(block):
+                    if screen is not None:
+                        screen.update(draw(point, info, look, notes))
+                    else:
+                        print(look_line(look, info), *notes, sep="; ", flush=True)
+                if heard_s >= seconds:
+                    break
+        except KeyboardInterrupt:  # the usual end
+            pass
+    if recorder is not None:
+        err.print(recorder.kept(), markup=False, highlight=False, soft_wrap=True)
 
 
 def record(
@@ -115,8 +133,9 @@ def record(
 ) -> None:
     """Store a point's samples as FLAC or WAV, with their scale in a `manifest.csv` beside the file.
 
-    Through the running daemon, or alone when none runs. No file spans a gap: after one, `NAME-2.flac` begins. What is
-    stored can be learned with `enroll --from`, judged with `replay`, measured with `evaluate`.
+    Through the running daemon, or alone when none runs. No file spans a gap: after one, `NAME-2.flac` begins. A sensor
+    that is lost ends the recording; what was stored until then, or until Ctrl-C, is kept. It can be learned with
+    `enroll --from`, judged with `replay`, measured with `evaluate`.
     """
     from echo_edge.record import record as record_point  # noqa: PLC0415
 
@@ -129,17 +148,18 @@ def record(
         print(json.dumps(result))
         return
     files = ", ".join(result["files"])
-    out.print(
-        f"{result['stored_s']:.1f} s at {result['rate_hz']} Hz in {result['unit']}: {files}",
-        markup=False,
-        highlight=False,
-    )
+    stored = f"{result['stored_s']:.1f} s at {result['rate_hz']} Hz in {result['unit']}: {files}"
+    gaps = f"; {result['gaps']} gaps" if result["gaps"] else ""
+    out.print(stored + gaps, markup=False, highlight=False, soft_wrap=True)
+    if result["interrupted"]:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def simulate(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="microphone, ee1, picoquake, witmotion, csv or wtvb01.")],
     rate_hz: Annotated[
-        int | None, typer.Option(min=1, help="Samples per second; else the usual of the kind.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=200_000, help="Samples per second; else the usual of the kind.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which invented machine it sits on.")] = 0,
     fault: Annotated[
@@ -155,7 +175,10 @@ def simulate(
     ] = 0.0,
     trouble: Annotated[
         list[str] | None,
-        typer.Option(help="lose, corrupt, cut, garbage, restart, silent, unplug, gain or zeros; repeatable."),
+        typer.Option(
+            help="Of serial sensors: lose, corrupt, cut, garbage, restart, silent, unplug; of a microphone: silent, "
+            "gain; of wtvb01: silent, zeros, corrupt, unplug. Repeatable."
+        ),
     ] = None,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between troubles.")] = 10.0,
     seconds: Annotated[
@@ -169,7 +192,7 @@ def simulate(
     """
     import threading  # noqa: PLC0415
 
-    from echo_edge.simulate import KINDS, TROUBLES, make_trouble, stand_in  # noqa: PLC0415
+    from echo_edge.simulate import KINDS, TROUBLES, check_troubles, make_trouble, stand_in  # noqa: PLC0415
     from sensors import FAULTS  # noqa: PLC0415
 
     for what, value, known in (("KIND", kind, KINDS), ("--fault", fault, FAULTS)):
@@ -180,6 +203,7 @@ def simulate(
             fail(f"--trouble: there is no '{name}'; there is: {', '.join(TROUBLES)}", EXIT_USAGE)
     made = stand_in(kind, rate_hz=rate_hz, seed=seed, fault=fault, severity=severity, link=link, clock_ppm=clock_ppm)
     with made as ready:
+        check_troubles(ready, trouble or [])
         print(f"devices:\n  {ready.config_line}")
         for name, text in ready.env.items():
             print(f"export {name}={shlex.quote(text)}")

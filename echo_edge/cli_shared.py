@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from echo_edge.config import Config
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
-EXIT_TERMINATED = 143
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 out = Console()
 err = Console(stderr=True)

@@ -88,6 +88,10 @@ def _problem(path: Path, root: yaml.Node, details: Any) -> str:
         message = f"unknown key{suggest(str(loc[-1]), _known_keys(details['loc']))}"
     elif details["type"] == "missing":
         message = "is missing"
+    elif details["type"] == "union_tag_invalid":
+        message = f"there is no kind '{details['ctx']['tag']}'{suggest(details['ctx']['tag'], DEVICE_KINDS)}"
+    elif details["type"] == "too_short":
+        message = "is empty; at least one is needed"
     elif "input" in details and not isinstance(details["input"], dict | list) and details["type"] != "value_error":
         message = f"{message}, not {details['input']!r}"
     if details["type"] == "string_pattern_mismatch" and ID_PATTERN in message:

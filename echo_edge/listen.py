@@ -25,7 +25,7 @@ from echo_edge.tap import read_block, read_info
 from sensors import Block, SensorError, SourceInfo, create_source
 
 LOOK_S = 1
-BANDS = 16  # with the levels and the health they fill a terminal of 24 lines
+BANDS = 12  # with levels and health they fit a terminal of 24 lines
 LOWEST_HZ = 20.0
 
 

@@ -33,21 +33,21 @@ def look_line(look: Look, info: SourceInfo) -> str:
     loudest = int(look.bands_rms.argmax())
     edges = f"{look.bands_hz[loudest]:.0f}-{look.bands_hz[loudest + 1]:.0f} Hz"
     health = "; ".join(f"{f.check}: {f.text}" for f in look.findings) or "ok"
-    return f"level {levels}; loudest {edges}; {health}"
+    return f"RMS {levels}; loudest {edges}; {health}"
 
 
 def draw(point: str, info: SourceInfo, look: Look | None, notes: list[str]) -> RenderableType:
-    """The whole picture; ``notes`` stand below it."""
+    """The whole picture; health and ``notes`` come first, for a short terminal cuts off the end."""
     title = f"{point}   {info.identity}   {info.rate_hz} Hz   in {info.unit} (scale from: {info.calibration})"
     if look is None:
         return Group(Text(title, style="bold"), Text("listening ..."))
-    parts = (_levels(info, look.limits, look), _spectrum(look, info.unit), _health(look))
-    return Group(Text(title, style="bold"), *parts, *map(Text, notes))
+    top = (Text(title, style="bold"), *(Text(note, style="bold") for note in notes), _health(look))
+    return Group(*top, _levels(info, look.limits, look), _spectrum(look, info.unit))
 
 
 def _levels(info: SourceInfo, limits: Limits, look: Look) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("channel", "RMS", "peak", "of full scale" if limits.full_scale else ""):
+    for column in ("channel", "RMS", "peak", f"-{FLOOR_DB:.0f} to 0 dB of full scale" if limits.full_scale else ""):
         table.add_column(column)
     for channel, (rms, peak) in enumerate(zip(look.rms, look.peak, strict=True)):
         full_scale = info.full_scale[channel] if channel < len(info.full_scale) else max(look.peak)
@@ -63,7 +63,7 @@ def _spectrum(look: Look, unit: str) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("Hz", justify="right")
     table.add_column("RMS", justify="right")
-    table.add_column("")
+    table.add_column(f"-{FLOOR_DB:.0f} to 0 dB of the loudest")
     loudest = float(look.bands_rms.max()) or 1.0
     for low_hz, high_hz, rms in zip(look.bands_hz, look.bands_hz[1:], look.bands_rms, strict=False):
         below_db = -20 * math.log10(max(float(rms), 1e-30) / loudest)

@@ -99,6 +99,8 @@ class Monitor(threading.Thread):
                 continue
             identity = status.info.identity if status.info is not None else point.identity
             moved = moved_settings(point.settings, status.settings)
+            if moved:
+                point.gain_moved(time.time_ns())
             other = point.identity not in {"", identity}
             point.settings, point.identity = status.settings or point.settings, identity
             if status.state != "ok" or name in status.refused:

@@ -57,6 +57,9 @@ class Point:
         self.settings: dict[str, str] = {}
         """What the sensor's level depends on, as it is now; empty when it does not tell."""
 
+        self.unsettled_ns = 0
+        """Windows that began before this time are not judged: the gain moved within them, or so little before."""
+
         self.identity = ""
         """Which sensor it is now; empty before it was open for the first time."""
 
@@ -85,6 +88,11 @@ class Point:
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""
         self._baseline, self._normal, self.problem = None, None, problem
+
+    def gain_moved(self, now_ns: int) -> None:
+        """Note that the gain moved at some time before ``now_ns``: what was heard until then tells nothing."""
+        self.unsettled_ns = now_ns
+        self._policy.forget()
 
     @property
     def gain_change(self) -> str | None:
@@ -138,6 +146,8 @@ class Point:
     def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
             return Verdict(window, "not_monitored", self.problem)
+        if window.time_ns < self.unsettled_ns:
+            return Verdict(window, "not_monitored", "the gain has just moved")
         # a moved knob looks like a fault, and another machine's sensor like nothing at all
         if bad := next((finding for finding in self.sensor_findings if finding.bad), None):
             return Verdict(window, "not_monitored", f"the sensor: {bad.check}, {bad.text} ({bad.advice})")

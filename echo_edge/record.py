@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from echo_edge.config import Config
-from echo_edge.errors import RecordingError
+from echo_edge.errors import ListenError, RecordingError
 from echo_edge.listen import live
 from sensors import Block, SensorError, SourceInfo, note_scale
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 FULL_SCALE = "full scale"
 FLAC_BITS = 24
 FLAC_CHANNELS = 8
+LEFT_BYTES = 1 << 20  # of the disk: to end the file and note its scale
 
 
 class Recorder:
@@ -55,23 +56,30 @@ class Recorder:
 
     def push(self, block: Block) -> None:
         """Store a block."""
+        samples = block.samples[:, self._channels]
+        # asked before every write: libsndfile leaves a file that nobody can read when the disk is full
+        if shutil.disk_usage(self._path.parent).free < LEFT_BYTES + samples.nbytes:
+            raise RecordingError(f"{self._path.parent}: the disk is full; {self.kept()}")
         if self._file is None or block.after_gap:
             self._close()
             self._begin()
         assert self._file is not None
-        samples = block.samples[:, self._channels]
         try:
             self._file.write(samples if self._step is None else _codes(samples, self._step))
         except soundfile.LibsndfileError as error:
-            raise RecordingError(f"{self.paths[-1]}: cannot be written: {error}; is the disk full?") from error
+            raise RecordingError(f"{self.paths[-1]}: cannot be written: {error}; {self.kept()}") from error
         self.stored_s += len(samples) / self._info.rate_hz
+
+    def kept(self) -> str:
+        """What was stored, in words."""
+        if not self.paths:
+            return "nothing was stored"
+        return f"{self.stored_s:.1f} s are kept in {', '.join(map(str, self.paths))}"
 
     def _check(self) -> float | None:
         """Return the unit per stored integer, None for a file of floats."""
         if self._path.suffix.lower() == ".wav":
             return None
-        if self._path.suffix.lower() != ".flac":
-            raise RecordingError(f"{self._path}: name it .flac or .wav")
         if len(self._channels) > FLAC_CHANNELS:
             raise RecordingError(f"{self._path}: FLAC holds {FLAC_CHANNELS} channels, the point has more; name it .wav")
         largest = max(self._info.full_scale[c] for c in self._channels) if self._info.full_scale else 0.0
@@ -116,6 +124,20 @@ def _codes(samples: NDArray[np.float32], step: float) -> NDArray[np.int32]:
     return np.asarray(np.clip(np.rint(samples / step), -limit, limit - 1).astype(np.int32) << 8, dtype=np.int32)
 
 
+def check_target(path: Path) -> None:
+    """Refuse what cannot be written, before anybody is told that something is stored.
+
+    Raises:
+        RecordingError: another suffix, no such folder, or the file is there.
+    """
+    if path.suffix.lower() not in {".wav", ".flac"}:
+        raise RecordingError(f"{path}: name it .flac or .wav")
+    if not path.parent.is_dir():
+        raise RecordingError(f"{path}: there is no folder {path.parent}; make it first")
+    if path.exists():
+        raise RecordingError(f"{path}: is there already; choose another name, nothing is overwritten")
+
+
 def say_stored(point: str, path: Path) -> None:
     """Nothing is stored unless asked; when it is, the log says so."""
     log.warning("%s: its samples are STORED in %s, because this command asks for it", point, path)
@@ -131,22 +153,30 @@ def record(
         RecordingError: the file cannot be written.
     """
     path = path.absolute()
-    say_stored(point, path)
-    started_s = time.monotonic()
+    check_target(path)
     with (
         live(config, point, str(path)) as (info, blocks),
         Recorder(path, info, config.points()[point].channel_numbers) as recorder,
     ):
-        for block in blocks:
-            if block is not None:
-                recorder.push(block)
-                show(recorder.stored_s)
-            if recorder.stored_s >= seconds:
-                break
+        say_stored(point, path)
+        gaps, interrupted = 0, False
+        try:
+            for block in blocks:
+                if block is not None:
+                    gaps += block.after_gap
+                    recorder.push(block)
+                    show(recorder.stored_s)
+                if recorder.stored_s >= seconds:
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+        except ListenError as error:
+            raise ListenError(f"{error}; {recorder.kept()}") from error
     return {
         "files": [str(p) for p in recorder.paths],
         "rate_hz": info.rate_hz,
         "unit": info.unit,
         "stored_s": round(recorder.stored_s, 3),
-        "took_s": round(time.monotonic() - started_s, 3),
+        "gaps": gaps,
+        "interrupted": interrupted,
     }

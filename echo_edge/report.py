@@ -31,6 +31,7 @@ from echo_edge.publisher import Publisher
 from echo_edge.signal_checks import Finding
 
 HOUR_S = 3600.0
+PPM_NEWS = 50.0
 RATE_PPM = 500.0  # of error: crystals are within 100, so the announced rate is another one
 
 
@@ -40,11 +41,14 @@ class SensorQuality:
     def __init__(self) -> None:
         self.status: SensorStatus | None = None
         self._history: deque[tuple[float, int, int]] = deque()  # (monotonic s, gaps, lost frames), at every change
+        self._outages = 0  # each is a gap, too: what a lost sensor would have heard is missing
         self._findings: dict[str, tuple[Finding, ...]] = {}  # point -> what its latest window showed
 
     def update(self, status: SensorStatus) -> None:
+        if status.state == "ok" and self.status is not None and self.status.state == "lost":
+            self._outages += 1
         self.status = status
-        now = (status.counters.get("gaps", 0), status.counters.get("lost_frames", 0))
+        now = (status.counters.get("gaps", 0) + self._outages, status.counters.get("lost_frames", 0))
         if not self._history or self._history[-1][1:] != now:
             self._history.append((time.monotonic(), *now))
 
@@ -87,7 +91,7 @@ class SensorQuality:
             rate_hz=None if info is None else float(info.rate_hz),
             rate_ppm=None if status is None else status.rate_ppm,
             gaps_1h=gaps,
-            lost_samples_1h=lost,
+            lost_samples_1h=lost if lost or not gaps else None,  # the length of a gap may be unknown: no zero
             unit=None if info is None else info.unit,
             calibration=None if info is None else info.calibration,
             findings=tuple(findings),
@@ -100,9 +104,18 @@ def _rate_findings(status: SensorStatus) -> Iterator[Finding]:
         yield Finding(
             "rate_wrong",
             False,
-            f"{status.info.rate_hz * (1 + status.rate_ppm * 1e-6):.0f} Hz measured, {status.info.rate_hz} Hz announced",
-            "the frequency axis is off by as much: check the device's rate setting",
+            f"{status.info.rate_hz * (1 + status.rate_ppm * 1e-6):.1f} Hz measured, {status.info.rate_hz} Hz announced "
+            f"({status.rate_ppm:+.0f} ppm)",
+            "the device's rate setting, or samples that it loses in silence",
         )
+
+
+def _news(quality: Quality, told: Quality) -> bool:
+    """True when something changed that is worth a message: not the decimals of a rate or of a finding."""
+    drifted = abs((quality.rate_ppm or 0) - (told.rate_ppm or 0)) > PPM_NEWS
+    first = (quality.rate_ppm is None) != (told.rate_ppm is None)
+    same = replace(quality, time_ns=told.time_ns, findings=told.findings, rate_ppm=told.rate_ppm)
+    return drifted or first or same != told
 
 
 class Reporter:
@@ -199,8 +212,7 @@ class Reporter:
     def _tell_quality(self, point: str, device: str, *, anyway: bool = False) -> None:
         quality = self._quality[device].describe(point, self._of_point.get(point, ()))
         told = self._told_quality.get(point)
-        # a finding's numbers differ with every window: what it is called is the news
-        if anyway or told is None or replace(quality, time_ns=told.time_ns, findings=told.findings) != told:
+        if anyway or told is None or _news(quality, told):
             self._told_quality[point] = quality
             self._set(self._topics.quality(point), quality_payload(self._envelope, quality))
 

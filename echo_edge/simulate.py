@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 
 from echo_edge.errors import SimulateError
-from sensors import STAND_INS, Machine, PtyPort, PtyVibrationMeter, PulseMicrophone
+from sensors import STAND_INS, Machine, PtyPort, PtyVibrationMeter, PulseMicrophone, make_protocol
 
 AWAY_S = 5.0  # how long a stand-in is silent, suspended or unplugged
 Trouble = Callable[[threading.Event], None]
@@ -91,24 +91,23 @@ def _microphone(stack: ExitStack, machine: Machine) -> StandIn:
     pulse = stack.enter_context(PulseMicrophone(machine.rate_hz))
     pulse.play_machine(machine)
 
-    def for_a_while(*begin_end: tuple[str, ...]) -> Trouble:
-        def trouble(stop: threading.Event) -> None:
-            pulse.control(*begin_end[0])
-            stop.wait(AWAY_S)
-            pulse.control(*begin_end[1])
+    def silent(stop: threading.Event) -> None:
+        pulse.hang(True)
+        stop.wait(AWAY_S)
+        pulse.hang(False)
 
-        return trouble
+    def gain(stop: threading.Event) -> None:
+        pulse.control("set-source-volume", "vmic.monitor", "50%")
+        stop.wait(AWAY_S)
+        pulse.control("set-source-volume", "vmic.monitor", "100%")
 
-    source = "vmic.monitor"
-    troubles = {
-        "silent": for_a_while(("suspend-source", source, "1"), ("suspend-source", source, "0")),
-        "gain": for_a_while(("set-source-volume", source, "50%"), ("set-source-volume", source, "100%")),
-    }
     line = f"mic1: {{kind: microphone, device: {pulse.device}, rate_hz: {machine.rate_hz}}}"
-    return StandIn(line, pulse.env, troubles)
+    return StandIn(line, pulse.env, {"silent": silent, "gain": gain})
 
 
 def _serial(stack: ExitStack, kind: str, machine: Machine, link: Path | None, clock_ppm: float) -> StandIn:
+    if kind == "picoquake":
+        make_protocol(kind, rate_hz=machine.rate_hz)  # its ValueError names the rates that there are
     sensor = stack.enter_context(STAND_INS[kind](machine, link=link, clock_ppm=clock_ppm))
     port = sensor.port
     rate = f", rate_hz: {machine.rate_hz}" if kind in {"picoquake", "csv"} else ""
@@ -161,18 +160,22 @@ def _meter(meter: PtyVibrationMeter, link: Path | None) -> StandIn:
     return StandIn(line, {}, troubles)
 
 
-def make_trouble(
-    made: StandIn, names: list[str], every_s: float, seconds: float, stop: threading.Event, say: Callable[[str], None]
-) -> None:
-    """Make the named troubles in turn, one every ``every_s``, until ``seconds`` are over or ``stop`` is set.
+def check_troubles(made: StandIn, names: list[str]) -> None:
+    """Insist that the stand-in knows these troubles.
 
     Raises:
-        SimulateError: this stand-in does not know one of them.
+        SimulateError: it does not know one of them.
     """
     for name in names:
         if name not in made.troubles:
             hint = "; give it a stable name with --link" if name == "unplug" else ""
             raise SimulateError(f"no trouble '{name}' here; there is: {', '.join(made.troubles)}{hint}")
+
+
+def make_trouble(
+    made: StandIn, names: list[str], every_s: float, seconds: float, stop: threading.Event, say: Callable[[str], None]
+) -> None:
+    """Make the named troubles in turn, one every ``every_s``, until ``seconds`` are over or ``stop`` is set."""
     ends_s = time.monotonic() + seconds
     for name in cycle(names or [""]):
         left_s = ends_s - time.monotonic()

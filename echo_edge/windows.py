@@ -63,7 +63,9 @@ class Windower:
             self._restart()
         drift_ns = block.time_ns - self._time_ns(self._first + self._held)
         fresh = not self._held and not self._windows
-        self._anchor_ns += drift_ns if fresh or abs(drift_ns) > CLOCK_STEP_NS else drift_ns // CLOCK_SMOOTHING
+        # a block may be dated too late and never too early, so an earlier date corrects what came before at once
+        at_once = fresh or drift_ns < 0 or drift_ns > CLOCK_STEP_NS
+        self._anchor_ns += drift_ns if at_once else drift_ns // CLOCK_SMOOTHING
         self._parts.append(np.ascontiguousarray(block.samples[:, self._channels].T))
         self._held += block.samples.shape[0]
         done: list[Window] = []

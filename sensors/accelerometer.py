@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from sensors.errors import SensorFault, SensorUnavailable
 from sensors.identify import GOOD_FRAMES, ask_all, what_speaks
 from sensors.protocol import Protocol, ProtocolError, SensorCard
 from sensors.protocols import make_protocol
-from sensors.serial_ports import open_port, port_identity
+from sensors.serial_ports import open_port, port_identity, why_failed
 from sensors.source import BLOCK_S, Source, SourceInfo
 from sensors.users import user_of
 
@@ -137,7 +138,8 @@ class Accelerometer(Source):
     def _why_unknown(self, received: bytes) -> str:
         """Say what came instead of a sensor's description, and what would mend it."""
         name, path = self._protocol.name, self._path
-        other = user_of(Path(path))  # a modem manager, for one, asks no lock and takes what was meant for us
+        stand_in = os.path.realpath(path).startswith("/dev/pts/")  # which its maker has open, too
+        other = "" if stand_in else user_of(Path(path))  # a modem manager takes what was meant for us
         besides = f"; {other} has it open, too: stop that first" if other else ""
         if not received:
             silent = f"nothing came within {INFO_S + OTHERS_S:.0f} s"
@@ -171,11 +173,11 @@ class Accelerometer(Source):
                 time.sleep(GATHER_S)
             return first + port.read(min(port.in_waiting, READ_BYTES))
         except (OSError, TypeError) as error:  # TypeError: pyserial, when the port vanishes within a call
-            raise SensorFault(self.name, f"{self._path} failed: {error}") from error
+            raise SensorFault(self.name, why_failed(self._path, error)) from error
 
     def _send(self, data: bytes) -> None:
         assert self._port is not None
         try:
             self._port.write(data)
         except OSError as error:
-            raise SensorFault(self.name, f"{self._path} failed: {error}") from error
+            raise SensorFault(self.name, why_failed(self._path, error)) from error

@@ -43,6 +43,8 @@ class PtyPort(ABC):
         os.set_blocking(self._master, False)
         self.port = os.ttyname(self._slave)
         if self._link is not None:
+            if self._link.is_symlink():  # left by one that was killed
+                self._link.unlink()
             self._link.symlink_to(self.port)
             self.port = str(self._link)
         self._stop.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -99,6 +100,10 @@ class PulseMicrophone:
         for file in self._files:
             file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def hang(self, hangs: bool) -> None:
+        """Stop the server dead, as a device that hangs: no sample, no error; or let it go on."""
+        self._running[0].send_signal(signal.SIGSTOP if hangs else signal.SIGCONT)
 
     def control(self, *arguments: str) -> int:
         """Run ``pactl``, for example with ``set-source-volume vmic.monitor 50%``; return its exit code."""

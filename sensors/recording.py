@@ -18,6 +18,7 @@ MIN_S = 0.025  # the front end's frame: nothing shorter can be heard
 MANIFEST = "manifest.csv"
 MANIFEST_LEVELS = 3  # beside the file, and two folders up
 INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+UNFINISHED_FRAMES = 1 << 60  # libsndfile's word for a length that is not told
 RIFF_UNKNOWN = 0xFFFFFFFF  # what a writer to a pipe leaves for the length
 
 
@@ -168,6 +169,9 @@ def _opened(path: Path) -> Any:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: ``.raw``, whose shape only its maker knows
         raise _refuse(path, f"truncated: {missing} bytes missing" if missing else f"not audio: {error}") from error
+    if file.frames >= UNFINISHED_FRAMES:
+        file.close()
+        raise _refuse(path, "was never finished: its header tells no length; write it anew with flac or ffmpeg")
     if missing or not file.frames:
         file.close()
         raise _refuse(path, f"truncated: {missing} bytes missing" if missing else "zero length: it holds no samples")

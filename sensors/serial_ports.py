@@ -40,6 +40,14 @@ def open_port(name: str, path: str, baud: int, read_s: float) -> serial.Serial:
         raise SensorUnavailable(name, why_not_open(path, error)) from error
 
 
+def why_failed(path: str, error: Exception) -> str:
+    """Return what an error of an open port means."""
+    gone = isinstance(error, OSError) and error.errno in {errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF}
+    if gone or "returned no data" in str(error) or isinstance(error, TypeError):  # pyserial's words for a hang-up
+        return f"{path} was unplugged"
+    return f"{path} failed: {error}"
+
+
 def why_not_open(path: str, error: Exception) -> str:
     """Return why a port did not open and what would mend it."""
     if isinstance(error, OSError) and error.errno == errno.EACCES:
@@ -47,6 +55,8 @@ def why_not_open(path: str, error: Exception) -> str:
     if not Path(path).exists():
         there = ", ".join(sorted(port.device for port in list_ports.comports())) or "none"
         return f"no port {path}; serial ports here: {there}"
+    if "Inappropriate ioctl" in str(error):
+        return f"{path} is no serial port"
     if "exclusively" in str(error):
         return f"{path} is in use by {user_of(Path(path)) or 'another program'}: stop it, or choose another port"
     return f"{path} did not open: {error}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from echo_edge.alerts import AlertPolicy
 from echo_edge.config import AlertConfig
 from echo_edge.records import Event, Score
@@ -27,6 +29,13 @@ def kinds(values: list[float], config: AlertConfig | None = None) -> list[tuple[
 
 def test_an_alert_opens_with_the_third_strange_window_of_five() -> None:
     assert kinds([1, 3, 1, 3, 3]) == [(4, "open")]
+
+
+def test_short_windows_must_be_strange_for_two_seconds() -> None:
+    policy = AlertPolicy(AlertConfig(hold_off_s=0))
+    quarter_ns = SECOND_NS // 4
+    short = [replace(score(3, 0), time_ns=i * quarter_ns, end_ns=(i + 1) * quarter_ns) for i in range(10)]
+    assert [policy.update(s) is not None for s in short].index(True) == 7
 
 
 def test_two_strange_windows_of_five_are_no_alert() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import soundfile
 from echo_edge.errors import ListenError, RecordingError
 from echo_edge.listen import Listener, live
 from echo_edge.listen_view import draw, level_text, look_line
-from echo_edge.record import Recorder, record
+from echo_edge.record import Recorder, check_target, record
 from echo_edge.tap import WAITING_BLOCKS, Tap, block_message, info_message, read_block, read_info
 from sensors import Block, SourceInfo, read_recording
 from tests.world import POINT, RATE_HZ, make_config
@@ -102,13 +104,28 @@ def test_no_file_spans_a_gap(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten_and_the_mend_is_named(tmp_path: Path) -> None:
     (tmp_path / "de.flac").write_text("precious")
+    with pytest.raises(RecordingError, match="choose another"):
+        check_target(tmp_path / "de.flac")
     with Recorder(tmp_path / "de.flac", INFO, [0]) as recorder, pytest.raises(RecordingError, match="choose another"):
         recorder.push(block(0))
     assert (tmp_path / "de.flac").read_text() == "precious"
     with pytest.raises(RecordingError, match=r"name it \.flac or \.wav"):
-        Recorder(tmp_path / "de.mp3", INFO, [0])
+        check_target(tmp_path / "de.mp3")
+    with pytest.raises(RecordingError, match=r"there is no folder .* make it first"):
+        check_target(tmp_path / "none/de.flac")
     with pytest.raises(RecordingError, match=r"full scale.*use \.wav"):
         Recorder(tmp_path / "de.flac", SourceInfo(RATE_HZ, 1, "Pa", "mic"), [0])
+
+
+def test_a_full_disk_ends_the_recording_and_what_was_stored_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Recorder(tmp_path / "de.flac", INFO, [0]) as recorder:
+        recorder.push(block(0))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(RecordingError, match=r"the disk is full; 0\.1 s are kept in .*de\.flac"):
+            recorder.push(block(1))
+    assert len(read_recording(tmp_path / "de.flac")[0]) == 1600
 
 
 def test_a_point_is_recorded_alone_while_no_daemon_runs(

@@ -270,3 +270,15 @@ def test_a_mixer_that_cannot_be_read_is_told_as_long_as_the_gain_is_not_watched(
     point.adopt(enrollment.finish(None))
     point.settings = {"Capture Volume": "100 %"}
     assert [(f.check, f.bad) for f in point.sensor_findings] == [("gain_unknown", False)]
+
+
+def test_windows_that_the_gain_moved_within_are_not_judged() -> None:
+    world = pipeline()
+    enrolled(world)
+    point = world.points[POINT]
+    before, after = machine_windows(1, skip_s=50, level=2.0), machine_windows(1, skip_s=90)
+    point.gain_moved(before[0].end_ns)
+    (verdict,) = world.step(before)
+    assert (verdict.level, verdict.reason) == ("not_monitored", "the gain has just moved")
+    (later,) = after
+    assert [v.level for v in world.step([replace(later, time_ns=before[0].end_ns)])] == ["normal"]

@@ -51,7 +51,7 @@ def test_a_rate_more_than_500_ppm_off_is_wrong(ppm: float | None, reasons: tuple
     assert described.reasons == reasons
     assert described.rate_ppm == ppm
     if reasons:
-        assert described.findings[0].text == "26680 Hz measured, 26667 Hz announced"
+        assert described.findings[0].text == "26680.4 Hz measured, 26667 Hz announced (+501 ppm)"
 
 
 def test_what_the_point_finds_in_its_sensor_is_told_with_the_rest() -> None:
@@ -65,3 +65,12 @@ def test_gaps_count_from_the_first_word_of_the_hour() -> None:
     told.update(ok(counters={"gaps": 5, "lost_frames": 160}))
     described = told.describe(POINT)
     assert (described.gaps_1h, described.lost_samples_1h, described.reasons) == (3, 60, ("gap",))
+
+
+def test_an_outage_is_a_gap_of_unknown_length() -> None:
+    told = quality(ok())
+    told.update(SensorStatus("acc", "lost", 0, "unplugged"))
+    told.update(ok())
+    described = told.describe(POINT)
+    assert (described.state, described.reasons, described.gaps_1h) == ("degraded", ("gap",), 1)
+    assert described.lost_samples_1h is None

@@ -10,8 +10,8 @@ import yaml
 
 from echo_edge.config import Config
 from echo_edge.errors import SimulateError
-from echo_edge.simulate import KINDS, TROUBLES, StandIn, make_trouble, stand_in
-from sensors import Block, Source, create_source
+from echo_edge.simulate import KINDS, TROUBLES, StandIn, check_troubles, make_trouble, stand_in
+from sensors import Block, SensorFault, Source, create_source
 
 
 def driver(made: StandIn) -> Source:
@@ -84,6 +84,30 @@ def test_what_a_stand_in_cannot_do_is_said() -> None:
     with stand_in("ee1", rate_hz=8000) as made:
         for name, hint in (("unplug", "give it a stable name with --link"), ("gain", "there is: lose, corrupt")):
             with pytest.raises(SimulateError, match=hint):
-                make_trouble(made, [name], 1, 1, threading.Event(), print)
-    with pytest.raises(SimulateError, match="witmotion"), stand_in("witmotion", rate_hz=123):
+                check_troubles(made, [name])
+    for kind in ("witmotion", "picoquake"):
+        with pytest.raises(SimulateError, match=f"{kind}: .*is none of"), stand_in(kind, rate_hz=123):
+            pass
+    with pytest.raises(SimulateError, match="no rate, fault or clock"), stand_in("wtvb01", rate_hz=5):
         pass
+
+
+def test_a_link_that_a_killed_stand_in_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "tty").symlink_to("/dev/pts/none")
+    with stand_in("ee1", rate_hz=8000, link=tmp_path / "tty"):
+        assert (tmp_path / "tty").exists()
+
+
+def test_a_microphone_that_falls_silent_without_an_error_is_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stand_in("microphone", rate_hz=16_000) as made:
+        for name, value in made.env.items():
+            monkeypatch.setenv(name, value)
+        source = driver(made)
+        source.open()
+        blocks(source, 3)
+        helper = threading.Thread(target=made.troubles["silent"], args=(threading.Event(),))
+        helper.start()
+        with pytest.raises(SensorFault, match="stalled"):
+            blocks(source, 100)
+        source.close()
+        helper.join()
