@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from echo_edge.envelope import Envelope, Payload, Topics, split_point, timestamp
@@ -110,6 +110,9 @@ class Quality:
     calibration: str | None = None
     """Where their scale comes from, as ``SourceInfo.calibration``."""
 
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """What the driver dropped and why, since the daemon started (``bad_crc``, ``overflows``); zeros are left out."""
+
     findings: tuple[Finding, ...] = ()
     """What the checks of the signal found; each is among the reasons by its name."""
 
@@ -200,6 +203,7 @@ def quality_payload(envelope: Envelope, quality: Quality) -> Payload:
         gaps=gaps or None,
         unit=quality.unit,
         calibration=quality.calibration,
+        counters={name: count for name, count in sorted(quality.counters.items()) if count} or None,
         findings=[
             {"check": f.check, "severity": "bad" if f.bad else "warning", "text": f.text, "advice": f.advice}
             for f in quality.findings

@@ -94,6 +94,7 @@ class SensorQuality:
             lost_samples_1h=lost if lost or not gaps else None,  # the length of a gap may be unknown: no zero
             unit=None if info is None else info.unit,
             calibration=None if info is None else info.calibration,
+            counters={} if status is None else dict(status.counters),
             findings=tuple(findings),
         )
 
@@ -114,7 +115,9 @@ def _news(quality: Quality, told: Quality) -> bool:
     """True when something changed that is worth a message: not the decimals of a rate or of a finding."""
     drifted = abs((quality.rate_ppm or 0) - (told.rate_ppm or 0)) > PPM_NEWS
     first = (quality.rate_ppm is None) != (told.rate_ppm is None)
-    same = replace(quality, time_ns=told.time_ns, findings=told.findings, rate_ppm=told.rate_ppm)
+    same = replace(
+        quality, time_ns=told.time_ns, findings=told.findings, rate_ppm=told.rate_ppm, counters=told.counters
+    )
     return drifted or first or same != told
 
 

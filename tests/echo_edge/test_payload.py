@@ -52,7 +52,23 @@ STATE = PointState(
     lag_ms=640.2,
 )
 CLIPPED = Finding("clipping", False, "0.30% of the samples are at its full scale of 16 g", "choose a larger range")
-QUALITY = Quality("pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, "g", "sensor", (CLIPPED,))
+COUNTERS = {"bad_crc": 2, "overflows": 0}
+QUALITY = Quality(
+    "pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, "g", "sensor", COUNTERS, (CLIPPED,)
+)
+    "pump-12/de",
+    OPENED_NS,
+    "degraded",
+    ("clipping",),
+    26667,
+    -38,
+    2,
+    512,
+    "g",
+    "sensor",
+    {"bad_crc": 2, "overflows": 0},
+    (CLIPPED,),
+)
 INFO = Info("0.1.0", "echo-tiny", "ab" * 32, "onnx", "5", ("pump-12/de", "pump-12/nde"), {"pump-12": "Feed pump 12"})
 
 
