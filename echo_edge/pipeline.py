@@ -146,11 +146,11 @@ class Point:
     def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
             return Verdict(window, "not_monitored", self.problem)
-        if window.time_ns < self.unsettled_ns:
-            return Verdict(window, "not_monitored", "the gain has just moved")
         # a moved knob looks like a fault, and another machine's sensor like nothing at all
         if bad := next((finding for finding in self.sensor_findings if finding.bad), None):
             return Verdict(window, "not_monitored", f"the sensor: {bad.check}, {bad.text} ({bad.advice})")
+        if window.time_ns < self.unsettled_ns:
+            return Verdict(window, "not_monitored", "the gain has just moved")
         try:
             self._baseline.check(origin)
             score = self._normal.score(embedding)

@@ -56,19 +56,6 @@ COUNTERS = {"bad_crc": 2, "overflows": 0}
 QUALITY = Quality(
     "pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, "g", "sensor", COUNTERS, (CLIPPED,)
 )
-    "pump-12/de",
-    OPENED_NS,
-    "degraded",
-    ("clipping",),
-    26667,
-    -38,
-    2,
-    512,
-    "g",
-    "sensor",
-    {"bad_crc": 2, "overflows": 0},
-    (CLIPPED,),
-)
 INFO = Info("0.1.0", "echo-tiny", "ab" * 32, "onnx", "5", ("pump-12/de", "pump-12/nde"), {"pump-12": "Feed pump 12"})
 
 
