@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import time
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ class Iio(Source):
             dev: where their character devices are.
         """
         super().__init__(name)
+        if re.fullmatch(r"(iio:)?device\d+", device):
+            raise ValueError(f"'{device}' is a number, which changes from boot to boot; write the device's name")
         if axes is not None and (not axes or len(set(axes)) < len(axes) or not set(axes) <= set(AXES)):
             raise ValueError(f"axes are some of x, y and z, each once, not {list(axes)}")
         self._wanted, self._rate_hz, self._axes = device, rate_hz, None if axes is None else tuple(axes)

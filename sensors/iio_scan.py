@@ -116,7 +116,7 @@ class TimestampGaps:
     An interrupt that was served late dates one scan late and the next ones rightly: 1.6 periods, then 0.4. That is no
     loss. After a loss every scan stays late. So a step of more than ``STEP`` periods counts only when none of the
     ``AHEAD`` scans after it has caught up. A single scan lost right after one that was dated late by more than half a
-    period looks like jitter: ``SampleClock`` notices when such losses add up.
+    period looks like jitter; ``SampleClock`` notices a loss of 15 ms and more.
     """
 
     STEP = 1.5
