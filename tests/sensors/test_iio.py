@@ -333,9 +333,15 @@ def test_no_such_device_is_answered_with_those_that_are(device: SimulatedIio) ->
     assert message == "no IIO accelerometer lis3dh; there is: adxl355@1-0050"
 
 
-def test_a_number_is_no_name(device: SimulatedIio) -> None:
+@pytest.mark.parametrize("number", ["iio:device0", "device12"])
+def test_a_number_is_no_name(number: str) -> None:
+    with pytest.raises(ValueError, match="changes from boot to boot; write the device's name"):
+        Iio("acc", device=number)
+
+
+def test_a_device_without_a_name_is_listed_by_its_place(device: SimulatedIio) -> None:
     device.remove("name")
-    assert "there is: unnamed@1-0050" in unavailable(driver(device, "iio:device0"))
+    assert "there is: unnamed@1-0050" in unavailable(driver(device, "adxl355"))
 
 
 def test_where_there_is_no_iio_none_is_found(tmp_path: Path) -> None:
