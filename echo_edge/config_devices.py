@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
-from typing_extensions import Self
 
 from echo_edge.config_model import Model, existing
 from sensors import create_source, read_calibration
@@ -26,7 +25,7 @@ class Device(Model):
         return self.model_dump(exclude={"kind"}, exclude_none=True)
 
     @model_validator(mode="after")
-    def _driver_takes_the_options(self) -> Self:
+    def _driver_takes_the_options(self) -> Device:
         create_source(self.kind, self.kind, **self.options)  # opens nothing; its ValueError says what is wrong
         return self
 
