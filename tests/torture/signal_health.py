@@ -58,7 +58,12 @@ def hanging(w: Window, random: np.random.Generator) -> Array:
 
 
 def unplugged_input(w: Window, random: np.random.Generator) -> Array:
-    return (LSB * (random.random(w.samples.shape) < 0.3)).astype(np.float32)
+    return (LSB * np.rint(0.6 * random.standard_normal(w.samples.shape))).astype(np.float32)
+
+
+def broken_bits(w: Window, random: np.random.Generator) -> Array:
+    """A converter of which only two bits still move."""
+    return (0.2 * random.integers(0, 4, w.samples.shape)).astype(np.float32)
 
 
 def overdriven(w: Window, random: np.random.Generator) -> Array:
@@ -96,6 +101,7 @@ DEFECTS: dict[str, tuple[str, tuple[str, ...], Callable[[Window, np.random.Gener
     "muted for 0.3 s": ("silence", tuple(UNITS), muted),
     "one value for 0.15 s": ("stuck", tuple(UNITS), hanging),
     "nothing but rounding noise": ("silence", ("g", "Pa"), unplugged_input),
+    "no more than four values": ("stuck", tuple(UNITS), broken_bits),
     "1.5 to 5 % of the samples cut off": ("clipping", tuple(UNITS), overdriven),
     "mean at 75 to 85 % of the range": ("dc", ("g", "Pa"), biased),
     "hum of the mains, 8 dB above the machine": ("mains_hum", ("Pa", "full scale"), humming),
