@@ -83,6 +83,8 @@ class Mcc172(Source):
         super().__init__(name)
         if list(channels) not in ([0], [1], [0, 1]):
             raise ValueError(f"channels are [0], [1] or [0, 1], not {list(channels)}")
+        if rate_hz not in RATES_HZ:
+            raise ValueError(f"no rate of {rate_hz} Hz on an MCC 172: {_nearest(rate_hz)}")
         self._address, self._channels, self._rate_hz = address, tuple(channels), rate_hz
         self._iepe = _each(iepe, len(channels), "iepe")
         self._calibrated = sensitivity_mv_per_unit is not None
@@ -104,10 +106,6 @@ class Mcc172(Source):
     def open(self) -> SourceInfo:
         """Find the board, set it up and start to sample."""
         self.close()
-        if self._rate_hz not in RATES_HZ:
-            raise SensorUnavailable(
-                self.name, f"no rate of {self._rate_hz} Hz on an MCC 172: {_nearest(self._rate_hz)}"
-            )
         library = self._find_library()
         try:
             there = [hat.address for hat in library.hat_list(filter_by_id=library.HatIDs.MCC_172)]

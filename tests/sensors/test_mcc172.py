@@ -143,8 +143,8 @@ def test_every_rate_is_a_whole_part_of_the_clock() -> None:
     [(16_000, "12800 Hz and 25600 Hz"), (17_067, "12800 Hz and 25600 Hz"), (100, "200 Hz"), (96_000, "51200 Hz")],
 )
 def test_a_rate_it_has_not_is_answered_with_the_nearest(board: SimulatedMcc172, rate_hz: int, nearest: str) -> None:
-    message = unavailable(driver(board, rate_hz=rate_hz))
-    assert message == f"no rate of {rate_hz} Hz on an MCC 172: the nearest it has: {nearest}"
+    with pytest.raises(ValueError, match=f"no rate of {rate_hz} Hz on an MCC 172: the nearest it has: {nearest}"):
+        driver(board, rate_hz=rate_hz)
 
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
