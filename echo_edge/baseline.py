@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from echo_edge.errors import BaselineError
 from echo_edge.normal import Calibration, NormalState
+from sensors import FULL_SCALE
 
 UNNAMED_UNIT = "unit"  # what a recording gets that was scaled by hand, with nobody saying in which unit
-UNCALIBRATED = "full scale"
 
 
 def same_unit(one: str, other: str) -> bool:
     """True when samples can be compared; a scale given by hand is taken for any physical unit."""
-    return one == other or (UNNAMED_UNIT in {one, other} and UNCALIBRATED not in {one, other})
+    return one == other or (UNNAMED_UNIT in {one, other} and FULL_SCALE not in {one, other})
 
 
 def moved_settings(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:

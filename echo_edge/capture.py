@@ -34,7 +34,6 @@ class SensorStatus:
     state: str
     """``opening``, ``ok``, ``lost`` or ``ended``."""
 
-    since_ns: int
     reason: str | None = None
     info: SourceInfo | None = None
     counters: dict[str, int] = field(default_factory=dict)
@@ -110,7 +109,7 @@ class Capture(threading.Thread):
         self._readings: dict[str, float] = {}
         self._read_ns = 0
         self._delivered = False
-        self._status = SensorStatus(device, "opening", time.time_ns())
+        self._status = SensorStatus(device, "opening")
         self._taps: tuple[Tap, ...] = ()  # replaced as a whole: the loop below reads it without a lock
         self._tapping = threading.Lock()
 
@@ -221,7 +220,6 @@ class Capture(threading.Thread):
         self._status = SensorStatus(
             self._device,
             state,
-            since_ns=time.time_ns() if changed else self._status.since_ns,
             reason=reason,
             info=info,
             counters=self._totals(source),

@@ -60,9 +60,7 @@ def devices(as_json: AsJson = False) -> None:
     if lines := [line for d in found if not d.problem for line in d.config_lines]:
         out.print("\nTo paste into the configuration:\n\ndevices:")
         for line in lines:
-            out.print(
-                f"  {line.strip()}" if line == line.lstrip() else line, markup=False, highlight=False, soft_wrap=True
-            )
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def listen(

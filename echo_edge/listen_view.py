@@ -10,11 +10,11 @@ from rich.text import Text
 
 from echo_edge.listen import Look
 from echo_edge.records import Limits
-from sensors import SourceInfo
+from sensors import FULL_SCALE, SourceInfo
 
 WIDTH = 40
 FLOOR_DB = 60.0  # how far below full scale, or below the loudest band, a bar still shows
-ADDED_DB = {"Pa": (94.0, "dB SPL"), "full scale": (0.0, "dBFS")}  # 1 Pa is 94 dB SPL (20 micropascal)
+ADDED_DB = {"Pa": (94.0, "dB SPL"), FULL_SCALE: (0.0, "dBFS")}  # 1 Pa is 94 dB SPL (20 micropascal)
 
 
 def level_text(value: float, unit: str) -> str:

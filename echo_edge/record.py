@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from echo_edge.config import Config
 from echo_edge.errors import ListenError, RecordingError
 from echo_edge.listen import live
-from sensors import Block, SensorError, SourceInfo, note_scale
+from sensors import FULL_SCALE, Block, SensorError, SourceInfo, note_scale
 
 log = logging.getLogger(__name__)
 
-FULL_SCALE = "full scale"
 FLAC_BITS = 24
 FLAC_CHANNELS = 8
 LEFT_BYTES = 1 << 20  # of the disk: to end the file and note its scale
@@ -38,7 +37,7 @@ class Recorder:
         channels: which of its channels are stored.
 
     Raises:
-        RecordingError: another suffix, a file that exists, or a FLAC of a sensor that does not tell its full scale.
+        RecordingError: a FLAC of too many channels, or of a sensor that does not tell its full scale.
     """
 
     def __init__(self, path: Path, info: SourceInfo, channels: Sequence[int]) -> None:

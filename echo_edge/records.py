@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sensors import FULL_SCALE
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -39,7 +41,7 @@ class Window:
     time_ns: int
     """Capture time of the first sample, nanoseconds since 1970 UTC."""
 
-    unit: str = "full scale"
+    unit: str = FULL_SCALE
     """Physical unit of the samples, as ``SourceInfo.unit``."""
 
     limits: Limits = Limits()

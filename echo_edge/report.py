@@ -177,10 +177,9 @@ class Reporter:
     def verdict(self, verdict: Verdict, point: Point) -> None:
         """One window was judged, or could not be."""
         name, window, score = point.name, verdict.window, verdict.score
-        quality = self._quality[point.config.device]
-        quality.windows_show(name, verdict.findings)
+        self._quality[point.config.device].windows_show(name, verdict.findings)
         self._of_point[name] = point.sensor_findings
-        self._tell_quality(name, point.config.device)
+        quality = self._tell_quality(name, point.config.device)
         if score is None:
             self.unmonitored(name, verdict.reason or "no verdict")
             return
@@ -195,7 +194,7 @@ class Reporter:
                 false_alarms=point.false_alarm_rate,
                 windows=WindowCount(verdict.strange_windows, alert.windows, alert.strange_windows),
                 operating_state=OperatingState(score.state, "auto"),
-                quality=quality.describe(name, point.sensor_findings).state,
+                quality=quality.state,
                 lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),
             )
         )
@@ -212,12 +211,13 @@ class Reporter:
         self._told[state.point] = (state.level, state.reason, now_s)
         self._set(self._topics.state(state.point), point_state_payload(self._envelope, state))
 
-    def _tell_quality(self, point: str, device: str, *, anyway: bool = False) -> None:
+    def _tell_quality(self, point: str, device: str, *, anyway: bool = False) -> Quality:
         quality = self._quality[device].describe(point, self._of_point.get(point, ()))
         told = self._told_quality.get(point)
         if anyway or told is None or _news(quality, told):
             self._told_quality[point] = quality
             self._set(self._topics.quality(point), quality_payload(self._envelope, quality))
+        return quality
 
     def _tell_features(self, point: str, status: SensorStatus) -> None:
         now_s = time.monotonic()

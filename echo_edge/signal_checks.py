@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from echo_edge.records import Window
+from sensors import FULL_SCALE
 
 MAX_SAMPLE = 1e15  # the spectrum of anything larger would overflow
 ZERO_S = 0.2  # digital silence for longer is a muted or dead input
@@ -33,7 +34,7 @@ HUM_MIN_S, HUM_MAX_S = 1.0, 4.0
 PLAUSIBLE_RMS = {  # below: nothing is connected; above: the scale is wrong or the sensor is overdriven
     "g": (1e-5, 200.0),
     "Pa": (1e-4, 200.0),  # 14 and 140 dB SPL
-    "full scale": (1e-5, 0.7),  # -100 and -3 dBFS
+    FULL_SCALE: (1e-5, 0.7),  # -100 and -3 dBFS
 }
 
 Array = NDArray[np.float32]

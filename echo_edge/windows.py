@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from echo_edge.frontend import SPEC, frame_count
 from echo_edge.records import Limits, Window
-from sensors import Block
+from sensors import FULL_SCALE, Block
 
 CLOCK_STEP_NS = 1_000_000_000  # a larger difference between samples and clock is a step of the clock: follow at once
 CLOCK_SMOOTHING = 100  # a smaller one is jitter and drift: follow slowly, one part in so many per block
@@ -37,7 +37,7 @@ class Windower:
         rate_hz: int,
         length_s: float,
         hop_s: float,
-        unit: str = "full scale",
+        unit: str = FULL_SCALE,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.point = point

@@ -9,7 +9,7 @@ from sensors.block import Block
 from sensors.errors import SensorEnded, SensorError, SensorFault, SensorUnavailable
 from sensors.recording import note_scale, read_recording
 from sensors.registry import KINDS, create_source
-from sensors.source import Source, SourceInfo
+from sensors.source import FULL_SCALE, Source, SourceInfo
 
 if TYPE_CHECKING:
     from sensors.alsa_microphone import AlsaMicrophone
@@ -52,6 +52,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "FAULTS",
+    "FULL_SCALE",
     "KINDS",
     "STAND_INS",
     "AlsaMicrophone",

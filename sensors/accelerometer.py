@@ -19,15 +19,13 @@ from sensors.identify import GOOD_FRAMES, ask_all, what_speaks
 from sensors.protocol import Protocol, ProtocolError, SensorCard
 from sensors.protocols import make_protocol
 from sensors.serial_ports import open_port, port_identity, why_failed
-from sensors.source import BLOCK_S, Source, SourceInfo
+from sensors.source import BLOCK_S, SILENCE_S, WAIT_S, Source, SourceInfo
 from sensors.users import user_of
 
 INFO_S = 3.0
 OTHERS_S = 1.0  # and so much longer for what speaks another protocol
 ASK_AGAIN_S = 0.5
 READ_S = 0.1
-WAIT_S = 0.5
-SILENCE_S = 2.0  # with READ_S a port that fell silent is told within 3 s
 READ_BYTES = 1 << 14
 GATHER_S = 0.005  # what came by then is parsed together: a sample at a time, 4 kHz would take a core
 TOUCH_BAUD = 1200  # boards with a USB port of their own take it for the order to reboot into their bootloader

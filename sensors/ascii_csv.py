@@ -18,7 +18,7 @@ import numpy as np
 
 from sensors.counted_runs import CountedRuns
 from sensors.csv_columns import SKIPPED, TIME, TIME_SPAN, check_columns, measured_rate_hz
-from sensors.protocol import Protocol, ProtocolError, Samples, SensorCard
+from sensors.protocol import PLAUSIBLE_GAP_S, Protocol, ProtocolError, Samples, SensorCard
 
 MAX_LINE = 256  # bytes
 COLUMNS = (TIME, "ax", "ay", "az")
@@ -26,7 +26,6 @@ NUMBER = b"0123456789+-.eE, "
 MOST = 1e15  # no sensor sends a larger number, and none may leave what f32 can hold
 LINES_FOR_RATE = 32
 RATE_TOLERANCE = 0.05
-PLAUSIBLE_GAP_S = 600.0  # a longer jump of the time is a restarted sensor
 AXES = 3
 
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from sensors.continuity import INDEX_SPAN, SampleIndex
 from sensors.framing import COMMAND, GAP_BEFORE, INFO, DataFrame, Decoder, Message, encode_message
-from sensors.protocol import Protocol, ProtocolError, Samples, SensorCard
+from sensors.protocol import PLAUSIBLE_GAP_S, Protocol, ProtocolError, Samples, SensorCard
 
-PLAUSIBLE_GAP_S = 600.0  # a longer jump of the index is a restarted sensor
 AXES = 3
 REPEATED_FRAMES = 64  # a frame numbered no further back than this, and behind in samples too, came a second time
 

@@ -19,15 +19,13 @@ from sensors.continuity import NS, BlockBuilder, SampleClock
 from sensors.errors import SensorFault, SensorUnavailable
 from sensors.iio_scan import ScanFormat, TimestampGaps
 from sensors.iio_sysfs import AXES, IioDevice, IioError, find_device, why
-from sensors.source import BLOCK_S, Source, SourceInfo
+from sensors.source import BLOCK_S, SILENCE_S, WAIT_S, Source, SourceInfo
 from sensors.users import user_of
 
 STANDARD_GRAVITY = 9.80665  # m/s^2 per g; the kernel gives every acceleration in m/s^2
 BUFFER_S = 2.0  # what the kernel keeps for a reader that is late
 WATERMARK_S = 0.05  # how much it gathers before it wakes us
 READ_S = 0.2
-WAIT_S = 0.5
-SILENCE_S = 2.0
 TIMESTAMP = "in_timestamp"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from sensors.block import Block
 from sensors.continuity import BlockBuilder, SampleClock
 from sensors.errors import SensorFault, SensorUnavailable
-from sensors.source import BLOCK_S, Source, SourceInfo
+from sensors.source import BLOCK_S, SILENCE_S, WAIT_S, Source, SourceInfo
 
 CLOCK_HZ = 51_200  # every rate is this, divided by a whole number
 DIVISORS = range(1, 257)
@@ -25,15 +25,12 @@ RATES_HZ = tuple(CLOCK_HZ // n for n in reversed(DIVISORS) if CLOCK_HZ % n == 0)
 INPUT_V = 5.0
 STEP_V = 2 * INPUT_V / (1 << 24)
 VOLTS_MV = 1000.0  # the sensitivity that makes the library's unit the volt
-ADDRESSES = range(8)
 CHANNELS = (0, 1)
 
 BUFFER_S = 4.0  # what the library keeps for a reader that is late; it takes more at low rates
 READ_S = 0.05  # how much one read asks for
 TIMEOUT_S = 0.2
 SYNC_S = 2.0  # 128 clock cycles are 0.64 s at the lowest rate
-SILENCE_S = 2.0
-WAIT_S = 0.5
 
 MISSING = (
     "the package daqhats is missing: pip install 'echo-edge[mcc172]', and the vendor's library from "

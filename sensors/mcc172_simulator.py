@@ -13,7 +13,6 @@ from sensors.machine import Machine
 from sensors.pacing import Pacer
 
 CHUNK_S = 0.01
-KEPT_S = 4.0
 
 
 class HatError(Exception):

@@ -21,11 +21,9 @@ from sensors.microphone_scale import microphone_scale
 from sensors.portaudio_child import AFTER_OVERRUN, HEADER, SETTINGS
 from sensors.sound_process import start_child
 from sensors.soundcards import card_number, card_of, native_format, product_names, stable_name
-from sensors.source import BLOCK_S, Source, SourceInfo
+from sensors.source import BLOCK_S, SILENCE_S, WAIT_S, Source, SourceInfo
 
 log = logging.getLogger(__name__)
-WAIT_S = 0.5
-STALL_S = 2.0  # with WAIT_S a stall is told within 3 s of the last sample
 SPOILED_S = 5.0  # without one block that is known to be whole
 PACE_BLOCKS = 100  # blocks over which a device that runs away from its own rate is noticed
 RUNAWAY = 2.0
@@ -152,8 +150,8 @@ class Microphone(Source):
             raise SensorFault(self.name, "not open")
         deadline_s = time.monotonic() + WAIT_S
         while (now_s := time.monotonic()) < deadline_s:
-            if now_s - self._heard_s > STALL_S:
-                raise SensorFault(self.name, f"stalled: no samples for {STALL_S:.0f} s")
+            if now_s - self._heard_s > SILENCE_S:
+                raise SensorFault(self.name, f"stalled: no samples for {SILENCE_S:.0f} s")
             if now_s - self._whole_s > SPOILED_S:
                 raise SensorFault(
                     self.name, f"an overrun in every block for {SPOILED_S:.0f} s: the gateway is overloaded"

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sensors import digiducer
-
-FULL_SCALE = "full scale"
+from sensors.source import FULL_SCALE
 
 
 @dataclass(frozen=True)

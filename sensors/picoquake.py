@@ -30,7 +30,7 @@ from sensors.picoquake_frames import (
     encode_message,
     read_message,
 )
-from sensors.protocol import Protocol, ProtocolError, Samples, SensorCard
+from sensors.protocol import PLAUSIBLE_GAP_S, Protocol, ProtocolError, Samples, SensorCard
 
 RATES_HZ = (12.5, 25.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 4000.0)
 DEFAULT_RATE_HZ = 2000.0  # the firmware's own notes tell of missing samples at 4000
@@ -48,7 +48,6 @@ FILTER_SHARE = 0.4  # of the rate: below it a second-order low-pass leaves littl
 ERROR = 2  # status.state
 HOTTEST_C = 150.0  # a status always has a temperature, and the chip lives within -40 to 85
 ERRORS = {1: "it cannot talk to its sensor chip"}
-PLAUSIBLE_GAP_S = 600.0  # a longer jump of the count is a restarted sensor
 FRESH_S = 0.25  # a count this young is a new beginning
 STALE_S = 2.0  # for how long samples of an earlier start may still come
 OFF_STEPS = 64  # so many samples in a row between the steps: this firmware does something else to them

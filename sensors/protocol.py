@@ -10,6 +10,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+PLAUSIBLE_GAP_S = 600.0  # a longer jump of a count or time is a restarted sensor, not that many lost samples
+
 
 class ProtocolError(ValueError):
     """The sensor says something that ends the stream: it failed, changed, or cannot do what was asked of it."""

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensors.errors import SensorUnavailable
+from sensors.source import FULL_SCALE
 
-FULL_SCALE = "full scale"
 MIN_S = 0.025  # the front end's frame: nothing shorter can be heard
 MANIFEST = "manifest.csv"
 MANIFEST_LEVELS = 3  # beside the file, and two folders up

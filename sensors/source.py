@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from sensors.block import Block
 
 BLOCK_S = 0.1  # how much signal one Block holds, about; read() waits no longer than a few of these
+WAIT_S = 0.5  # for how long read() waits for a block that is due
+SILENCE_S = 2.0  # without samples a device is lost: with a driver's own waits that is told within 3 s
+FULL_SCALE = "full scale"  # the unit of samples that nothing is known to scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class SourceInfo:
     channels: int
 
     unit: str
-    """Physical unit of the samples (``g``, ``Pa``), or ``full scale`` when no calibration is known."""
+    """Physical unit of the samples (``g``, ``Pa``), or ``FULL_SCALE`` when no calibration is known."""
 
     identity: str
     """Which physical device this is, stable over restarts and ports (USB ids and serial, sensor serial).

@@ -24,7 +24,7 @@ from sensors.block import Block
 from sensors.continuity import wall_offset_ns
 from sensors.errors import SensorFault, SensorUnavailable
 from sensors.serial_ports import open_port, port_identity
-from sensors.source import Source, SourceInfo
+from sensors.source import WAIT_S, Source, SourceInfo
 
 FIRST, COUNT = 0x34, 19  # one request for all registers that are used, so that a reading is of one moment
 QUANTITIES = {  # quantity: offsets from FIRST, names; all 16 bits signed
@@ -42,7 +42,6 @@ NO_SCALE = (
 LATENCY_S = 0.2  # from the end of the request to the begin of the answer, at most; published drivers saw 20 ms
 ANSWER_BITS = 10 * (8 + 5 + 2 * COUNT)
 TRIES = 3
-WAIT_S = 0.5
 LATE_S = 1.0  # a reading that was due no longer ago is asked for late; it is dated when it came
 LOST_S = 4.0  # without a good reading; with one more time-out a lost meter is told within 5 s
 

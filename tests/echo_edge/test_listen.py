@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from echo_edge.errors import ListenError, RecordingError
 from echo_edge.listen import Listener, live
@@ -64,7 +66,11 @@ def test_every_second_shows_level_peak_spectrum_and_health() -> None:
     assert looks[0].bands_rms[loudest] == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
     assert [(f.check, f.text.split(":")[0]) for f in looks[0].findings] == [("silence", "channel 0")]
     assert "silence" in look_line(looks[0], INFO)
-    assert draw(POINT, INFO, looks[0], ["1 gaps"]) is not None
+    drawn = Console(width=100, file=StringIO())
+    drawn.print(draw(POINT, INFO, looks[0], ["1 gaps"]))
+    picture = drawn.file.getvalue()  # type: ignore[attr-defined]
+    shown = [picture.index(word) for word in ("1 gaps", "silence: channel 0", "of full scale", "of the loudest")]
+    assert shown == sorted(shown)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def quality(status: SensorStatus | None) -> SensorQuality:
 
 
 def ok(**fields: object) -> SensorStatus:
-    return SensorStatus("acc", "ok", 0, info=INFO, **fields)  # type: ignore[arg-type]
+    return SensorStatus("acc", "ok", info=INFO, **fields)  # type: ignore[arg-type]
 
 
 def test_a_sensor_that_was_never_heard_of_is_starting() -> None:
@@ -32,7 +32,7 @@ def test_a_sensor_that_was_never_heard_of_is_starting() -> None:
 def test_a_lost_sensor_says_why_and_nothing_of_its_last_windows() -> None:
     told = quality(ok())
     told.windows_show(POINT, (Finding("clipping", False, "x", "y"),))
-    told.update(SensorStatus("acc", "lost", 0, "unplugged"))
+    told.update(SensorStatus("acc", "lost", "unplugged"))
     described = told.describe(POINT)
     assert (described.state, described.reasons, described.findings) == ("lost", ("sensor_lost", "unplugged"), ())
 
@@ -69,7 +69,7 @@ def test_gaps_count_from_the_first_word_of_the_hour() -> None:
 
 def test_an_outage_is_a_gap_of_unknown_length() -> None:
     told = quality(ok())
-    told.update(SensorStatus("acc", "lost", 0, "unplugged"))
+    told.update(SensorStatus("acc", "lost", "unplugged"))
     told.update(ok())
     described = told.describe(POINT)
     assert (described.state, described.reasons, described.gaps_1h) == ("degraded", ("gap",), 1)
