@@ -150,12 +150,6 @@ class Microphone(Source):
             raise SensorFault(self.name, "not open")
         deadline_s = time.monotonic() + WAIT_S
         while (now_s := time.monotonic()) < deadline_s:
-            if now_s - self._heard_s > SILENCE_S:
-                raise SensorFault(self.name, f"stalled: no samples for {SILENCE_S:.0f} s")
-            if now_s - self._whole_s > SPOILED_S:
-                raise SensorFault(
-                    self.name, f"an overrun in every block for {SPOILED_S:.0f} s: the gateway is overloaded"
-                )
             if (frame := self._frame()) is not None:
                 kind, arrival_ns, data = frame
                 if kind == SETTINGS:
@@ -168,6 +162,11 @@ class Microphone(Source):
                 self._received += received
             elif received is not None:
                 raise SensorFault(self.name, f"the sound process ended: {self._child.last_words()}")
+        # judged only now: a reader that was held up itself must first take what was waiting for it
+        if now_s - self._heard_s > SILENCE_S:
+            raise SensorFault(self.name, f"stalled: no samples for {SILENCE_S:.0f} s")
+        if now_s - self._whole_s > SPOILED_S:
+            raise SensorFault(self.name, f"an overrun in every block for {SPOILED_S:.0f} s: the gateway is overloaded")
         return None
 
     def close(self) -> None:

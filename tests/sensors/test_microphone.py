@@ -164,6 +164,15 @@ def test_overruns_without_end_hold_nobody_up_and_are_a_fault_after_five_seconds(
     driver.close()
 
 
+def test_a_reader_that_was_held_up_takes_what_waited_for_it_and_calls_nobody_stalled() -> None:
+    driver = told([(i, 0.0, False) for i in range(4)])
+    driver._heard_s -= 10
+    driver._whole_s -= 10
+    blocks = [driver.read() for _ in range(3)]
+    assert [block is not None and not block.after_gap for block in blocks] == [True, True, True]
+    driver.close()
+
+
 def test_a_device_that_runs_away_from_its_own_rate_is_a_fault() -> None:
     driver = told([(i, 0.0, False) for i in range(101)])
     with pytest.raises(SensorFault, match="delivers 10 s of samples in 0"):
