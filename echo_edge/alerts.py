@@ -11,6 +11,7 @@ from collections import deque
 
 from echo_edge.config import AlertConfig
 from echo_edge.records import Event, Score
+from echo_edge.tail import Persistence
 
 SPAN_NS = 2_000_000_000  # strange for less is no alert: what is wrong with a sensor is known only a second later
 UPDATE_RATIO = 1.5  # a peak this many times the last one told is news
@@ -20,9 +21,10 @@ UPDATE_EVERY_NS = 10_000_000_000
 class AlertPolicy:
     """The life of one point's alerts: open, update, clear, with one id and rising revision."""
 
-    def __init__(self, config: AlertConfig) -> None:
+    def __init__(self, config: AlertConfig, persistence: Persistence) -> None:
         self._config = config
-        self._recent: deque[float] = deque(maxlen=config.windows)  # score / threshold
+        self.persistence = persistence
+        self._recent: deque[float] = deque(maxlen=persistence.windows)  # score / threshold
         self._strange_ns: int | None = None  # begin of the first window of those that are strange now
         self._open: Event | None = None
         self._cleared_ns: int | None = None
@@ -37,9 +39,14 @@ class AlertPolicy:
         """How many of the latest windows are above the threshold."""
         return sum(ratio > 1 for ratio in self._recent)
 
-    def forget(self) -> None:
-        """Start the count of windows anew: what came before was judged by another measure, or heard at another gain."""
-        self._recent.clear()
+    def forget(self, persistence: Persistence | None = None) -> None:
+        """Start the count of windows anew: what came before was judged by another measure, or heard at another gain.
+
+        Args:
+            persistence: how many strange windows make an alert from now on.
+        """
+        self.persistence = persistence or self.persistence
+        self._recent = deque(maxlen=self.persistence.windows)
         self._strange_ns = None
 
     def update(self, score: Score) -> Event | None:
@@ -51,7 +58,7 @@ class AlertPolicy:
             self._strange_ns = score.time_ns
         if self._open is None:
             return self._opened(score)
-        if len(self._recent) == self._config.windows and max(self._recent) < self._config.clear_ratio:
+        if len(self._recent) == self.persistence.windows and max(self._recent) < self._config.clear_ratio:
             self._cleared_ns = score.end_ns
             return self._next("clear", score)
         grown = score.value > UPDATE_RATIO * self._open.peak_value
@@ -60,7 +67,7 @@ class AlertPolicy:
         return None
 
     def _opened(self, score: Score) -> Event | None:
-        if score.value <= score.threshold or self.strange_windows < self._config.strange_windows:
+        if score.value <= score.threshold or self.strange_windows < self.persistence.strange:
             return None
         if self._strange_ns is not None and 0 <= score.end_ns - self._strange_ns < SPAN_NS:  # negative: set back
             return None

@@ -18,10 +18,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from echo_edge.errors import BaselineError
-from echo_edge.normal import Calibration, NormalState
+from echo_edge.normal import NormalState
 from sensors import FULL_SCALE
 
 UNNAMED_UNIT = "unit"  # what a recording gets that was scaled by hand, with nobody saying in which unit
@@ -203,11 +202,7 @@ def _digest(point: str, manifest: str, vectors: bytes) -> str:
 
 
 def _pack(states: tuple[NormalState, ...]) -> bytes:
-    arrays: dict[str, NDArray[np.generic] | np.generic] = {}
-    for i, state in enumerate(states):
-        learned = state.calibration
-        arrays |= {f"vectors_{i}": state.vectors, f"scale_{i}": learned.scale, f"held_out_{i}": learned.held_out}
-        arrays[f"learned_s_{i}"] = np.float64(learned.learned_s)
+    arrays = {f"{i}_{key}": array for i, state in enumerate(states) for key, array in state.arrays().items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy types the keywords as allow_pickle
     return buffer.getvalue()
@@ -215,14 +210,13 @@ def _pack(states: tuple[NormalState, ...]) -> bytes:
 
 def _unpack(names: list[str], data: bytes) -> tuple[NormalState, ...]:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return tuple(
-                NormalState(
-                    name,
-                    arrays[f"vectors_{i}"],
-                    Calibration(arrays[f"scale_{i}"], arrays[f"held_out_{i}"], float(arrays[f"learned_s_{i}"])),
-                )
-                for i, name in enumerate(names)
-            )
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    except (ValueError, zipfile.BadZipFile) as error:
         raise BaselineError(f"the stored vectors cannot be read: {error}") from error
+    return tuple(
+        NormalState.from_arrays(
+            name, {key.partition("_")[2]: array for key, array in arrays.items() if key.startswith(f"{i}_")}
+        )
+        for i, name in enumerate(names)
+    )

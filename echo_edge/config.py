@@ -140,10 +140,11 @@ class WindowConfig(Model):
 class AlertConfig(Model):
     """When strange windows become an alert, and when it is over."""
 
-    windows: int = Field(default=5, ge=1, le=100)
-    """How many of the latest windows are looked at (the n of "k of n")."""
+    windows: int | None = Field(default=None, ge=1, le=100)
+    """How many of the latest windows are looked at (the n of "k of n"). Absent: chosen for each baseline by how alike
+    the machine's neighbouring windows are, so that an alert comes within a minute."""
 
-    strange_windows: int = Field(default=3, ge=1, le=100)
+    strange_windows: int | None = Field(default=None, ge=1, le=100)
     """How many of them must be above the threshold to open an alert (the k)."""
 
     clear_ratio: float = Field(default=0.95, gt=0, le=1)
@@ -154,7 +155,9 @@ class AlertConfig(Model):
 
     @model_validator(mode="after")
     def _k_of_n(self) -> AlertConfig:
-        if self.strange_windows > self.windows:
+        if (self.windows is None) != (self.strange_windows is None):
+            raise ValueError("'windows' and 'strange_windows' go together: give both or neither")
+        if self.windows is not None and self.strange_windows is not None and self.strange_windows > self.windows:
             raise ValueError(f"strange_windows ({self.strange_windows}) cannot exceed windows ({self.windows})")
         return self
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echo_edge import frontend
 from echo_edge.engine.base import Engine, FloatArray
@@ -18,6 +19,10 @@ from echo_edge.records import Embedding, Window
 
 if TYPE_CHECKING:
     from echo_edge.artifact import ModelPackage
+
+PICTURE = 64  # rows and columns of a coarse spectrogram, at most
+PICTURE_FLOOR, PICTURE_STEPS = -1.45, 96.0  # the front end's silence is -1.42, and 96 steps are 0.94 dB each
+TINY = 1e-30  # power below which a level is not told apart
 
 
 class Embedder:
@@ -57,9 +62,46 @@ class Embedder:
                 n_channels = windows[index].samples.shape[0]
                 vectors[index] = part.reshape(n_channels, -1, self._engine.embed_dim)
         return [
-            Embedding(window.point, vectors[index], window.rate_hz, window.time_ns, window.end_ns)
+            Embedding(
+                window.point,
+                vectors[index],
+                window.rate_hz,
+                window.time_ns,
+                window.end_ns,
+                *_without_encoder(window, channels[index][0]),
+            )
             for index, window in enumerate(windows)
         ]
+
+
+def _without_encoder(window: Window, bands: FloatArray) -> tuple[FloatArray, NDArray[np.uint8], NDArray[np.float64]]:
+    """Return spectrum, picture and level of ``Embedding``; ``bands`` are those of all channels, (C * N, 32, T)."""
+    n_channels = len(window.samples)
+    by_channel = bands.reshape(n_channels, -1, *bands.shape[1:])
+    frames = frontend.frame_count(window.samples.shape[1], window.rate_hz)
+    spectrum = by_channel[..., :frames].mean(axis=-1)
+    rows_hz = frontend.band_bins(window.rate_hz)[-1][1]
+    pictures = [_coarse(channel.reshape(-1, channel.shape[-1])[:, :frames], rows_hz) for channel in by_channel]
+    power = np.var(window.samples, axis=1, dtype=np.float64)
+    return spectrum, np.stack(pictures), 10 * np.log10(np.maximum(power, TINY))
+
+
+def _coarse(rows: FloatArray, n_bins: int) -> NDArray[np.uint8]:
+    """Average a spectrogram down to at most 64 x 64 and 8 bit. (N * 32, T) -> (R, Q).
+
+    The partial last band has its padding in front; the rows are put together again without it.
+    """
+    partial = n_bins % frontend.SPEC.band_width
+    whole = n_bins - partial
+    spectrogram = np.concatenate([rows[:whole], rows[len(rows) - partial :]]) if partial else rows
+    for axis in (0, 1):
+        size = spectrogram.shape[axis]
+        edges = np.linspace(0, size, min(PICTURE, size) + 1).astype(np.int64)[:-1]
+        counts = np.diff(np.append(edges, size))
+        summed = np.add.reduceat(spectrogram, edges, axis=axis)
+        spectrogram = summed / (counts[:, None] if axis == 0 else counts[None, :])
+    picture: NDArray[np.uint8] = np.clip((spectrogram - PICTURE_FLOOR) * PICTURE_STEPS, 0, 255).astype(np.uint8)
+    return picture
 
 
 def _channel_bands(window: Window) -> tuple[FloatArray, FloatArray]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from echo_edge.baseline import Baseline, Origin
 from echo_edge.config import PointConfig
 from echo_edge.errors import EnrollError, RecordingError
+from echo_edge.material import Material
 from echo_edge.normal import MIN_WINDOWS, NormalState
 from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.records import Embedding, Window
@@ -113,13 +112,7 @@ class Enrollment:
         """
         if self._origin is None:
             raise EnrollError(f"{self.point}: no useful window was seen")
-        state = NormalState.learn(
-            self.state,
-            np.stack([e.bands for e in self._embeddings]),
-            np.array([e.time_ns for e in self._embeddings], dtype=np.int64),
-            np.array([e.end_ns for e in self._embeddings], dtype=np.int64),
-            self._learned_s,
-        )
+        state = NormalState.learn(self.state, Material.of(self._embeddings), self._learned_s)
         learned = Baseline(self.point, self._origin, self.identity, (state,), dict(self._excluded), dict(self.settings))
         if active is None:
             return learned

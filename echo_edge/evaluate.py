@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from echo_edge.baseline import same_unit
 from echo_edge.embedder import Embedder
 from echo_edge.errors import RecordingError
-from echo_edge.frontend import log_spectrogram
-from echo_edge.normal import NormalState, combine
+from echo_edge.material import Material
+from echo_edge.normal import NormalState
 from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.records import Embedding, Window
 
 PAUC_MAX_FPR = 0.1
 LABELS = ("normal", "anomaly")
 POINT = "evaluate/file"
+DETECTORS = ("ours", "mean_log_spectrum")
 
 Step = Callable[[str, int, int], None]
 """Told of progress: what is going on, how many are done, of how many."""
@@ -96,14 +97,8 @@ def evaluate(
         raise RecordingError(f"{sorted(leaked)[0]}: is learned as normal and tested as well; the figure would be false")
     windows = list(recorded_windows(POINT, [0], length_s, length_s, learned))
     rate_hz = windows[0].rate_hz
-    detectors: dict[str, Callable[[Sequence[Window]], list[Embedding]]] = {
-        "ours": embedder.embed,
-        "mean_log_spectrum": lambda windows: [_mean_log_spectrum(window) for window in windows],
-    }
-    normals = {
-        name: _learn(embed, windows, lambda done, name=name: progress(f"learning ({name})", done, len(windows)))  # type: ignore[misc]
-        for name, embed in detectors.items()
-    }
+    embeddings = _batched(embedder, windows, lambda done: progress("learning", done, len(windows)))
+    state = NormalState.learn("normal", Material.of(embeddings))
     files: list[dict[str, Any]] = []
     for row in rows:
         progress("scoring", len(files), len(rows))
@@ -115,9 +110,10 @@ def evaluate(
                 f"{row.path}: samples are in {cut[0].unit}, the normal recordings' in {windows[0].unit}; "
                 "a difference in scale alone would look like a fault"
             )
+        verdicts = [state.judge(e) for e in _batched(embedder, cut)]
         scores = {
-            name: float(np.mean([_score(normals[name], e) for e in _batched(embed, cut)]))
-            for name, embed in detectors.items()
+            "ours": float(np.mean([v.value for v in verdicts])),
+            "mean_log_spectrum": float(np.mean([v.rarities["spectrum"] for v in verdicts])),
         }
         files.append({"path": str(row.path), "label": row.label, "group": row.group, **scores})
     progress("scoring", len(rows), len(rows))
@@ -126,46 +122,19 @@ def evaluate(
         "window_s": length_s,
         "rate_hz": rate_hz,
         "counts": {"learned_windows": len(windows), **Counter(row.label for row in rows)},
-        **{name: _figures(files, name) for name in detectors},
+        **{name: _figures(files, name) for name in DETECTORS},
         "files": files,
     }
 
 
-def _learn(
-    embed: Callable[[Sequence[Window]], list[Embedding]], windows: Sequence[Window], told: Callable[[int], None]
-) -> NormalState:
-    embeddings = list(_batched(embed, windows, told))
-    return NormalState.learn(
-        "normal",
-        np.stack([e.bands for e in embeddings]),
-        np.array([e.time_ns for e in embeddings], dtype=np.int64),
-        np.array([e.end_ns for e in embeddings], dtype=np.int64),
-    )
-
-
 def _batched(
-    embed: Callable[[Sequence[Window]], list[Embedding]],
-    windows: Sequence[Window],
-    told: Callable[[int], None] = lambda _: None,
-    size: int = 16,
+    embedder: Embedder, windows: Sequence[Window], told: Callable[[int], None] = lambda _: None, size: int = 16
 ) -> list[Embedding]:
     embeddings: list[Embedding] = []
     for first in range(0, len(windows), size):
-        embeddings += embed(windows[first : first + size])
+        embeddings += embedder.embed(windows[first : first + size])
         told(len(embeddings))
     return embeddings
-
-
-def _score(state: NormalState, embedding: Embedding) -> float:
-    return float(combine(state.ratios(embedding.bands)).max())
-
-
-def _mean_log_spectrum(window: Window) -> Embedding:
-    """The trivial detector: one vector per channel, the log spectrum averaged over time."""
-    spectra = np.stack([log_spectrogram(samples, window.rate_hz).mean(axis=1) for samples in window.samples])
-    return Embedding(
-        window.point, spectra[:, None, :].astype(np.float32), window.rate_hz, window.time_ns, window.end_ns
-    )
 
 
 def _figures(files: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
     baseline, rate = point.baseline, point.false_alarm_rate
     if baseline is None or rate is None:
         raise BaselineError(f"{point.name}: nothing was adopted")
-    learned_s = sum(state.calibration.learned_s for state in baseline.states)
+    learned_s = sum(state.learned_s for state in baseline.states)
     return {
         "baseline": baseline.id,
         "parent": baseline.parent,

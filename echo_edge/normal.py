@@ -1,82 +1,63 @@
-"""Normal states of one point: nearest neighbours band by band, their usual distance, and a threshold for a target rate.
+"""Normal states of one point: how strange a window is to each, and a threshold that keeps a target rate.
 
-Shape suffixes: W = windows, C = channels, N = bands, D = embedding width.
+Three parts look at a window: the encoder's vectors, the mean log spectrum in the same bands, and the physical
+indicators. Each says how rare its value is among normal windows (``Tail.rarity``), and the rarest is the score: in
+decades, so that a score of 3 is met in one normal window of a thousand.
+
+Shape suffixes: W = windows learned, C = channels, N = bands, D = embedding width, K = indicators.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from echo_edge.config import AlertConfig
+from echo_edge.coreset import thin
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.frontend import band_edges_hz
+from echo_edge.material import Material
+from echo_edge.nearest import Nearest
 from echo_edge.records import BandShare, Embedding, FalseAlarmRate, Score
+from echo_edge.spread import Spread
+from echo_edge.tail import MONTH_S, EpisodeTail, Persistence, Tail, persistent
 
-MONTH_S = 30 * 24 * 3600
 MIN_WINDOWS = 12  # below, not even the usual distance between normals is known
-MIN_BLOCKS, MAX_BLOCKS = 4, 60
+MIN_BLOCKS, MAX_BLOCKS = 4, 24
 BLOCK_S = 60  # windows closer than this are too alike to test each other; short enrollments use shorter blocks
-SCALE_FLOOR = 0.1  # of the median band's: a band that hardly ever changes must not turn a whisper into infinity
-ROUNDING = 1e-7  # of the largest component: distances below are what float32 leaves of equal windows
-MAX_TESTED = 1024  # windows that leave-block-out scores: the work grows with their number times all
+MAX_BANK = 2048  # windows that a state is compared with
+PICTURED = 256  # of them have a spectrogram to show
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
+WITHIN_S = 60.0  # an alert is to open so soon
+PERSISTENCES = (Persistence(1, 1), Persistence(2, 3), Persistence(3, 5), Persistence(6, 10))
+PARTS = ("echo", "spectrum", "indicators")
 
-# a search takes tens of microseconds: waiting for a second thread that is busy elsewhere was seen to cost 200 ms
-faiss.omp_set_num_threads(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """The upper tail of the scores of normal windows: exponential, with the uncertainty of its own fit.
-
-    With ``count`` excesses over ``start`` of mean ``mean_excess`` and the prior 1/mean, the chance that another normal
-    window exceeds x is ``share * (1 + (x - start) / (count * mean_excess)) ** -count``: the predictive distribution of
-    an exponential sample (Lomax). Few windows give a heavy tail and so a high threshold; many approach the
-    exponential. Derivation: a gamma posterior of the rate, integrated out of the exponential.
-    """
-
-    start: float
-    mean_excess: float
-    count: int
-    share: float
-    """Part of the normal windows above ``start``."""
-
-    @classmethod
-    def fit(cls, values: NDArray[np.float64]) -> Tail:
-        """Fit the largest fifth of ``values``, or the upper half up to 20 where there are few."""
-        n = len(values)
-        count = max(min(n // 2, 20), n // 5)
-        ordered = np.sort(values)
-        start = float(ordered[n - count - 1])
-        return cls(start, float(np.mean(ordered[n - count :] - start)), count, count / n)
-
-    def exceedance(self, value: float) -> float:
-        """Chance (0..share) that a normal window scores above ``value``, for ``value >= start``."""
-        spread = self.count * self.mean_excess
-        return self.share * math.pow(1 + (value - self.start) / spread, -self.count)
-
-    def quantile(self, chance: float) -> float:
-        """The value that a normal window exceeds with this chance (0 < chance <= share)."""
-        return self.start + self.count * self.mean_excess * (math.pow(self.share / chance, 1 / self.count) - 1)
+Array = NDArray[np.float64]
+Part = Nearest | Spread
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """What leave-block-out taught of a state; stored with it, so that loading need not compute it again."""
+class Verdict:
+    """What one state says of a window."""
 
-    scale: NDArray[np.float64]
-    """Shape (C, N): the usual distance between normals of each channel and band."""
+    rarities: dict[str, float]
+    """Part -> how rare, in decades."""
 
-    held_out: NDArray[np.float64]
-    """Shape (W',): scores of windows against the others, as if they had not been learned."""
+    channel: int
+    """The strangest channel for the part that decided."""
 
-    learned_s: float
-    """Seconds of signal that were learned; overlapping windows count once."""
+    band_ratios: Array
+    """Shape (N,): of that channel, from the rarer of encoder and spectrum."""
+
+    @property
+    def value(self) -> float:
+        return max(self.rarities.values())
 
 
 class NormalState:
@@ -84,74 +65,187 @@ class NormalState:
 
     Args:
         name: the state's name.
-        vectors: shape (W, C, N, D), in order of time.
-        calibration: from ``calibrate`` on the same vectors.
+        parts: part -> its bank or spread.
+        tails: part -> the tail of its values for windows as if they had not been learned.
+        held_out: shape (W,): scores of all windows learned, each against the others outside its own stretch of time.
+        start_ns, end_ns: shape (W,): their capture times.
+        learned_s: seconds of signal behind them; overlapping windows count once.
+        quiet_db: shape (C,): the level that nearly all windows learned exceed.
+        pictures, pictured: coarse spectrograms of some windows of the bank, and their numbers in it.
     """
 
-    def __init__(self, name: str, vectors: NDArray[np.float32], calibration: Calibration) -> None:
-        self.name = name
-        self.vectors = vectors
-        self.calibration = calibration
-        # distances between embeddings are small beside the embeddings: centring keeps their digits
-        self._centre = vectors.mean(axis=0)
-        centred = _halved(vectors - self._centre)
-        self._indexes = [[_index(centred[:, c, n]) for n in range(vectors.shape[2])] for c in range(vectors.shape[1])]
-
-    @classmethod
-    def learn(
-        cls,
+    def __init__(
+        self,
         name: str,
-        vectors: NDArray[np.float32],
+        parts: dict[str, Part],
+        tails: dict[str, Tail],
+        held_out: Array,
         start_ns: NDArray[np.int64],
         end_ns: NDArray[np.int64],
-        learned_s: float | None = None,
-    ) -> NormalState:
-        """Calibrate and make a state.
+        learned_s: float,
+        quiet_db: Array,
+        pictures: NDArray[np.uint8],
+        pictured: NDArray[np.int64],
+    ) -> None:
+        self.name = name
+        self.parts, self.tails = parts, tails
+        self.held_out, self.start_ns, self.end_ns = held_out, start_ns, end_ns
+        self.learned_s = learned_s
+        self.quiet_db = quiet_db
+        self.pictures, self.pictured = pictures, pictured
+
+    @classmethod
+    def learn(cls, name: str, material: Material, learned_s: float | None = None) -> NormalState:
+        """Learn a state.
 
         Args:
-            start_ns, end_ns: shape (W,), capture times; windows that overlap never test each other.
-            learned_s: seconds of signal behind the windows, where more were seen than are kept.
+            material: at least ``MIN_WINDOWS`` windows in order of time; windows that overlap never test each other.
+            learned_s: seconds of signal behind it, where more was heard than is kept.
 
         Raises:
             EnrollError: too few windows, too short a time, or windows that do not differ.
         """
-        calibration = calibrate(name, vectors, start_ns, end_ns)
-        if learned_s is not None:
-            calibration = replace(calibration, learned_s=learned_s)
-        return cls(name, vectors, calibration)
-
-    def ratios(self, bands: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Distance to the nearest normal per channel and band, in units of the usual one. (C, N, D) -> (C, N)."""
-        centred = _halved(bands - self._centre)
-        squared = np.array(
-            [
-                [index.search(centred[c, n : n + 1], 1)[0][0, 0] for n, index in enumerate(indexes)]
-                for c, indexes in enumerate(self._indexes)
-            ]
+        if len(material) < MIN_WINDOWS:
+            raise EnrollError(f"{len(material)} useful windows are too few to learn '{name}'; at least {MIN_WINDOWS}")
+        flat = material.bands.reshape(len(material), -1)
+        kept = thin(flat, MAX_BANK)
+        held = _held_out(name, material.start_ns, material.end_ns)
+        against_bank = [(inside, np.flatnonzero(others[kept])) for inside, others in held]
+        parts: dict[str, Part] = {}
+        values: dict[str, Array] = {}
+        try:
+            for part, vectors in (("echo", material.bands), ("spectrum", material.spectrum)):
+                parts[part], ratios = Nearest.learn(vectors, kept, against_bank)
+                values[part] = _rms(ratios).max(axis=1)
+        except EnrollError as error:
+            raise EnrollError(f"'{name}': {error}") from error
+        if material.indicators.shape[2]:
+            parts["indicators"], ratios = Spread.learn(material.indicators, held)
+            values["indicators"] = ratios.max(axis=(1, 2))
+        tails = {part: Tail.fit(value) for part, value in values.items()}
+        if min(tail.mean_excess for tail in tails.values()) <= 0:
+            raise EnrollError(f"the windows of '{name}' are all equally far apart: repeated material teaches nothing")
+        pictured = np.unique(np.linspace(0, len(kept) - 1, min(PICTURED, len(kept))).astype(np.int64))
+        return cls(
+            name,
+            parts,
+            tails,
+            np.max([tails[part].rarity(value) for part, value in values.items()], axis=0),
+            material.start_ns,
+            material.end_ns,
+            seconds_heard(material.start_ns, material.end_ns) if learned_s is None else learned_s,
+            np.quantile(material.level_db, 0.01, axis=0),
+            material.picture[kept][pictured],
+            pictured,
         )
-        ratios: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0.0)) / self.calibration.scale
-        return ratios
 
+    @property
+    def windows(self) -> int:
+        """How many windows the bank holds."""
+        return len(self._echo.bank)
 
-def calibrate(
-    name: str, vectors: NDArray[np.float32], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
-) -> Calibration:
-    """Find the usual distance per band and the scores of held-out windows; see ``NormalState.learn``."""
-    if len(vectors) < MIN_WINDOWS:
-        raise EnrollError(f"{len(vectors)} useful windows are too few to learn '{name}'; at least {MIN_WINDOWS}")
-    distances = _leave_block_out(name, _halved(vectors - vectors.mean(axis=0)), start_ns, end_ns)
-    scale = np.median(distances, axis=0)
-    floor = SCALE_FLOOR * np.median(scale, axis=1, keepdims=True)
-    if not np.all(floor > ROUNDING * np.abs(vectors).max()):
-        raise EnrollError(f"the windows of '{name}' do not differ: a silent sensor, or one recording repeated")
-    scale = np.maximum(scale, floor)
-    ends = np.maximum.accumulate(end_ns)
-    starts = np.maximum(start_ns, np.concatenate([start_ns[:1], ends[:-1]]))
-    learned_s = float(np.maximum(end_ns - starts, 0).sum() / 1e9)
-    held_out = combine(distances / scale).max(axis=1)
-    if Tail.fit(held_out).mean_excess <= 0:
-        raise EnrollError(f"the windows of '{name}' are all equally far apart: repeated material teaches nothing")
-    return Calibration(scale, held_out, learned_s)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, N, D) of the embeddings it judges."""
+        return self._echo.bank.shape[1:]
+
+    @property
+    def _echo(self) -> Nearest:
+        echo = self.parts["echo"]
+        if not isinstance(echo, Nearest):
+            raise TypeError("the encoder's part is a bank")
+        return echo
+
+    def run_starts(self) -> NDArray[np.bool_]:
+        """Shape (W,): True where a window learned does not follow on the one before."""
+        slack_ns = (self.end_ns - self.start_ns)[1:] // 10
+        return np.concatenate([[True], self.start_ns[1:] - self.end_ns[:-1] > slack_ns])
+
+    def judge(self, embedding: Embedding) -> Verdict:
+        """Compare one window with this state."""
+        seen: dict[str, NDArray[Any]] = {
+            "echo": embedding.bands,
+            "spectrum": embedding.spectrum,
+            "indicators": embedding.indicators,
+        }
+        rarities: dict[str, float] = {}
+        channels: dict[str, int] = {}
+        ratios_of: dict[str, Array] = {}
+        for name, part in self.parts.items():
+            ratios = part.ratios(seen[name])
+            by_channel = _rms(ratios) if isinstance(part, Nearest) else ratios.max(axis=1)
+            channels[name] = int(by_channel.argmax())
+            rarities[name] = float(self.tails[name].rarity(by_channel.max(keepdims=True))[0])
+            ratios_of[name] = ratios
+        channel = channels[max(rarities, key=lambda name: rarities[name])]
+        spectral = max(("echo", "spectrum"), key=lambda name: rarities[name])
+        return Verdict(rarities, channel, ratios_of[spectral][channel])
+
+    def nearest_picture(self, embedding: Embedding) -> NDArray[np.uint8]:
+        """The coarse spectrogram, (C, R, Q), of the learned window that is most like this one."""
+        apart = self._echo.bank[self.pictured].astype(np.float32) - embedding.bands
+        scaled = np.square(apart).sum(axis=-1) / np.square(self._echo.scale)
+        picture: NDArray[np.uint8] = self.pictures[int(scaled.mean(axis=(1, 2)).argmin())]
+        return picture
+
+    def about(self) -> dict[str, Any]:
+        """What a person or a manifest wants to know of it."""
+        return {
+            "name": self.name,
+            "windows_heard": len(self.held_out),
+            "windows_kept": self.windows,
+            "learned_s": round(self.learned_s, 3),
+            "parts": list(self.parts),
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that a verdict depends on; see ``from_arrays``."""
+        stored: dict[str, NDArray[Any]] = {
+            "held_out": self.held_out,
+            "start_ns": self.start_ns,
+            "end_ns": self.end_ns,
+            "learned_s": np.array([self.learned_s]),
+            "quiet_db": self.quiet_db,
+            "pictures": self.pictures,
+            "pictured": self.pictured,
+        }
+        for name, part in self.parts.items():
+            tail = self.tails[name]
+            stored[f"{name}.tail"] = np.array([tail.start, tail.mean_excess, tail.count, tail.share])
+            stored |= {f"{name}.{key}": array for key, array in part.arrays().items()}
+        return stored
+
+    @classmethod
+    def from_arrays(cls, name: str, arrays: Mapping[str, NDArray[Any]]) -> NormalState:
+        """Make a state again: its scores are equal to the last bit.
+
+        Raises:
+            BaselineError: something is missing or misshapen.
+        """
+        parts: dict[str, Part] = {}
+        tails: dict[str, Tail] = {}
+        try:
+            for part in PARTS:
+                own = {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{part}.")}
+                if not own:
+                    continue
+                start, mean_excess, count, share = own.pop("tail").tolist()
+                tails[part] = Tail(start, mean_excess, int(count), share)
+                parts[part] = Spread.from_arrays(own) if part == "indicators" else Nearest.from_arrays(own)
+            return cls(
+                name,
+                parts,
+                tails,
+                arrays["held_out"],
+                arrays["start_ns"],
+                arrays["end_ns"],
+                float(arrays["learned_s"][0]),
+                arrays["quiet_db"],
+                arrays["pictures"],
+                arrays["pictured"],
+            )
+        except (KeyError, ValueError, IndexError, RuntimeError) as error:
+            raise BaselineError(f"the stored state '{name}' cannot be read: {error}") from error
 
 
 class Normal:
@@ -160,40 +254,43 @@ class Normal:
     Args:
         baseline: the stored baseline's id.
         states: at least one.
-        target_per_month: accepted false alarms per month of this point.
-        hop_s, windows: from the point's window and alert settings.
+        target_per_month: accepted false alarms per month of this point; its states share them.
+        hop_s: seconds between windows.
+        alert: how many strange windows make an alert; chosen here where it does not say.
     """
 
     def __init__(
-        self, baseline: str, states: list[NormalState], target_per_month: float, hop_s: float, windows: int
+        self, baseline: str, states: Sequence[NormalState], target_per_month: float, hop_s: float, alert: AlertConfig
     ) -> None:
         self.baseline = baseline
-        self.states = states
-        # Scores are in units of each state's own usual distance, so that the states of a point can share one tail. Each
-        # counts the same, as many scores as the smallest has: a calm state of many windows must not hide a lively one.
-        few = min(len(state.calibration.held_out) for state in states)
-        self.tail = Tail.fit(np.concatenate([_quantiles(state.calibration.held_out, few) for state in states]))
+        self.states = {state.name: state for state in states}
         self._target = target_per_month
-        # The windows that the alert policy looks at count as one independent draw: neighbouring windows of a machine
-        # are alike, and how much persistence gains is not known before it has run for long. What it gains is margin.
-        self._draws_per_month = MONTH_S / (windows * hop_s)
-        self.threshold = self.tail.quantile(min(target_per_month / self._draws_per_month, self.tail.share))
-        self.learned_s = sum(state.calibration.learned_s for state in states)
-        self.provisional = self.learned_s < FIRM_AFTER_S
-        self._shape = states[0].vectors.shape[1:]
+        share = target_per_month / len(states)
+        tails = {rule: [_episodes(state, rule, hop_s) for state in states] for rule in _rules(alert, hop_s)}
+        # Persistence that gains nothing, because neighbouring windows are alike, only costs time: take what lets the
+        # thresholds be lowest at the same rate of false alarms.
+        self.persistence = min(tails, key=lambda rule: sum(tail.threshold(share) for tail in tails[rule]))
+        self._tails = dict(zip(self.states, tails[self.persistence], strict=True))
+        self.thresholds = {name: tail.threshold(share) for name, tail in self._tails.items()}
+        self.learned_s = sum(state.learned_s for state in states)
+        self._shape = states[0].shape
 
     def false_alarm_rate(self, monitored_s: float = 0.0, alerts: int = 0) -> FalseAlarmRate:
         """The promise in force, after so many seconds of monitoring and alerts in them.
 
-        The enrollment counts as time without an alert: its windows were judged by leave-block-out. The bound on the
-        mean of a Poisson count of n is half the 95 % quantile of chi-square with 2 n + 2 degrees of freedom; 3.0 for 0.
+        The enrollment counts as time without an alert: its windows were judged as if they had not been learned. The
+        bound on the mean of a Poisson count of n is half the 95 % quantile of chi-square with 2 n + 2 degrees of
+        freedom; 3.0 for 0.
         """
-        estimated = self.tail.exceedance(self.threshold) * self._draws_per_month
+        estimated = sum(self._tails[name].per_month(threshold) for name, threshold in self.thresholds.items())
         bound = float(chdtri(2 * alerts + 2, 0.05)) / 2
         return FalseAlarmRate(self._target, estimated, bound * MONTH_S / (self.learned_s + monitored_s))
 
-    def score(self, embedding: Embedding) -> Score:
-        """Compare a window with every state and keep the one it is most like.
+    def score(self, embedding: Embedding, told: str | None = None, *, provisional: bool = False) -> Score:
+        """Compare a window with the state in force, or with every state, and keep the one it is most like.
+
+        Args:
+            told: the state in force, where something outside says so; one of ``states``.
 
         Raises:
             BaselineError: the embedding has another shape than the baseline's.
@@ -203,54 +300,32 @@ class Normal:
                 f"{embedding.point}: baseline {self.baseline} has (channels, bands, width) {self._shape}, "
                 f"the sensor now gives {embedding.bands.shape}; enroll again"
             )
-        ratios = [state.ratios(embedding.bands) for state in self.states]
-        values = [combine(r) for r in ratios]
-        best = min(range(len(values)), key=lambda i: float(values[i].max()))
-        channel = int(values[best].argmax())
-        value = float(values[best][channel])
-        if not math.isfinite(value):
+        names = list(self.states) if told is None else [told]
+        verdicts = {name: self.states[name].judge(embedding) for name in names}
+        best = min(names, key=lambda name: verdicts[name].value / self.thresholds[name])
+        verdict = verdicts[best]
+        if not math.isfinite(verdict.value):
             raise BaselineError(f"{embedding.point}: the distance to baseline {self.baseline} is not a finite number")
         return Score(
             point=embedding.point,
             time_ns=embedding.time_ns,
             end_ns=embedding.end_ns,
-            value=value,
-            threshold=self.threshold,
-            state=self.states[best].name,
-            channel=channel,
-            bands=_shares(ratios[best][channel], embedding.rate_hz),
+            value=verdict.value,
+            threshold=self.thresholds[best],
+            state=best,
+            channel=verdict.channel,
+            bands=_shares(verdict.band_ratios, embedding.rate_hz),
             baseline=self.baseline,
-            provisional=self.provisional,
+            provisional=provisional,
+            rarities=verdict.rarities,
         )
 
 
-def combine(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One value from the ratios of all bands (last axis): their root mean square, so that few bad bands are heard."""
-    combined: NDArray[np.float64] = np.sqrt(np.mean(np.square(ratios), axis=-1))
-    return combined
-
-
-def _shares(ratios: NDArray[np.float64], rate_hz: int) -> tuple[BandShare, ...]:
-    """Each band's part of the mean square that made the score."""
-    squares = np.square(ratios)
-    total = squares.sum() or 1.0  # a window that was itself learned lies at distance 0 in every band
-    return tuple(
-        BandShare(low, high, float(share))
-        for (low, high), share in zip(band_edges_hz(rate_hz), squares / total, strict=True)
-    )
-
-
-def _halved(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round to half precision, as the index stores them: a window that was learned is then at distance 0 exactly."""
-    return vectors.astype(np.float16).astype(np.float32)
-
-
-def _index(vectors: NDArray[np.float32]) -> faiss.IndexScalarQuantizer:
-    # an exact search reads every vector, and memory is what it waits for: half the bytes, two thirds of the time
-    index = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16)
-    index.train(np.ascontiguousarray(vectors[:1]))
-    index.add(np.ascontiguousarray(vectors))
-    return index
+def seconds_heard(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]) -> float:
+    """Seconds of signal that windows cover; where they overlap it counts once."""
+    ends = np.maximum.accumulate(end_ns)
+    starts = np.maximum(start_ns, np.concatenate([start_ns[:1], ends[:-1]]))
+    return float(np.maximum(end_ns - starts, 0).sum() / 1e9)
 
 
 def blocks(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -260,38 +335,48 @@ def blocks(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]) -> NDArray[np
     return np.arange(len(start_ns), dtype=np.int64) * count // len(start_ns)
 
 
-def _quantiles(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """``count`` evenly spaced order statistics of ``values``; all of them when there are no more."""
-    picked = ((np.arange(count) + 0.5) * len(values) / count).astype(np.int64)
-    spaced: NDArray[np.float64] = np.sort(values)[picked]
-    return spaced
+def _held_out(
+    name: str, start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """For each block: the indices of its windows, and a mask of those outside that share no sample with it.
 
-
-def _leave_block_out(
-    name: str, vectors: NDArray[np.float32], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Distance of windows to their nearest one outside their own block. (W, C, N, D) -> (W', C, N), W' <= MAX_TESTED.
-
-    The distance to the training set itself would be zero; to a neighbour in time, too small. Windows that share
-    samples with the block are left out too.
+    The distance of a window to itself would be zero; to a neighbour in time, too small.
     """
     block = blocks(start_ns, end_ns)
-    tested = np.zeros(len(vectors), dtype=bool)
-    tested[np.unique(np.linspace(0, len(vectors) - 1, min(MAX_TESTED, len(vectors))).astype(np.int64))] = True
-    parts = []
+    held = []
     for b in np.unique(block):
         inside = block == b
         first, last = start_ns[inside].min(), end_ns[inside].max()
         others = ~inside & ((end_ns <= first) | (start_ns >= last))
         if not others.any():
             raise EnrollError(f"'{name}' was heard for too short a time for windows of this length; learn longer")
-        queries = vectors[inside & tested]
-        if not len(queries):
-            continue
-        distances = np.empty(queries.shape[:3])
-        for c in range(vectors.shape[1]):
-            for n in range(vectors.shape[2]):
-                found = _index(vectors[others, c, n]).search(np.ascontiguousarray(queries[:, c, n]), 1)[0]
-                distances[:, c, n] = np.sqrt(np.maximum(found[:, 0], 0.0))
-        parts.append(distances)
-    return np.concatenate(parts)
+        held.append((np.flatnonzero(inside), others))
+    return held
+
+
+def _rules(alert: AlertConfig, hop_s: float) -> list[Persistence]:
+    if alert.windows is not None and alert.strange_windows is not None:
+        return [Persistence(alert.strange_windows, alert.windows)]
+    return [rule for rule in PERSISTENCES if rule.windows * hop_s <= WITHIN_S] or [PERSISTENCES[0]]
+
+
+def _episodes(state: NormalState, rule: Persistence, hop_s: float) -> EpisodeTail:
+    starts = state.run_starts()
+    statistic = persistent(state.held_out, starts, rule)
+    return EpisodeTail(statistic, starts, rule.windows, len(statistic) * hop_s)
+
+
+def _rms(ratios: Array) -> Array:
+    """One value from the ratios of all bands (last axis): their root mean square, so that few bad bands are heard."""
+    combined: Array = np.sqrt(np.mean(np.square(ratios), axis=-1))
+    return combined
+
+
+def _shares(ratios: Array, rate_hz: int) -> tuple[BandShare, ...]:
+    """Each band's part of the mean square that made the score."""
+    squares = np.square(ratios)
+    total = squares.sum() or 1.0  # a window that was itself learned lies at distance 0 in every band
+    return tuple(
+        BandShare(low, high, float(share))
+        for (low, high), share in zip(band_edges_hz(rate_hz), squares / total, strict=True)
+    )

@@ -11,9 +11,10 @@ from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import RECORDED, Enrollment
 from echo_edge.errors import BaselineError, EnrollError
-from echo_edge.normal import Normal
+from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.records import Embedding, Event, FalseAlarmRate, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
+from echo_edge.tail import Persistence
 
 UNREADABLE = "mixer"  # the setting that a sound driver tells in place of those that it cannot read
 
@@ -50,7 +51,7 @@ class Point:
         self.on_enroll_failed: Callable[[EnrollError], None] = lambda _: None
         self._target = target_per_month
         self._model_name, self._model_sha256 = model
-        self._policy = AlertPolicy(config.alert)
+        self._policy = AlertPolicy(config.alert, PERSISTENCES[0])
         self._baseline: Baseline | None = None
         self._normal: Normal | None = None
         self.problem = "not enrolled yet"
@@ -70,8 +71,18 @@ class Point:
         return self._baseline
 
     @property
+    def provisional(self) -> bool:
+        """True until as much was heard without an alert as it takes to have seen a day."""
+        return self._normal is None or self._normal.learned_s + self._monitored_s < FIRM_AFTER_S or self._alerts > 0
+
+    @property
     def open_alert(self) -> Event | None:
         return self._policy.open
+
+    @property
+    def persistence(self) -> Persistence:
+        """How many strange windows make an alert."""
+        return self._policy.persistence
 
     @property
     def false_alarm_rate(self) -> FalseAlarmRate | None:
@@ -79,10 +90,10 @@ class Point:
 
     def adopt(self, baseline: Baseline) -> None:
         """Judge by this baseline from the next window on."""
-        alert = self.config.alert
         self._baseline = baseline
-        self._normal = Normal(baseline.id, list(baseline.states), self._target, self.config.window.hop_s, alert.windows)
-        self._policy.forget()
+        hop_s = self.config.window.hop_s
+        self._normal = Normal(baseline.id, baseline.states, self._target, hop_s, self.config.alert)
+        self._policy.forget(self._normal.persistence)
         self._monitored_s, self._alerts = 0.0, 0
 
     def refuse(self, problem: str) -> None:
@@ -153,7 +164,7 @@ class Point:
             return Verdict(window, "not_monitored", "the gain has just moved")
         try:
             self._baseline.check(origin)
-            score = self._normal.score(embedding)
+            score = self._normal.score(embedding, provisional=self.provisional)
         except BaselineError as error:
             return Verdict(window, "not_monitored", str(error))
         event = self._policy.update(score)

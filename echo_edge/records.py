@@ -1,11 +1,13 @@
 """The values that flow: Window -> Embedding -> Score -> Event.
 
-Shape suffixes: C = channels of the point, S = samples, N = bands, D = embedding width.
+Shape suffixes: C = channels of the point, S = samples, N = bands, D = embedding width, K = indicators, R and Q = rows
+and columns of a coarse spectrogram.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +59,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What the encoder says of one window, band by band."""
+    """All that is kept of one window: what the encoder says of it band by band, and what can be said without."""
 
     point: str
     bands: NDArray[np.float32]
@@ -69,6 +71,18 @@ class Embedding:
 
     end_ns: int
     """Capture time just past the window's last sample."""
+
+    spectrum: NDArray[np.float32]
+    """Shape (C, N, 32): the bands themselves, averaged over time. The trivial detector's view."""
+
+    picture: NDArray[np.uint8]
+    """Shape (C, R, Q), at most 64 x 64: the spectrogram, so coarse that it is not speech; row 0 is DC."""
+
+    level_db: NDArray[np.float64]
+    """Shape (C,): 20 log10 of the RMS without its mean, in the sensor's unit."""
+
+    indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    """Shape (C, K): physical indicators as ``indicators.names`` orders them; empty until they were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +103,13 @@ class Score:
     time_ns: int
     end_ns: int
     value: float
-    """Distance to the nearest normal in units of the usual distance between normals: about 1 is normal."""
+    """How rare, in decades: one normal window in 10 ** value is as strange. About 0 to 2 is normal."""
 
     threshold: float
     """The value above which a window counts towards an alert."""
 
     state: str
-    """The normal state that is nearest."""
+    """The normal state in force; where nothing tells it, the one that the window is most like."""
 
     channel: int
     """The strangest channel (index within the point)."""
@@ -105,6 +119,8 @@ class Score:
 
     baseline: str
     provisional: bool
+    rarities: Mapping[str, float]
+    """What each part says (``echo``, ``spectrum``, ``indicators``), in decades; the largest is ``value``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ class Reporter:
         if score is None:
             self.unmonitored(name, verdict.reason or "no verdict")
             return
-        alert = point.config.alert
+        needed = point.persistence
         self._tell_state(
             PointState(
                 name,
@@ -192,7 +192,7 @@ class Reporter:
                 model=self._model,
                 score=score,
                 false_alarms=point.false_alarm_rate,
-                windows=WindowCount(verdict.strange_windows, alert.windows, alert.strange_windows),
+                windows=WindowCount(verdict.strange_windows, needed.windows, needed.strange),
                 operating_state=OperatingState(score.state, "auto"),
                 quality=quality.state,
                 lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),

@@ -7,18 +7,20 @@ from dataclasses import replace
 from echo_edge.alerts import AlertPolicy
 from echo_edge.config import AlertConfig
 from echo_edge.records import Event, Score
+from echo_edge.tail import Persistence
 
 SECOND_NS = 1_000_000_000
 
 
 def score(value: float, second: int, *, provisional: bool = False) -> Score:
-    return Score("m/p", second * SECOND_NS, (second + 1) * SECOND_NS, value, 2.0, "run", 0, (), "bl_0001", provisional)
+    start_ns = second * SECOND_NS
+    return Score("m/p", start_ns, start_ns + SECOND_NS, value, 2.0, "run", 0, (), "bl_0001", provisional, {})
 
 
 def play(
     values: list[float], config: AlertConfig | None = None, *, provisional: bool = False
 ) -> list[tuple[int, Event]]:
-    policy = AlertPolicy(config or AlertConfig(hold_off_s=0))
+    policy = AlertPolicy(config or AlertConfig(hold_off_s=0), Persistence(3, 5))
     told = [(i, policy.update(score(v, i, provisional=provisional))) for i, v in enumerate(values)]
     return [(i, event) for i, event in told if event is not None]
 
@@ -32,7 +34,7 @@ def test_an_alert_opens_with_the_third_strange_window_of_five() -> None:
 
 
 def test_short_windows_must_be_strange_for_two_seconds() -> None:
-    policy = AlertPolicy(AlertConfig(hold_off_s=0))
+    policy = AlertPolicy(AlertConfig(hold_off_s=0), Persistence(3, 5))
     quarter_ns = SECOND_NS // 4
     short = [replace(score(3, 0), time_ns=i * quarter_ns, end_ns=(i + 1) * quarter_ns) for i in range(10)]
     assert [policy.update(s) is not None for s in short].index(True) == 7
@@ -74,7 +76,7 @@ def test_after_a_clear_no_alert_opens_during_the_hold_off() -> None:
 
 
 def test_a_clock_that_is_set_back_does_not_mute_the_next_alert() -> None:
-    policy = AlertPolicy(AlertConfig(hold_off_s=30))
+    policy = AlertPolicy(AlertConfig(hold_off_s=30), Persistence(3, 5))
     for i, value in enumerate([3, 3, 3, 1, 1, 1, 1, 1]):
         policy.update(score(value, 1_000_000 + i))
     told = [policy.update(score(3, i)) for i in range(5)]

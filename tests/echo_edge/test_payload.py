@@ -37,7 +37,7 @@ from echo_edge.signal_checks import Finding
 
 OPENED_NS = 1_777_885_512_412_999_999  # 2026-05-04 09:05:12.412 UTC
 BANDS = (BandShare(0, 1280, 0.12), BandShare(1280, 2560, 0.55), BandShare(2560, 3840, 0.2), BandShare(3840, 5120, 0.13))
-SCORE = Score("pump-12/de", OPENED_NS - 5_000_000_000, OPENED_NS, 2.31, 1.4, "run-50hz", 1, BANDS, "bl_0007", False)
+SCORE = Score("pump-12/de", OPENED_NS - 5_000_000_000, OPENED_NS, 2.31, 1.4, "run-50hz", 1, BANDS, "bl_0007", False, {})
 EVENT = Event("pump-12/de", "a1", 1, "open", "alarm", OPENED_NS, OPENED_NS, 2.31, OPENED_NS, SCORE)
 STATE = PointState(
     point="pump-12/de",

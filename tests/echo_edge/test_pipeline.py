@@ -165,8 +165,8 @@ def test_a_long_enrollment_keeps_a_bounded_number_of_windows_and_all_of_its_time
     enrollment = Enrollment(POINT, "run", 0)
     world.learn(enrollment, machine_windows(100))
     (state,) = enrollment.finish(None).states
-    assert 16 <= len(state.vectors) <= 32
-    assert state.calibration.learned_s == pytest.approx(50)
+    assert 16 <= state.windows <= 32
+    assert state.learned_s == pytest.approx(50)
     assert enrollment.progress.useful == 100
 
 
