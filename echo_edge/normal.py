@@ -26,7 +26,7 @@ from echo_edge.material import Material
 from echo_edge.nearest import Nearest
 from echo_edge.records import BandShare, Embedding, FalseAlarmRate, Score
 from echo_edge.spread import Spread
-from echo_edge.tail import MONTH_S, EpisodeTail, Persistence, Tail, persistent
+from echo_edge.tail import MONTH_S, EpisodeTail, Persistence, Tail
 
 MIN_WINDOWS = 12  # below, not even the usual distance between normals is known
 MIN_BLOCKS, MAX_BLOCKS = 4, 24
@@ -211,7 +211,7 @@ class NormalState:
         }
         for name, part in self.parts.items():
             tail = self.tails[name]
-            stored[f"{name}.tail"] = np.array([tail.start, tail.mean_excess, tail.count, tail.share])
+            stored[f"{name}.tail"] = np.array([tail.start, tail.mean_excess, tail.share])
             stored |= {f"{name}.{key}": array for key, array in part.arrays().items()}
         return stored
 
@@ -229,8 +229,7 @@ class NormalState:
                 own = {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{part}.")}
                 if not own:
                     continue
-                start, mean_excess, count, share = own.pop("tail").tolist()
-                tails[part] = Tail(start, mean_excess, int(count), share)
+                tails[part] = Tail(*own.pop("tail").tolist())
                 parts[part] = Spread.from_arrays(own) if part == "indicators" else Nearest.from_arrays(own)
             return cls(
                 name,
@@ -361,9 +360,7 @@ def _rules(alert: AlertConfig, hop_s: float) -> list[Persistence]:
 
 
 def _episodes(state: NormalState, rule: Persistence, hop_s: float) -> EpisodeTail:
-    starts = state.run_starts()
-    statistic = persistent(state.held_out, starts, rule)
-    return EpisodeTail(statistic, starts, rule.windows, len(statistic) * hop_s)
+    return EpisodeTail(state.held_out, state.run_starts(), rule, len(state.held_out) * hop_s)
 
 
 def _rms(ratios: Array) -> Array:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 MONTH_S = 30 * 24 * 3600
 WANTED_EPISODES = 40  # with more, the tail starts higher: nearer to what has to be extrapolated
 LEVELS = np.linspace(0.5, 0.995, 50)  # shares of the windows below which an episode may begin
-SHAPES = np.linspace(-0.2, 0.5, 15)  # of the generalised Pareto distribution; 0 is exponential
-SHAPE_SPREAD = 0.1  # of the prior around 0: scores are rarities, exponential by construction
+SHAPES = np.linspace(0.0, 0.5, 11)  # of the generalised Pareto distribution: exponential or heavier, never with an end
+SHAPE_SPREAD = 0.1  # of the prior beyond 0: scores are rarities, exponential by construction
 SCALES = np.geomspace(0.05, 20, 80)  # in units of the mean excess
 
 Array = NDArray[np.float64]
@@ -24,36 +24,38 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The upper tail of independent values of normal windows: exponential, with the uncertainty of its own fit.
-
-    With ``count`` excesses over ``start`` of mean ``mean_excess`` and the prior 1/mean, the chance that another normal
-    window exceeds x is ``share * (1 + (x - start) / (count * mean_excess)) ** -count``: the predictive distribution of
-    an exponential sample (Lomax). Few windows give a heavy tail and so a high threshold; many approach the
-    exponential. Derivation: a gamma posterior of the rate, integrated out of the exponential.
-    """
+    """The upper tail of the values of normal windows, taken for exponential: it gives different parts one measure."""
 
     start: float
     mean_excess: float
-    count: int
+    """Over ``start``, of the values beyond it."""
+
     share: float
     """Part of the normal windows above ``start``."""
 
     @classmethod
     def fit(cls, values: Array) -> Tail:
         """Fit the largest fifth of ``values``, or the upper half up to 20 where there are few."""
-        n = len(values)
-        count = max(min(n // 2, 20), n // 5)
+        above = tail_count(len(values))
         ordered = np.sort(values)
-        start = float(ordered[n - count - 1])
-        return cls(start, float(np.mean(ordered[n - count :] - start)), count, count / n)
+        start = float(ordered[len(values) - above - 1])
+        return cls(start, float(np.mean(ordered[len(values) - above :] - start)), above / len(values))
 
     def rarity(self, values: Array) -> Array:
-        """How rare: one normal window in 10 ** rarity is as strange. Below ``start`` linear, from 0 at 0."""
-        spread = self.count * self.mean_excess
-        above = self.count * np.log10(1 + np.maximum(values - self.start, 0.0) / spread) - math.log10(self.share)
-        below = -math.log10(self.share) * np.maximum(values, 0.0) / self.start if self.start > 0 else above
+        """How rare, in decades: one normal window in 10 ** rarity is as strange. Below ``start`` linear, from 0 at 0.
+
+        Far out this is a distance in other units rather than a chance; how often it comes about is ``EpisodeTail``'s.
+        """
+        at_start = -math.log10(self.share)
+        above = at_start + np.maximum(values - self.start, 0.0) / (self.mean_excess * math.log(10))
+        below = at_start * np.maximum(values, 0.0) / self.start if self.start > 0 else above
         rarity: Array = np.where(values > self.start, above, below)
         return rarity
+
+
+def tail_count(count: int) -> int:
+    """How many of so many values make their upper tail."""
+    return max(min(count // 2, 20), count // 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,53 +101,92 @@ def episode_peaks(statistic: Array, run_starts: NDArray[np.bool_], level: float,
 class EpisodeTail:
     """How often per month normal operation opens an alert, as a function of the threshold.
 
-    Peaks over a level, one per episode, follow a generalised Pareto distribution (Pickands 1975; Davison and Smith
-    1990). Its shape and scale are not fixed but averaged over: a prior times the likelihood on a grid, so that few
-    episodes give a heavier tail. Declustering into episodes takes in how alike neighbouring windows are.
+    Two bounds, of which the lower holds. One extrapolates the peaks of the ``persistent`` statistic, one per episode:
+    it knows what persistence is worth, and needs many episodes. The other takes the alerts that were counted at a low
+    level and lets them fall off as fast as the scores of single windows do: it knows nothing of persistence beyond that
+    level, and makes do with a dozen windows.
 
     Args:
-        statistic, run_starts: from ``persistent`` and of the same windows.
-        windows: the n of the alert policy.
+        scores: shape (W,), of windows as if they had not been learned, in order of time.
+        run_starts: shape (W,), True where a window does not follow on the one before.
+        rule: how many of how many windows make an alert.
         heard_s: seconds that the windows stand for.
     """
 
-    def __init__(self, statistic: Array, run_starts: NDArray[np.bool_], windows: int, heard_s: float) -> None:
-        whole = statistic[np.isfinite(statistic)]
-        levels = np.unique(np.quantile(whole, LEVELS, method="lower")) if len(whole) else np.zeros(1)
-        found = [episode_peaks(statistic, run_starts, level, windows) for level in levels]
-        counts = np.array([len(peaks) for peaks in found])
-        most = int(counts.max())
-        # the highest level that leaves enough episodes
-        at = int(np.flatnonzero(counts >= min(WANTED_EPISODES, most))[-1]) if most else 0
-        self.level = float(levels[at])
-        excesses = found[at] - self.level
-        self.episodes = len(excesses)
-        self._per_month = (self.episodes + 0.5) * MONTH_S / heard_s
-        mean = float(excesses.mean()) if self.episodes else max(abs(self.level), 1.0)
-        shapes, scales = np.meshgrid(SHAPES, SCALES * mean, indexing="ij")
-        weight = -np.square(shapes / SHAPE_SPREAD) / 2  # the scale's prior 1/scale is the spacing of its grid
-        for excess in excesses:
-            weight += _log_density(excess, shapes, scales)
-        weight = np.exp(weight - weight.max())
-        self._shapes, self._scales = shapes.ravel(), scales.ravel()
-        self._weight = weight.ravel() / weight.sum()
+    def __init__(self, scores: Array, run_starts: NDArray[np.bool_], rule: Persistence, heard_s: float) -> None:
+        statistic = persistent(scores, run_starts, rule)
+        level = float(np.sort(scores)[len(scores) - tail_count(len(scores)) - 1])
+        above = scores > level
+        # neighbours that exceed together tell less than as many that exceed alone (runs estimator of the extremal
+        # index, against what independent windows would give)
+        stays = len(episode_peaks(scores, run_starts, level, 1))
+        alone = min(1.0, stays / (above.sum() * (1 - above.mean()))) if above.any() else 1.0
+        alerts = len(episode_peaks(statistic, run_starts, level, rule.windows))
+        self._bounds = [_Bound(level, scores[above] - level, alone, alerts, heard_s)]
+        if peaks := _enough_peaks(statistic, run_starts, rule.windows):
+            level, found = peaks
+            self._bounds.append(_Bound(level, found - level, 1.0, len(found), heard_s))
 
     def per_month(self, threshold: float) -> float:
-        """Expected alerts per month of normal operation; at and below the level, what was counted there."""
-        excess = max(threshold - self.level, 0.0)
-        return self._per_month * float(self._weight @ _survival(excess, self._shapes, self._scales))
+        """Expected alerts per month of normal operation."""
+        return min(bound.per_month(threshold) for bound in self._bounds)
 
     def threshold(self, per_month: float) -> float:
-        """The threshold that normal operation passes so many times a month; at least the level."""
+        """The threshold at which normal operation opens so many alerts a month."""
+        return min(bound.threshold(per_month) for bound in self._bounds)
+
+
+def _enough_peaks(statistic: Array, run_starts: NDArray[np.bool_], windows: int) -> tuple[float, Array] | None:
+    """The highest level that leaves ``WANTED_EPISODES``, or the one that leaves most, and the peaks over it."""
+    whole = statistic[np.isfinite(statistic)]
+    if not len(whole):
+        return None
+    levels = np.unique(np.quantile(whole, LEVELS, method="lower"))
+    found = [episode_peaks(statistic, run_starts, level, windows) for level in levels]
+    counts = np.array([len(peaks) for peaks in found])
+    if not counts.max():
+        return None
+    at = int(np.flatnonzero(counts >= min(WANTED_EPISODES, counts.max()))[-1])
+    return float(levels[at]), found[at]
+
+
+class _Bound:
+    """Events that pass a level so many times in so long, and by how much: extrapolated by a generalised Pareto tail.
+
+    Peaks over a level follow it (Pickands 1975; Davison and Smith 1990). Its shape and scale are not fixed but averaged
+    over, a prior times the likelihood on a grid, so that few excesses give a heavier tail.
+
+    Args:
+        excesses: over the level.
+        weight: 0 to 1, of each of them in the likelihood: how much it tells that its neighbours do not.
+        events: how many there were.
+    """
+
+    def __init__(self, level: float, excesses: Array, weight: float, events: int, heard_s: float) -> None:
+        self._level = level
+        self._per_month = (events + 0.5) * MONTH_S / heard_s
+        shapes, scales = np.meshgrid(SHAPES, SCALES * float(excesses.mean()), indexing="ij")
+        log_weight = -np.square(shapes / SHAPE_SPREAD) / 2  # the scale's prior 1/scale is the spacing of its grid
+        for excess in excesses:
+            log_weight += weight * _log_density(excess, shapes, scales)
+        posterior = np.exp(log_weight - log_weight.max()).ravel()
+        self._shapes, self._scales = shapes.ravel(), scales.ravel()
+        self._posterior = posterior / posterior.sum()
+
+    def per_month(self, threshold: float) -> float:
+        excess = max(threshold - self._level, 0.0)  # at and below the level: what was counted there
+        return self._per_month * float(self._posterior @ _survival(excess, self._shapes, self._scales))
+
+    def threshold(self, per_month: float) -> float:
         if per_month >= self._per_month:
-            return self.level
+            return self._level
         low, high = 0.0, 1.0
-        while self.per_month(self.level + high) > per_month:
+        while self.per_month(self._level + high) > per_month:
             low, high = high, 2 * high
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.per_month(self.level + middle) > per_month else (low, middle)
-        return self.level + high
+            low, high = (middle, high) if self.per_month(self._level + middle) > per_month else (low, middle)
+        return self._level + high
 
 
 def _survival(excess: float, shapes: Array, scales: Array) -> Array:
