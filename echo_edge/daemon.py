@@ -63,7 +63,8 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
         embedder = make_embedder(config)
         mailbox: Mailbox[SensorStatus] = Mailbox()
         topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
-        publisher = Publisher(settings, topics, envelope)
+        listen_to = config.state_topics()
+        publisher = Publisher(settings, topics, envelope, listen_to=listen_to, hear=mailbox.message)
         reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder))
         monitor = Monitor(Pipeline(config, embedder), mailbox, BaselineStore(database(folder)), reporter)
         by_device = {device: _capture(config, device, mailbox) for device in config.devices}

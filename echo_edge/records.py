@@ -154,3 +154,23 @@ class Event:
     peak_ns: int
     score: Score
     """The score that made the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingState:
+    """The way of running that a window was, or should be, compared with."""
+
+    name: str
+    source: str
+    """``auto`` (nearest normal), ``mqtt`` or ``order`` (told), or ``level`` (machine off)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicMessage:
+    """What came on a topic that we subscribed to."""
+
+    topic: str
+    payload: bytes
+    """No longer than a few hundred bytes: a longer one is cut, and too long for its reader."""
+
+    arrived_ns: int
