@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from echo_edge.mailbox import ORDERS, WINDOWS_PER_POINT, Mailbox
-from echo_edge.records import Window
+from echo_edge.records import TopicMessage, Window
 
 
 def window(point: str, time_ns: int) -> Window:
@@ -31,6 +31,15 @@ def test_orders_are_refused_when_too_many_wait() -> None:
     assert not mailbox.order(lambda: None)
     assert len(mailbox.take(0).orders) == ORDERS
     assert mailbox.order(lambda: None)
+
+
+def test_only_the_newest_message_of_a_topic_is_kept() -> None:
+    mailbox: Mailbox[str] = Mailbox()
+    for i in range(100):
+        mailbox.message(TopicMessage("a", b"%d" % i, i))
+    mailbox.message(TopicMessage("b", b"x", 0))
+    assert [(m.topic, m.payload) for m in mailbox.take(0).messages] == [("a", b"99"), ("b", b"x")]
+    assert mailbox.take(0).messages == []
 
 
 def test_only_the_newest_report_of_a_sender_is_kept() -> None:
