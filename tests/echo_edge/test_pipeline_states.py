@@ -135,6 +135,13 @@ def test_a_machine_that_stopped_and_nobody_taught_it_is_unknown_and_not_strange(
     assert "teach that" in str(verdicts[0].reason)
 
 
+def test_a_machine_that_stopped_although_it_is_told_to_run_is_strange() -> None:
+    line = Line(world())
+    line.say(b"full")
+    line.hear(8, load=1.0)
+    assert events(line.hear(30, load=1.0, level=0.001)) == ["open"]
+
+
 def test_nonsense_on_the_topic_leaves_the_state_as_it_was() -> None:
     line = Line(world())
     line.say(b"full")
