@@ -69,8 +69,8 @@ class Monitor(threading.Thread):
         mail = self._mailbox.take(timeout_s=1.0)
         for order in mail.orders:
             order()
-        for message in mail.messages:  # before the windows: those of the old state must not be judged by the new one
-            self._pipeline.hear(message)
+        for name, said in mail.states.items():  # before the windows: they may be the first of the new state
+            self._pipeline.points[name].hear(said)
         for verdict in self._pipeline.step(mail.windows):
             point = self._pipeline.points[verdict.window.point]
             self._due_s[point.name] = self._overdue_s(point)

@@ -14,9 +14,8 @@ from echo_edge.enroll import RECORDED, Enrollment
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
-from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, Score, TopicMessage, Window
+from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
-from echo_edge.state_topics import StateTopics
 from echo_edge.tail import Persistence
 
 UNREADABLE = "mixer"  # the setting that a sound driver tells in place of those that it cannot read
@@ -107,6 +106,13 @@ class Point:
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""
         self._baseline, self._normal, self.problem = None, None, problem
+
+    def hear(self, said: PlantState) -> None:
+        """Take in what the plant tells of the machine's state."""
+        if said.name is None:
+            self.states.forget("mqtt", said.at_ns)
+        else:
+            self.states.tell(said.name, "mqtt", said.at_ns, said.until_ns)
 
     def about_state(self) -> dict[str, Any]:
         """What is told, taught and heard of the operating state, for a person."""
@@ -233,16 +239,6 @@ class Pipeline:
             name: Point(name, point, config.target_per_month(name), model, config.operating_state(name).settle_s)
             for name, point in config.points().items()
         }
-        self._state_topics = StateTopics(config)
-
-    def hear(self, message: TopicMessage) -> None:
-        """Take in what the plant tells of a machine's state."""
-        for point, said in self._state_topics.read(message):
-            states = self.points[point].states
-            if said.name is None:
-                states.forget("mqtt", message.arrived_ns)
-            else:
-                states.tell(said.name, "mqtt", message.arrived_ns, said.until_ns)
 
     def step(self, windows: Sequence[Window]) -> list[Verdict]:
         """Judge a batch of windows, from any points, in one call of the encoder.

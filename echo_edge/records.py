@@ -174,3 +174,15 @@ class TopicMessage:
     """No longer than a few hundred bytes: a longer one is cut, and too long for its reader."""
 
     arrived_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlantState:
+    """What the plant says of a machine's operating state."""
+
+    name: str | None
+    """None: nothing is told any more."""
+
+    at_ns: int
+    until_ns: int | None = None
+    """When it ends by itself."""

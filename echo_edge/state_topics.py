@@ -1,7 +1,8 @@
 """State topics: what the plant's own MQTT messages say of a machine's operating state.
 
 A payload is the state's name as text, or JSON ``{"name": ..., "until": RFC 3339}``; an empty one takes back what was
-told. Who may publish there is the broker's to decide, so nothing in a payload is trusted.
+told. Who may publish there is the broker's to decide, so nothing in a payload is trusted. They are read before they are
+handed on: nonsense must not take the place of a state that waits.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from echo_edge.config import Config
 from echo_edge.config_model import ID_PATTERN
-from echo_edge.records import TopicMessage
+from echo_edge.records import PlantState, TopicMessage
 
 log = logging.getLogger(__name__)
 
@@ -26,39 +26,34 @@ LOGGED_VALUES = 20  # per topic: a stream of ever new nonsense must not fill the
 _TIME: TypeAdapter[AwareDatetime] = TypeAdapter(AwareDatetime)
 
 
-@dataclass(frozen=True, slots=True)
-class StateMessage:
-    """What one payload says."""
-
-    name: str | None
-    """None: nothing is told any more."""
-
-    until_ns: int | None = None
-
-
 class StateTopics:
-    """All topics that tell states; a machine has at most one, and several machines may share one."""
+    """All topics that tell states; a machine has at most one, and several machines may share one.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: which machine has which topic.
+        post: takes what is told, point by point.
+    """
+
+    def __init__(self, config: Config, post: Callable[[str, PlantState], None]) -> None:
+        self._post = post
         self._machines = [
             (settings.operating_state, [f"{machine}/{point}" for point in settings.points])
             for machine, settings in config.machines.items()
         ]
         self._complained: dict[str, set[bytes]] = {}
 
-    def read(self, message: TopicMessage) -> list[tuple[str, StateMessage]]:
-        """Say what a message tells, point by point; what cannot be read is logged once and tells nothing."""
-        news: list[tuple[str, StateMessage]] = []
+    def hear(self, message: TopicMessage) -> None:
+        """Post what a message tells; what cannot be read is logged once per value, and tells nothing."""
         for state, points in self._machines:
             if state.topic != message.topic:
                 continue
             try:
-                said = parse_state(message.payload, state.values)
+                said = parse_state(message.payload, state.values, message.arrived_ns)
             except ValueError as error:
                 self._complain(message, error)
-            else:
-                news += [(point, said) for point in points]
-        return news
+                continue
+            for point in points:
+                self._post(point, said)
 
     def _complain(self, message: TopicMessage, error: ValueError) -> None:
         logged = self._complained.setdefault(message.topic, set())
@@ -71,12 +66,13 @@ class StateTopics:
             log.warning("%s: ignored, the state stays as it was: %s", message.topic, error)
 
 
-def parse_state(payload: bytes, values: Mapping[str, str]) -> StateMessage:
+def parse_state(payload: bytes, values: Mapping[str, str], at_ns: int) -> PlantState:
     """Read a payload.
 
     Args:
         payload: as it came.
         values: foreign name -> ours.
+        at_ns: when it came.
 
     Raises:
         ValueError: it is too long, no text, no id, or has no time zone.
@@ -88,7 +84,7 @@ def parse_state(payload: bytes, values: Mapping[str, str]) -> StateMessage:
     except UnicodeDecodeError as error:
         raise ValueError("the payload is not UTF-8") from error
     if not text:
-        return StateMessage(None)
+        return PlantState(None, at_ns)
     until_ns = None
     if text.startswith("{") and text not in values:
         name, until = _json(text)
@@ -99,7 +95,7 @@ def parse_state(payload: bytes, values: Mapping[str, str]) -> StateMessage:
     if not re.fullmatch(ID_PATTERN, name):
         hint = "; add it to operating_state.values" if values else "; operating_state.values translates foreign names"
         raise ValueError(f"{name!r} is no state's name (lower-case letters, digits, '-' and '_'){hint}")
-    return StateMessage(name, until_ns)
+    return PlantState(name, at_ns, until_ns)
 
 
 def _json(text: str) -> tuple[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from echo_edge.mailbox import ORDERS, Mailbox
 from echo_edge.mqtt import KEPT_BYTES, MqttSettings
 from echo_edge.publisher import Publisher, Timing
 from echo_edge.records import TopicMessage
+from echo_edge.state_topics import StateTopics
 from tests.broker import HOST, Mosquitto, Subscriber, needs_mosquitto, wait_for
+from tests.world import make_config
 
 TOPICS = Topics("echo-edge/v1", "gw1")
 QUICK = Timing(backoff_base_s=0.05, backoff_cap_s=0.3, stable_s=0.0)
@@ -26,10 +28,8 @@ FLOOD = 10_000
 
 
 @contextmanager
-def listener(port: int, mailbox: Mailbox[str], *topics: str) -> Iterator[Publisher]:
-    made = Publisher(
-        MqttSettings(port=port), TOPICS, Envelope("gw1"), timing=QUICK, listen_to=topics, hear=mailbox.message
-    )
+def listener(port: int, hear: Callable[[TopicMessage], None]) -> Iterator[Publisher]:
+    made = Publisher(MqttSettings(port=port), TOPICS, Envelope("gw1"), timing=QUICK, listen_to=[STATE], hear=hear)
     made.start()
     try:
         yield made
@@ -51,63 +51,59 @@ def plant(port: int) -> Iterator[Client]:
         client.loop_stop()
 
 
-def heard(mailbox: Mailbox[str], timeout_s: float = 10) -> list[TopicMessage]:
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        if messages := mailbox.take(0.1).messages:
-            return messages
-    raise AssertionError("nothing was heard")
-
-
 @needs_mosquitto
 def test_a_retained_state_is_heard_after_every_connect_and_a_long_one_is_cut(tmp_path: Path) -> None:
-    mailbox: Mailbox[str] = Mailbox()
+    heard: list[TopicMessage] = []
     with Mosquitto(tmp_path, persistent=True) as broker:
         with plant(broker.port) as client:
             client.publish(STATE, b"run-50hz", qos=1, retain=True).wait_for_publish(5)
-        with listener(broker.port, mailbox, STATE):
-            (first,) = heard(mailbox)
-            assert (first.topic, first.payload) == (STATE, b"run-50hz")
-            assert abs(first.arrived_ns - time.time_ns()) < 10e9
+        with listener(broker.port, heard.append):
+            wait_for(lambda: len(heard) == 1, "the retained state")
+            assert abs(heard[0].arrived_ns - time.time_ns()) < 10e9
             broker.restart()
-            assert [again.payload for again in heard(mailbox)] == [b"run-50hz"]
+            wait_for(lambda: len(heard) == 2, "it again")
             with plant(broker.port) as client:
                 client.publish("plant/fan/state", b"idle", qos=1).wait_for_publish(5)  # nobody asked for it
                 client.publish(STATE, b"x" * 100_000, qos=1).wait_for_publish(5)
-            assert [(m.topic, len(m.payload)) for m in heard(mailbox)] == [(STATE, KEPT_BYTES)]
+            wait_for(lambda: len(heard) == 3, "the long one")
+    assert [(m.topic, m.payload) for m in heard] == [(STATE, b"run-50hz")] * 2 + [(STATE, b"x" * KEPT_BYTES)]
 
 
 @needs_mosquitto
 def test_a_flood_of_states_leaves_the_newest_and_holds_up_neither_events_nor_orders(tmp_path: Path) -> None:
     mailbox: Mailbox[str] = Mailbox()
+    told = {"topic": STATE}
+    points = {"de": {"device": "acc"}}
+    states = StateTopics(make_config(machines={"pump": {"operating_state": told, "points": points}}), mailbox.state)
     with (
         Mosquitto(tmp_path) as broker,
         Subscriber(broker.port, f"{TOPICS.root}/#") as subscriber,
         plant(broker.port) as client,
-        listener(broker.port, mailbox, STATE) as made,
+        listener(broker.port, states.hear) as made,
     ):
         wait_for(lambda: made.connected, "a connection")
         for i in range(FLOOD):
-            last = client.publish(STATE, b"state-%d" % i, qos=1)
+            last = client.publish(STATE, b"state-%d" % i if i % 2 else b"NONSENSE %d" % i, qos=1)
         made.send_event(TOPICS.alert("pump/de"), b"event in the flood")
         subscriber.wait("/alert", timeout_s=15)
         last.wait_for_publish(20)
-        client.publish(STATE, b"the-last", qos=1).wait_for_publish(5)
         assert all(mailbox.order(lambda: None) for _ in range(ORDERS))
+        client.publish(STATE, b"the-last", qos=1).wait_for_publish(5)
+        client.publish(STATE, b"MORE NONSENSE", qos=1).wait_for_publish(5)
+        names: list[str | None] = []
         deadline_s = time.monotonic() + 15
-        taken: list[TopicMessage] = []
-        while (not taken or taken[-1].payload != b"the-last") and time.monotonic() < deadline_s:
-            mail = mailbox.take(0.5)
-            assert len(mail.messages) <= 1
-            taken += mail.messages
-        assert taken[-1].payload == b"the-last"
+        while names[-1:] != ["the-last"] and time.monotonic() < deadline_s:
+            states_told = mailbox.take(0.5).states
+            assert set(states_told) <= {"pump/de"}
+            names += [said.name for said in states_told.values()]
+        assert names[-1] == "the-last"
         assert made.alive
 
 
 def test_a_broker_that_does_not_let_us_listen_is_a_problem_that_is_told() -> None:
     with socket.create_server((HOST, 0)) as server:
         threading.Thread(target=_refuse, args=(server,)).start()
-        with listener(server.getsockname()[1], Mailbox(), STATE) as made:
+        with listener(server.getsockname()[1], lambda _: None) as made:
             wait_for(lambda: bool(made.problems), "the problem")
             assert made.problems == (f"mqtt_subscribe_denied: {STATE}",)
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from echo_edge.mailbox import ORDERS, WINDOWS_PER_POINT, Mailbox
-from echo_edge.records import TopicMessage, Window
+from echo_edge.records import PlantState, Window
 
 
 def window(point: str, time_ns: int) -> Window:
@@ -33,13 +33,13 @@ def test_orders_are_refused_when_too_many_wait() -> None:
     assert mailbox.order(lambda: None)
 
 
-def test_only_the_newest_message_of_a_topic_is_kept() -> None:
+def test_only_the_newest_state_of_a_point_is_kept() -> None:
     mailbox: Mailbox[str] = Mailbox()
     for i in range(100):
-        mailbox.message(TopicMessage("a", b"%d" % i, i))
-    mailbox.message(TopicMessage("b", b"x", 0))
-    assert [(m.topic, m.payload) for m in mailbox.take(0).messages] == [("a", b"99"), ("b", b"x")]
-    assert mailbox.take(0).messages == []
+        mailbox.state("a/p", PlantState(f"state-{i}", i))
+    mailbox.state("b/p", PlantState(None, 0))
+    assert mailbox.take(0).states == {"a/p": PlantState("state-99", 99), "b/p": PlantState(None, 0)}
+    assert mailbox.take(0).states == {}
 
 
 def test_only_the_newest_report_of_a_sender_is_kept() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_edge.config import Config
-from echo_edge.records import TopicMessage
-from echo_edge.state_topics import LOGGED_VALUES, StateMessage, StateTopics, parse_state
+from echo_edge.records import PlantState, TopicMessage
+from echo_edge.state_topics import LOGGED_VALUES, StateTopics, parse_state
 from tests.world import make_config
 
 VALUES = {"1": "run-50hz", "Stop": "idle"}
@@ -23,6 +23,15 @@ def config() -> Config:
     return make_config(machines={"pump": {"operating_state": told, "points": points}, "fan": {"points": points}})
 
 
+def posted(*messages: TopicMessage) -> list[tuple[str, PlantState]]:
+    """What comes out of a daemon's life of messages."""
+    out: list[tuple[str, PlantState]] = []
+    topics = StateTopics(config(), lambda point, said: out.append((point, said)))
+    for one in messages:
+        topics.hear(one)
+    return out
+
+
 def message(payload: bytes, topic: str = TOPIC) -> TopicMessage:
     return TopicMessage(topic, payload, 0)
 
@@ -30,19 +39,19 @@ def message(payload: bytes, topic: str = TOPIC) -> TopicMessage:
 @pytest.mark.parametrize(
     ("payload", "said"),
     [
-        (b"run-40hz", StateMessage("run-40hz")),
-        (b" idle\n", StateMessage("idle")),
-        (b"1", StateMessage("run-50hz")),
-        (b"Stop", StateMessage("idle")),
-        (b"", StateMessage(None)),
-        (b'{"name": 1}', StateMessage("run-50hz")),
-        (b'{"name": "idle", "until": null, "more": [1]}', StateMessage("idle")),
-        (b'{"name": "idle", "until": "1970-01-01T01:00:01.5+01:00"}', StateMessage("idle", 1_500_000_000)),
-        (b'{"name": "idle", "until": "1970-01-01T00:00:01Z"}', StateMessage("idle", 1_000_000_000)),
+        (b"run-40hz", PlantState("run-40hz", 7)),
+        (b" idle\n", PlantState("idle", 7)),
+        (b"1", PlantState("run-50hz", 7)),
+        (b"Stop", PlantState("idle", 7)),
+        (b"", PlantState(None, 7)),
+        (b'{"name": 1}', PlantState("run-50hz", 7)),
+        (b'{"name": "idle", "until": null, "more": [1]}', PlantState("idle", 7)),
+        (b'{"name": "idle", "until": "1970-01-01T01:00:01.5+01:00"}', PlantState("idle", 7, 1_500_000_000)),
+        (b'{"name": "idle", "until": "1970-01-01T00:00:01Z"}', PlantState("idle", 7, 1_000_000_000)),
     ],
 )
-def test_a_name_or_json_tells_a_state(payload: bytes, said: StateMessage) -> None:
-    assert parse_state(payload, VALUES) == said
+def test_a_name_or_json_tells_a_state(payload: bytes, said: PlantState) -> None:
+    assert parse_state(payload, VALUES, 7) == said
 
 
 @pytest.mark.parametrize(
@@ -61,28 +70,24 @@ def test_a_name_or_json_tells_a_state(payload: bytes, said: StateMessage) -> Non
 )
 def test_what_names_no_state_is_refused_with_the_reason(payload: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        parse_state(payload, VALUES)
+        parse_state(payload, VALUES, 7)
 
 
 @given(st.binary(max_size=300))
 def test_no_payload_breaks_the_reader(payload: bytes) -> None:
-    said = StateTopics(config()).read(message(payload))
-    assert all(one.name is None or one.name for _, one in said)
+    assert all(said.name is None or said.name for _, said in posted(message(payload)))
 
 
 def test_a_message_tells_of_all_points_of_its_machine_and_of_no_other() -> None:
-    topics = StateTopics(config())
-    assert [point for point, _ in topics.read(message(b"idle"))] == ["pump/de", "pump/nde"]
-    assert topics.read(message(b"idle", "plant/else")) == []
+    told = posted(message(b"idle"), message(b"idle", "plant/else"))
+    assert told == [("pump/de", PlantState("idle", 0)), ("pump/nde", PlantState("idle", 0))]
 
 
 def test_nonsense_is_logged_once_per_value_and_not_for_ever(caplog: pytest.LogCaptureFixture) -> None:
-    topics = StateTopics(config())
     with caplog.at_level(logging.WARNING):
-        for payload in (b"BAD", b"BAD", b"WORSE"):
-            assert topics.read(message(payload)) == []
+        assert posted(*map(message, (b"BAD", b"BAD", b"WORSE"))) == []
         assert len(caplog.records) == 2
         assert "plant/pump/state: ignored, the state stays as it was: 'BAD' is no" in caplog.text
-        for i in range(1000):
-            topics.read(message(b"BAD %d" % i))
+        caplog.clear()
+        assert posted(*(message(b"BAD %d" % i) for i in range(1000))) == []
     assert len(caplog.records) == LOGGED_VALUES + 1
