@@ -38,6 +38,7 @@ ZONE_LIMITS_MM_S = {  # upper limits of A, B and C; ISO 10816-1:1995, annex B, c
     "large_rigid": (1.8, 4.5, 11.2),
     "large_flexible": (2.8, 7.1, 18.0),
 }
+DECIBELS = ("db", "dbfs")
 UNITS = {"mm_s": "mm/s", "g": "g", "db": "dB", "dbfs": "dBFS"}
 WORDS = {
     "velocity_rms_mm_s": "velocity RMS",
@@ -117,7 +118,7 @@ def strangeness_scale(values_ck: ArrayLike, indicators: tuple[str, ...]) -> Arra
     RMS, crest and kurtosis become 20 log10; 0 becomes -180 dB. What is in dB stays as it is.
     """
     values = np.array(values_ck, dtype=np.float64)
-    ratios = [i for i, name in enumerate(indicators) if split_unit(name)[1] not in {"db", "dbfs"}]
+    ratios = [i for i, name in enumerate(indicators) if split_unit(name)[1] not in DECIBELS]
     values[:, ratios] = 20 * np.log10(np.maximum(values[:, ratios], FLOOR))
     return values
 
@@ -134,8 +135,8 @@ def in_words(name: str, value: float, usual: tuple[float, float]) -> str:
     """Return ``velocity RMS 4.2 mm/s, usual 1.1 to 1.4``."""
     stem, unit = split_unit(name)
     words = WORDS.get(name, "RMS" if stem == "rms" else stem)
-    unit = f" {UNITS.get(unit, unit)}" if unit else ""
-    return f"{words} {_figure(value)}{unit}, usual {_figure(usual[0])} to {_figure(usual[1])}"
+    now, low, high = (_figure(x, unit) for x in (value, *usual))
+    return f"{words} {now}{' ' if unit else ''}{UNITS.get(unit, unit)}, usual {low} to {high}"
 
 
 def split_unit(name: str) -> tuple[str, str]:
@@ -234,6 +235,8 @@ def _hann(frames: int) -> NDArray[np.float32]:
     return np.asarray(0.5 - 0.5 * np.cos(phase), dtype=np.float32)
 
 
-def _figure(value: float) -> str:
-    """Two significant digits, none of them behind an e."""
-    return f"{value:.2g}" if 1e-4 <= abs(value) < 99.5 or value == 0 else f"{value:.0f}" if abs(value) >= 1 else "0"
+def _figure(value: float, unit: str) -> str:
+    """Two significant digits or whole numbers, none of them behind an e."""
+    if unit in DECIBELS or abs(value) >= 99.5:
+        return str(round(value))
+    return np.format_float_positional(value, 2, unique=False, fractional=False, trim="-")

@@ -9,12 +9,14 @@ import jsonschema
 import numpy as np
 import pytest
 
+from echo_edge.baseline import Origin
 from echo_edge.config import Config
+from echo_edge.enroll import Enrollment
 from echo_edge.envelope import Envelope, Topics
 from echo_edge.features import describe
 from echo_edge.payload import Info, load_schema
 from echo_edge.pipeline import Pipeline, Verdict
-from echo_edge.records import Window
+from echo_edge.records import Embedding, Window
 from echo_edge.report import Reporter
 from tests.world import broken, machine_windows, make_config, make_embedder
 
@@ -93,6 +95,30 @@ def test_a_bearing_of_the_point_adds_its_lines() -> None:
         "envelope_bpfi_db",
         "envelope_bsf_db",
     ]
+
+
+class Remembering(Enrollment):
+    """Keeps what it is asked to learn."""
+
+    def __init__(self) -> None:
+        super().__init__("pump/de", "run", 0)
+        self.seen: list[Embedding] = []
+
+    def add(self, embedding: Embedding, origin: Origin) -> None:
+        self.seen.append(embedding)
+        super().add(embedding, origin)
+
+
+def test_what_is_learned_live_or_from_recordings_carries_the_indicators_of_its_window() -> None:
+    pipeline = Pipeline(make_config(), make_embedder())
+    windows = machine_windows(2)
+    recorded, live = Remembering(), Remembering()
+    pipeline.learn(recorded, windows)
+    pipeline.points["pump/de"].enrollment = live
+    verdicts = pipeline.step(windows)
+    for a, b, judged in zip(recorded.seen, live.seen, verdicts, strict=True):
+        assert a.indicators.shape == (1, 4)
+        assert a.indicators.tolist() == b.indicators.tolist() == judged.indicators.tolist()
 
 
 class Broker:
