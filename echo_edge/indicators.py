@@ -113,13 +113,14 @@ def measure(window: Window, spec: IndicatorSpec) -> Array:
 
 
 def strangeness_scale(values_ck: ArrayLike, indicators: tuple[str, ...]) -> Array:
-    """Return indicators on the scale that differences are compared on: all in dB, shape (C, K), finite.
+    """Return indicators on the scale that differences are compared on, log10 of an amplitude; shape (C, K), finite.
 
-    RMS, crest and kurtosis become 20 log10; 0 becomes -180 dB. What is in dB stays as it is.
+    0 becomes -9. What is in dB is divided by 20, so one floor means the same for all of them: 0.01 is 2 % or 0.2 dB.
     """
     values = np.array(values_ck, dtype=np.float64)
-    ratios = [i for i, name in enumerate(indicators) if split_unit(name)[1] not in DECIBELS]
-    values[:, ratios] = 20 * np.log10(np.maximum(values[:, ratios], FLOOR))
+    decibels = np.array([split_unit(name)[1] in DECIBELS for name in indicators])
+    values[:, decibels] /= 20
+    values[:, ~decibels] = np.log10(np.maximum(values[:, ~decibels], FLOOR))
     return values
 
 

@@ -139,7 +139,7 @@ def test_a_silent_channel_has_no_crest_and_no_line_and_lies_far_from_every_other
     silent = read(window(np.full(round(LENGTH_S * RATE_HZ), value)), SHAFT_HZ, BEARING)
     assert set(silent.values()) == {0.0}
     scaled = strangeness_scale([list(silent.values())], tuple(silent))
-    assert scaled[0] == pytest.approx([20 * math.log10(FLOOR)] * 4 + [0.0] * 4)
+    assert scaled[0] == pytest.approx([math.log10(FLOOR)] * 4 + [0.0] * 4)
     assert read(window(np.zeros(1000), "Pa"))["sound_level_db"] < -50
 
 
@@ -192,10 +192,12 @@ def test_the_frequencies_of_a_bearing_follow_from_its_geometry() -> None:
     assert geometry.bpfo < steep.bpfo < steep.bpfi < geometry.bpfi
 
 
-def test_the_scale_of_strangeness_is_decibels_throughout() -> None:
+def test_twice_as_much_is_as_far_on_the_scale_of_strangeness_in_every_unit() -> None:
     indicators = ("velocity_rms_mm_s", "crest", "kurtosis", "sound_level_db", "level_dbfs", "envelope_bpfo_db")
-    scaled = strangeness_scale([[10.0, 10.0, 100.0, 71.5, -20.0, 3.0], [1.0, 1.0, 1.0, 0.0, 0.0, -3.0]], indicators)
-    assert scaled == pytest.approx(np.array([[20, 20, 40, 71.5, -20, 3], [0, 0, 0, 0, 0, -3]]))
+    twice_db = 20 * math.log10(2)
+    usual, twice = [1.0, 4.0, 3.0, 70.0, -30.0, 1.0], [2.0, 8.0, 6.0, 70 + twice_db, -30 + twice_db, 1 + twice_db]
+    scaled = strangeness_scale([usual, twice], indicators)
+    assert scaled[1] - scaled[0] == pytest.approx([math.log10(2)] * 6)
 
 
 def test_zones_follow_the_classes_and_a_limit_belongs_to_the_better_one() -> None:
