@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from echo_edge import config
 from echo_edge import config_devices as devices
+from echo_edge import config_machine as machine
 from echo_edge import config_states as states
 from echo_edge.config_model import ID_PATTERN
 
@@ -42,7 +43,8 @@ line1.yaml:9: machines.pump-12.points.de.window.lenght_s: unknown key; did you m
 ```
 
 - Keys that are not listed here are refused, and so are keys that stand twice.
-- A number's unit is the end of its key: `_s` seconds, `_hz` hertz, `_db` decibels.
+- A number's unit is the end of its key: `_s` seconds, `_hz` hertz, `_mm` millimetres,
+  `_deg` degrees, `_db` decibels.
 - An *id* has up to 48 lower-case letters, digits, `-` and `_`, and starts with a letter or digit. Ids become parts of
   MQTT topics.
 - A path is absolute, or relative to the folder of the configuration file. The files must exist.
@@ -118,9 +120,14 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`machines.NAME.points.NAME`", config.PointConfig, "de: {device: acc1, channels: [x, y, z]}"),
     ("`machines.NAME.points.NAME.window`", config.WindowConfig, "window: {length_s: 5, hop_s: 2.5}"),
     ("`machines.NAME.points.NAME.alert`", config.AlertConfig, "alert: {windows: 10, strange_windows: 6}"),
+    (
+        "`machines.NAME.points.NAME.bearing`",
+        machine.BearingConfig,
+        "bearing: {rolling_elements: 9, ball_diameter_mm: 7.94, pitch_diameter_mm: 39.04}",
+    ),
 )
 TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
-UNITS = {"_mm_s": "mm/s", "_s": "s", "_hz": "Hz", "_db": "dB"}
+UNITS = {"_mm_s": "mm/s", "_s": "s", "_hz": "Hz", "_mm": "mm", "_deg": "degrees", "_db": "dB"}
 BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
 
 

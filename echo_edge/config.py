@@ -15,10 +15,13 @@ from pydantic import (
 )
 
 from echo_edge.config_devices import DeviceConfig, IioConfig, opened_channels
+from echo_edge.config_machine import BearingConfig, VibrationClass
 from echo_edge.config_model import Id, Model, existing
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.frontend import SPEC
+from echo_edge.indicators import IndicatorSpec
 from echo_edge.mqtt import is_loopback
+from echo_edge.records import Window
 
 AXES = {"x": 0, "y": 1, "z": 2}
 
@@ -178,6 +181,8 @@ class PointConfig(Model):
     """A window is of the state ``off`` when every channel's level is below: 20 log10 of the RMS without its mean, in
     dB relative to 1 of the sensor's unit (-50 dB: 0.0032 g, or 0.0032 of full scale). Absent: the level decides
     nothing."""
+    bearing: BearingConfig | None = None
+    """The rolling bearing under the sensor: its lines join the indicators. Needs the machine's ``shaft_hz``."""
 
     @property
     def channel_numbers(self) -> list[int]:
@@ -201,9 +206,26 @@ class MachineConfig(Model):
     target_false_alarms_per_month: float = Field(default=1.0, gt=0, le=1000)
     """How many false alarms a month are acceptable for the whole machine; its points share them."""
 
+    shaft_hz: float | None = Field(default=None, gt=0, le=2000)
+    """Turns of the shaft per second (1475 per minute are 24.58), within 2 %."""
+
+    vibration_class: VibrationClass | None = None
+    """What the zones A to D of velocity RMS go by, told as information: ``small`` (motors up to 15 kW), ``medium`` (15
+    to 75 kW, on special foundations up to 300 kW), larger ones as ``large_rigid`` or ``large_flexible`` by their
+    foundation; classes I to IV of ISO 10816-1. Absent: no zone."""
+
     operating_state: OperatingStateConfig = OperatingStateConfig()
     points: dict[Id, PointConfig] = Field(min_length=1)
     """The machine's measuring points."""
+
+    @model_validator(mode="after")
+    def _bearings_turn(self) -> MachineConfig:
+        for name, point in self.points.items():
+            if point.bearing is not None and self.shaft_hz is None:
+                raise ValueError(
+                    f"points.{name}.bearing needs the speed of the shaft; add 'shaft_hz' (turns per second) here"
+                )
+        return self
 
 
 class Config(Model):
@@ -273,6 +295,12 @@ class Config(Model):
         """Topics of the plant that tell the state of a machine, each once."""
         topics = [machine.operating_state.topic for machine in self.machines.values()]
         return list(dict.fromkeys(topic for topic in topics if topic is not None))
+
+    def indicator_spec(self, window: Window) -> IndicatorSpec:
+        """What decides which indicators a window has."""
+        bearing = self.points()[window.point].bearing
+        shaft_hz = self.machines[window.point.partition("/")[0]].shaft_hz
+        return IndicatorSpec.of(window, shaft_hz, None if bearing is None else bearing.per_turn)
 
     def target_per_month(self, point: str) -> float:
         """The point's share of its machine's accepted false alarms per month."""

@@ -23,6 +23,7 @@ from echo_edge.config import (
     suggest,
 )
 from echo_edge.config_devices import DEVICE_KINDS, CalibrationConfig, RecordingConfig
+from echo_edge.config_machine import BearingConfig
 from echo_edge.config_model import ID_PATTERN, Model
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.errors import ConfigError
@@ -128,6 +129,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "window": WindowConfig,
     "alert": AlertConfig,
     "operating_state": OperatingStateConfig,
+    "bearing": BearingConfig,
     "points": PointConfig,
     "machines": MachineConfig,
     **DEVICE_KINDS,

@@ -207,15 +207,21 @@ def quality_payload(envelope: Envelope, quality: Quality) -> Payload:
 
 
 def features_payload(
-    envelope: Envelope, point: str, time_ns: int, features: Mapping[str, float], calibration: str
+    envelope: Envelope,
+    point: str,
+    time_ns: int,
+    features: Mapping[str, float],
+    calibration: str,
+    zone: str | None = None,
 ) -> Payload:
-    """Return physical indicators of a point; each name ends in its unit (``velocity_x_mm_s``).
+    """Return physical indicators of a point; each name ends in its unit (``velocity_x_mm_s``) or has none (``crest``).
 
     Raises:
         ValueError: a number is not finite.
     """
     values = {name: _number(value, 6) for name, value in features.items()}
-    return envelope.stamp("features", time_ns, point) | {"features": values, "calibration": calibration}
+    fields = _known(features=values, calibration=calibration, zone=zone)
+    return envelope.stamp("features", time_ns, point) | fields
 
 
 def alert_payload(envelope: Envelope, event: Event, model: str, title: str | None = None) -> Payload:

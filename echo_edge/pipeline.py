@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from echo_edge.alerts import AlertPolicy
 from echo_edge.baseline import Baseline, Origin, moved_settings
@@ -12,6 +15,7 @@ from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import RECORDED, Enrollment
 from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.indicators import measure
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
 from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
@@ -40,6 +44,8 @@ class Verdict:
     event: Event | None = None
     operating_state: OperatingState | None = None
     """None where nothing tells it and no score was made."""
+    indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    """As ``Embedding.indicators``; empty where the samples tell nothing of the machine."""
 
 
 class Point:
@@ -177,7 +183,7 @@ class Point:
     def judge(self, window: Window, embedding: Embedding, findings: tuple[Finding, ...]) -> Verdict:
         """Score one window, then learn it if it is wanted: the last one learned must not be judged by itself."""
         origin = self.origin(window)
-        verdict = replace(self._judged(window, embedding, origin), findings=findings)
+        verdict = replace(self._judged(window, embedding, origin), findings=findings, indicators=embedding.indicators)
         self._learn(lambda enrollment: enrollment.add(embedding, origin))
         return verdict
 
@@ -233,6 +239,7 @@ class Pipeline:
     """All points of a gateway behind one encoder."""
 
     def __init__(self, config: Config, embedder: Embedder) -> None:
+        self._config = config
         self._embedder = embedder
         model = (embedder.model_name, embedder.model_sha256)
         self.points = {
@@ -250,7 +257,7 @@ class Pipeline:
         bad = [bool(found) and found[0].bad for found in findings]
         # by position, and decided once: an enrollment that ends within the batch must not shift what follows it
         wanted = [i for i, w in enumerate(windows) if not bad[i] and not self.points[w.point].idle]
-        embeddings = dict(zip(wanted, self._embedder.embed([windows[i] for i in wanted]), strict=True))
+        embeddings = dict(zip(wanted, self._embed([windows[i] for i in wanted]), strict=True))
         verdicts = []
         for i, window in enumerate(windows):
             point = self.points[window.point]
@@ -259,8 +266,16 @@ class Pipeline:
             elif i in embeddings:
                 verdicts.append(point.judge(window, embeddings[i], findings[i]))
             else:
-                verdicts.append(Verdict(window, "not_monitored", point.problem, findings[i]))
+                measured = self._measure(window)
+                verdicts.append(Verdict(window, "not_monitored", point.problem, findings[i], indicators=measured))
         return verdicts
+
+    def _embed(self, windows: Sequence[Window]) -> list[Embedding]:
+        embeddings = self._embedder.embed(windows)
+        return [replace(e, indicators=self._measure(w)) for e, w in zip(embeddings, windows, strict=True)]
+
+    def _measure(self, window: Window) -> NDArray[np.float64]:
+        return measure(window, self._config.indicator_spec(window))
 
     def learn(self, enrollment: Enrollment, windows: Sequence[Window]) -> None:
         """Add recorded windows to an enrollment; the point's live windows and its active baseline are untouched.
@@ -275,5 +290,5 @@ class Pipeline:
             else:
                 usable.append(window)
         point = self.points[enrollment.point]
-        for window, embedding in zip(usable, self._embedder.embed(usable), strict=True):
+        for window, embedding in zip(usable, self._embed(usable), strict=True):
             enrollment.add(embedding, point.origin(window))

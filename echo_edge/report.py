@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
+from echo_edge.features import Features, describe
 from echo_edge.payload import (
     Envelope,
     Info,
@@ -162,7 +163,7 @@ class Reporter:
         self._of_point[name] = point.sensor_findings
         self._tell_quality(name, status.device)
         if status.readings:
-            self._tell_features(name, status)
+            self._tell_features(name, status.device, status.read_ns, Features(status.readings))
         if status.state != "ok":
             self.unmonitored(name, f"sensor {status.state}" + (f": {status.reason}" if status.reason else ""))
         elif refused := status.refused.get(name):
@@ -179,6 +180,8 @@ class Reporter:
         self._quality[point.config.device].windows_show(name, verdict.findings)
         self._of_point[name] = point.sensor_findings
         quality = self._tell_quality(name, point.config.device)
+        if features := describe(self._config, verdict):
+            self._tell_features(name, point.config.device, window.end_ns, features)
         if score is None:
             self._tell_state(
                 PointState(
@@ -231,12 +234,13 @@ class Reporter:
             self._set(self._topics.quality(point), quality_payload(self._envelope, quality))
         return quality
 
-    def _tell_features(self, point: str, status: SensorStatus) -> None:
+    def _tell_features(self, point: str, device: str, time_ns: int, features: Features) -> None:
         now_s = time.monotonic()
         if now_s - self._told_features_s.get(point, -self._interval_s) >= self._interval_s:
             self._told_features_s[point] = now_s
-            calibration = "none" if status.info is None else status.info.calibration
-            payload = features_payload(self._envelope, point, status.read_ns, status.readings, calibration)
+            status = self._quality[device].status
+            calibration = "none" if status is None or status.info is None else status.info.calibration
+            payload = features_payload(self._envelope, point, time_ns, features.values, calibration, features.zone)
             self._set(self._topics.features(point), payload)
 
     def _tell_active(self, point: str, time_ns: int, alert: Payload | None) -> None:

@@ -68,7 +68,9 @@ MESSAGES: dict[str, Callable[[], Payload]] = {
     "info": lambda: info_payload(envelope(), INFO, OPENED_NS),
     "point-state": lambda: point_state_payload(envelope(), STATE),
     "quality": lambda: quality_payload(envelope(), QUALITY),
-    "features": lambda: features_payload(envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25}, "unverified"),
+    "features": lambda: features_payload(
+        envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25, "crest_x": 4.1}, "unverified", "B"
+    ),
     "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12"),
     "alert-active": lambda: alert_active_payload(
         envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny")
@@ -168,6 +170,14 @@ def test_the_score_says_how_far_from_the_threshold_it_is() -> None:
         "ratio": 1.65,
         "false_alarms_per_month": {"target": 1, "estimated": 0.5, "demonstrated_upper_95": 13},
     }
+
+
+def test_an_indicator_without_its_unit_is_refused_unless_it_has_none() -> None:
+    def named(name: str) -> bool:
+        return valid("features", features_payload(envelope(), "pump-12/de", OPENED_NS, {name: 1.0}, "sensor"))
+
+    assert all(map(named, ("crest", "kurtosis_ch2", "level_dbfs", "rms_mv", "envelope_bpfo_z_db", "temperature_c")))
+    assert not any(map(named, ("velocity", "velocity_rms", "crest_x_y", "skewness", "Crest", "rms_", "_g")))
 
 
 def test_the_open_alert_is_the_alert_message_word_for_word() -> None:

@@ -201,7 +201,7 @@ def test_a_window_that_was_itself_learned_is_at_distance_zero() -> None:
     enrolled(world)
     (verdict,) = world.step(machine_windows(1))
     assert verdict.score is not None
-    assert verdict.score.value == 0
+    assert [verdict.score.rarities[part] for part in ("echo", "spectrum")] == [0, 0]
     assert {band.share for band in verdict.score.bands} == {0.0}
 
 
