@@ -113,7 +113,7 @@ class NormalState:
         Raises:
             EnrollError: too few windows, too short a time, or windows that do not differ.
         """
-        # small matrices, one after the other: on a busy gateway, threads that wait for each other took twenty times as long
+        # small matrices, one after the other: threads that wait for each other on a busy gateway took 20 times as long
         with threadpool_limits(1, user_api="blas"):
             return cls._learn(name, material, learned_s)
 
