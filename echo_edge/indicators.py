@@ -112,15 +112,15 @@ def measure(window: Window, spec: IndicatorSpec) -> Array:
     return np.stack(columns, axis=1)
 
 
-def strangeness_scale(values_ck: ArrayLike, indicators: tuple[str, ...]) -> Array:
-    """Return indicators on the scale that differences are compared on, log10 of an amplitude; shape (C, K), finite.
+def strangeness_scale(values: ArrayLike, indicators: tuple[str, ...]) -> Array:
+    """Return indicators on the scale that differences are compared on, log10 of an amplitude. (..., K), finite.
 
     0 becomes -9. What is in dB is divided by 20, so one floor means the same for all of them: 0.01 is 2 % or 0.2 dB.
     """
-    values = np.array(values_ck, dtype=np.float64)
+    values = np.array(values, dtype=np.float64)
     decibels = np.array([split_unit(name)[1] in DECIBELS for name in indicators])
-    values[:, decibels] /= 20
-    values[:, ~decibels] = np.log10(np.maximum(values[:, ~decibels], FLOOR))
+    values[..., decibels] /= 20
+    values[..., ~decibels] = np.log10(np.maximum(values[..., ~decibels], FLOOR))
     return values
 
 

@@ -6,7 +6,8 @@ Shape suffixes: W = windows, C = channels, N = bands, D = embedding width, K = i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,12 @@ class Material:
     end_ns: NDArray[np.int64]
     """Shape (W,)."""
 
+    indicator_names: tuple[str, ...]
+    """Of the K indicators; the same for all windows."""
+
     @classmethod
     def of(cls, embeddings: Sequence[Embedding]) -> Material:
-        """Stack at least one embedding; all have the same shapes."""
+        """Stack at least one embedding; all have the same shapes and indicators."""
         return cls(
             np.stack([e.bands for e in embeddings]).astype(np.float16),
             np.stack([e.spectrum for e in embeddings]).astype(np.float16),
@@ -50,6 +54,7 @@ class Material:
             np.stack([e.level_db for e in embeddings]),
             np.array([e.time_ns for e in embeddings], dtype=np.int64),
             np.array([e.end_ns for e in embeddings], dtype=np.int64),
+            embeddings[0].indicator_names,
         )
 
     def __len__(self) -> int:
@@ -57,8 +62,13 @@ class Material:
 
     def pick(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Material:
         """Some of the windows."""
-        return Material(*(getattr(self, field.name)[which] for field in fields(self)))
+        picked: dict[str, Any] = {name: getattr(self, name)[which] for name in ARRAYS}
+        return replace(self, **picked)
 
     def and_then(self, later: Material) -> Material:
         """These windows and then those."""
-        return Material(*(np.concatenate([getattr(self, f.name), getattr(later, f.name)]) for f in fields(self)))
+        joined: dict[str, Any] = {n: np.concatenate([getattr(self, n), getattr(later, n)]) for n in ARRAYS}
+        return replace(self, **joined)
+
+
+ARRAYS = tuple(field.name for field in fields(Material) if field.name != "indicator_names")

@@ -1,115 +1,183 @@
-"""Nearest: how far a window's vectors are from the nearest normal ones, band by band, in units of the usual distance.
+"""Nearest: how far a window is from the nearest normal one, band by band, in whitened coordinates.
 
-Shape suffixes: M = vectors kept, W = windows learned, C = channels, N = bands, D = width of a vector.
+Shape suffixes: M = windows kept, W = windows learned, C = channels, N = bands, D = numbers per band.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.errors import EnrollError
+from echo_edge.whitening import Whitening
 
-SCALE_FLOOR = 0.1  # of the median band's: a band that hardly ever changes must not turn a whisper into infinity
-ROUNDING = 1e-3  # of the largest component: half precision leaves of equal vectors as much
+FOLDS = 5  # the whitening is learned anew without each: its own windows would lie closer to the middle than any others
 CANDIDATES = 4  # of the coarse search, compared exactly: the nearest is among them
+CROWD = 2  # neighbours that tell how densely normal windows lie around one of them
+DENSITY = 0.5  # power of that density that a distance is divided by: between none (0) and full local scaling (1)
+SPARSE = 0.1  # of the usual density: doubles in a bank have no distance at all
+SAME = 1e-3  # of the usual distance (1), below which windows do not differ
 
 # a search takes tens of microseconds: waiting for a second thread that is busy elsewhere was seen to cost 200 ms
 faiss.omp_set_num_threads(1)
 
 Array = NDArray[np.float64]
+Held = Sequence[tuple[NDArray[np.int64], NDArray[np.bool_]]]
+"""For each block of windows its indices, and a mask over all windows of those that may test it."""
 
 
 class Nearest:
-    """The bank of one state for one kind of vector, and the usual distance in each band.
+    """The bank of one state for one kind of vector.
 
     Args:
-        bank: shape (M, C, N, D), half precision.
-        scale: shape (C, N), the usual distance between normal windows.
+        whitenings: one per channel.
+        bank: shape (M, C, N, D), half precision: normal windows in whitened coordinates.
+        crowding: shape (M, C, N): what a distance to each of them is divided by; about 1.
     """
 
-    def __init__(self, bank: NDArray[np.float16], scale: Array) -> None:
-        self.bank = bank
-        self.scale = scale
-        # distances between embeddings are small beside the embeddings: centring keeps their digits
-        self._centre = bank.mean(axis=0, dtype=np.float64).astype(np.float32)
-        self._indexes = [
-            [_index(bank[:, c, n] - self._centre[c, n]) for n in range(bank.shape[2])] for c in range(bank.shape[1])
-        ]
+    def __init__(
+        self, whitenings: Sequence[Whitening], bank: NDArray[np.float16], crowding: NDArray[np.float32]
+    ) -> None:
+        self._whitenings = whitenings
+        self.bank, self.crowding = bank, crowding
+        self._size = _size(whitenings, bank.shape[2])
+        self._indexes = [[_index(bank[:, c, n]) for n in range(bank.shape[2])] for c in range(bank.shape[1])]
 
     @classmethod
     def learn(
-        cls,
-        vectors: NDArray[np.float16],
-        kept: NDArray[np.int64],
-        held: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+        cls, vectors: NDArray[np.float16], kept: NDArray[np.int64], held: Held, tolerated: float = 0.0
     ) -> tuple[Nearest, Array]:
-        """Make a bank of some of the vectors, and measure all others against it as if they had not been learned.
+        """Make a bank of some windows, and measure all windows as if they had not been learned.
 
         Args:
             vectors: shape (W, C, N, D).
-            kept: indices of those that make the bank.
-            held: for each block of windows its indices, and which of ``kept`` may test it.
+            kept: rising indices of those that make the bank.
+            held: which windows may test which.
+            tolerated: as ``Whitening.fit``.
 
         Returns:
-            The bank, and the ratios of all windows, shape (W, C, N).
+            The bank, and the distances of all windows, shape (W, C, N); about 1 is usual.
 
         Raises:
-            EnrollError: the vectors do not differ.
+            EnrollError: the windows do not differ.
         """
         distances = np.empty(vectors.shape[:3])
-        for c in range(vectors.shape[1]):
-            for n in range(vectors.shape[2]):
-                one = vectors[:, c, n].astype(np.float32)
-                one -= one.mean(axis=0)
-                for inside, others in held:
-                    distances[inside, c, n] = _exact_nearest(one[inside], one[kept[others]])
-        scale = np.median(distances, axis=0)
-        floor = SCALE_FLOOR * np.median(scale, axis=1, keepdims=True)
-        if not np.all(floor > ROUNDING * SCALE_FLOOR * np.abs(vectors).max()):
+        for inside, others in _folds(held):
+            tested = np.flatnonzero(others)
+            whitenings = _fit(vectors[tested], tolerated)
+            part = kept[others[kept]]
+            bank = cls(whitenings, _whiten(whitenings, vectors[part]), _crowding(whitenings, vectors[part]))
+            distances[inside] = bank._batch(vectors[inside])
+        whitenings = _fit(vectors, tolerated)
+        learned = cls(whitenings, _whiten(whitenings, vectors[kept]), _crowding(whitenings, vectors[kept]))
+        if not np.median(distances) > SAME:
             raise EnrollError("the windows do not differ: a silent sensor, or one recording repeated")
-        scale = np.maximum(scale, floor)
-        return cls(vectors[kept], scale), distances / scale
+        return learned, distances
 
-    def ratios(self, vectors: NDArray[np.float32]) -> Array:
-        """Return distance / usual distance of one window, (C, N, D) -> (C, N)."""
-        rounded = vectors.astype(np.float16)
-        squared = np.empty(rounded.shape[:2])
+    def distances(self, vectors: NDArray[np.floating[Any]]) -> Array:
+        """Distance of one window to the nearest in the bank, band by band. (C, N, D) -> (C, N)."""
+        whitened = _whiten(self._whitenings, vectors[None])[0]
+        found = np.empty(whitened.shape[:2])
         for c, indexes in enumerate(self._indexes):
             for n, index in enumerate(indexes):
-                query = (rounded[c, n] - self._centre[c, n])[None]
-                near = index.search(query, min(CANDIDATES, index.ntotal))[1][0]
-                apart = self.bank[near, c, n].astype(np.float32) - rounded[c, n]
-                squared[c, n] = np.square(apart).sum(axis=1).min()
-        ratios: Array = np.sqrt(squared) / self.scale
-        return ratios
+                query = whitened[c, n].astype(np.float32)
+                near = index.search(query[None], min(CANDIDATES, index.ntotal))[1][0]
+                apart = np.linalg.norm(self.bank[near, c, n].astype(np.float32) - query, axis=1)
+                found[c, n] = (apart / self.crowding[near, c, n]).min()
+        distances: Array = found / self._size
+        return distances
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
+    def nearest_of(self, vectors: NDArray[np.floating[Any]], among: NDArray[np.int64]) -> int:
+        """Which of some windows of the bank is the most like one window over all bands: its place in ``among``."""
+        whitened = _whiten(self._whitenings, vectors[None])[0].astype(np.float32)
+        apart = np.square(self.bank[among].astype(np.float32) - whitened).sum(axis=(1, 2, 3))
+        return int(apart.argmin())
+
+    def _batch(self, vectors: NDArray[np.float16]) -> Array:
+        """``distances`` of many windows, exhaustively. (W, C, N, D) -> (W, C, N)."""
+        whitened = _whiten(self._whitenings, vectors)
+        found = np.empty(whitened.shape[:3])
+        for c in range(whitened.shape[1]):
+            for n in range(whitened.shape[2]):
+                bank, queries = (x[:, c, n].astype(np.float32) for x in (self.bank, whitened))
+                near = _neighbours(queries, bank, CANDIDATES)
+                apart = np.linalg.norm(bank[near] - queries[:, None], axis=2)
+                found[:, c, n] = (apart / self.crowding[near, c, n]).min(axis=1)
+        distances: Array = found / self._size
+        return distances
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """What it is made of; see ``from_arrays``."""
-        return {"bank": self.bank, "scale": self.scale}
+        stored: dict[str, NDArray[Any]] = {"bank": self.bank, "crowding": self.crowding}
+        for c, whitening in enumerate(self._whitenings):
+            stored |= {f"{c}.{key}": array for key, array in whitening.arrays().items()}
+        return stored
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Nearest:
-        """Made again from ``arrays``: every ratio is equal to the last bit."""
-        return cls(arrays["bank"].astype(np.float16, copy=False), arrays["scale"].astype(np.float64, copy=False))
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Nearest:
+        """Made again from ``arrays``: every distance is equal to the last bit."""
+        bank = arrays["bank"]
+        whitenings = [
+            Whitening.from_arrays({k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{c}.")})
+            for c in range(bank.shape[1])
+        ]
+        return cls(whitenings, bank, arrays["crowding"])
 
 
-def _index(vectors: NDArray[np.float32]) -> faiss.IndexScalarQuantizer:
+def _fit(vectors: NDArray[np.float16], tolerated: float) -> list[Whitening]:
+    return [Whitening.fit(vectors[:, c].reshape(len(vectors), -1), tolerated) for c in range(vectors.shape[1])]
+
+
+def _whiten(whitenings: Sequence[Whitening], vectors: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
+    """(W, C, N, D) -> (W, C, N, D), rounded to half precision as the bank is kept."""
+    whole = [w(vectors[:, c].reshape(len(vectors), -1)) for c, w in enumerate(whitenings)]
+    return np.stack(whole, axis=1).reshape(vectors.shape).astype(np.float16)
+
+
+def _size(whitenings: Sequence[Whitening], bands: int) -> Array:
+    """Root of how many numbers of each band can differ, shape (C, N): what makes a usual distance about 1."""
+    live = np.array([w.live.reshape(bands, -1).sum(axis=1) for w in whitenings])
+    size: Array = np.sqrt(np.maximum(live, 1))
+    return size
+
+
+def _crowding(whitenings: Sequence[Whitening], vectors: NDArray[np.float16]) -> NDArray[np.float32]:
+    """How sparsely windows lie around each, against the usual, to a power. (M, C, N, D) -> (M, C, N)."""
+    whitened = _whiten(whitenings, vectors)
+    crowding = np.ones(whitened.shape[:3], np.float32)
+    for c in range(whitened.shape[1]):
+        for n in range(whitened.shape[2]):
+            bank = whitened[:, c, n].astype(np.float32)
+            near = _neighbours(bank, bank, CROWD + 1)
+            apart = np.linalg.norm(bank[near] - bank[:, None], axis=2)
+            local = np.sort(apart, axis=1)[:, 1:].mean(axis=1)  # the nearest is the window itself
+            crowding[:, c, n] = np.maximum(local / max(float(np.median(local)), 1e-6), SPARSE) ** DENSITY
+    return crowding
+
+
+def _folds(held: Held) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Join blocks into ``FOLDS``, each with what may test every block of it."""
+    for fold in range(min(FOLDS, len(held))):
+        own = held[fold::FOLDS]
+        others = np.logical_and.reduce([mask for _, mask in own])
+        yield np.concatenate([inside for inside, _ in own]), others
+
+
+def _index(vectors: NDArray[np.float16]) -> faiss.IndexScalarQuantizer:
     # a search reads every vector, and memory is what it waits for: a quarter of the bytes, then a few exact distances
     index = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_8bit)
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    index.train(vectors)
-    index.add(vectors)
+    single = np.ascontiguousarray(vectors, dtype=np.float32)
+    index.train(single)
+    index.add(single)
     return index
 
 
-def _exact_nearest(queries: NDArray[np.float32], bank: NDArray[np.float32]) -> Array:
+def _neighbours(queries: NDArray[np.float32], bank: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     index = faiss.IndexFlatL2(bank.shape[1])
     index.add(np.ascontiguousarray(bank))
-    near = index.search(np.ascontiguousarray(queries), 1)[1][:, 0]
-    # the matrix form of the search loses digits of small distances
-    distance: Array = np.linalg.norm(queries.astype(np.float64) - bank[near], axis=1)
-    return distance
+    near: NDArray[np.int64] = index.search(np.ascontiguousarray(queries), min(count, len(bank)))[1]
+    return near

@@ -1,8 +1,9 @@
 """Normal states of one point: how strange a window is to each, and a threshold that keeps a target rate.
 
 Three parts look at a window: the encoder's vectors, the mean log spectrum in the same bands, and the physical
-indicators. Each says how rare its value is among normal windows (``Tail.rarity``), and the rarest is the score: in
-decades, so that a score of 3 is met in one normal window of a thousand.
+indicators. Each says how rare its value is among normal windows, in decades (``Tail.rarity``): 3 is met in one normal
+window of a thousand. The root of the sum of their squares is the score, so that two parts that agree count more than
+one, and one alone is heard.
 
 Shape suffixes: W = windows learned, C = channels, N = bands, D = embedding width, K = indicators.
 """
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
+from threadpoolctl import threadpool_limits
 
 from echo_edge.config import AlertConfig
 from echo_edge.coreset import thin
 from echo_edge.errors import BaselineError, EnrollError
-from echo_edge.frontend import band_edges_hz
+from echo_edge.frontend import SPEC, band_edges_hz
+from echo_edge.indicators import strangeness_scale
 from echo_edge.material import Material
 from echo_edge.nearest import Nearest
 from echo_edge.records import BandShare, Embedding, FalseAlarmRate, Score
@@ -36,7 +39,9 @@ PICTURED = 256  # of them have a spectrogram to show
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
 WITHIN_S = 60.0  # an alert is to open so soon
 PERSISTENCES = (Persistence(1, 1), Persistence(2, 3), Persistence(3, 5), Persistence(6, 10))
-PARTS = ("echo", "spectrum", "indicators")
+WEIGHTS = {"echo": 1.0, "spectrum": 1.0, "indicators": 0.5}  # of each part's rarity in the score
+GAIN_DB = 3.0  # a change of the spectrum that is the same at all frequencies counts as one usual spread at so much
+TOLERATED = {"echo": 0.0, "spectrum": GAIN_DB / 20 * math.log(10) / SPEC.log_scale}
 
 Array = NDArray[np.float64]
 Part = Nearest | Spread
@@ -47,17 +52,17 @@ class Verdict:
     """What one state says of a window."""
 
     rarities: dict[str, float]
-    """Part -> how rare, in decades."""
+    """Part -> how rare, in decades, times its weight: the score is the root of the sum of their squares."""
 
     channel: int
     """The strangest channel for the part that decided."""
 
     band_ratios: Array
-    """Shape (N,): of that channel, from the rarer of encoder and spectrum."""
+    """Shape (N,): distances in that channel, from the rarer of encoder and spectrum."""
 
     @property
     def value(self) -> float:
-        return max(self.rarities.values())
+        return math.hypot(*self.rarities.values())
 
 
 class NormalState:
@@ -72,6 +77,7 @@ class NormalState:
         learned_s: seconds of signal behind them; overlapping windows count once.
         quiet_db: shape (C,): the level that nearly all windows learned exceed.
         pictures, pictured: coarse spectrograms of some windows of the bank, and their numbers in it.
+        indicator_names: what the indicators' part compares.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class NormalState:
         quiet_db: Array,
         pictures: NDArray[np.uint8],
         pictured: NDArray[np.int64],
+        indicator_names: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.parts, self.tails = parts, tails
@@ -93,6 +100,7 @@ class NormalState:
         self.learned_s = learned_s
         self.quiet_db = quiet_db
         self.pictures, self.pictured = pictures, pictured
+        self.indicator_names = indicator_names
 
     @classmethod
     def learn(cls, name: str, material: Material, learned_s: float | None = None) -> NormalState:
@@ -105,22 +113,27 @@ class NormalState:
         Raises:
             EnrollError: too few windows, too short a time, or windows that do not differ.
         """
+        # small matrices, one after the other: threads that wait for each other on a busy gateway took 20 times as long
+        with threadpool_limits(1, user_api="blas"):
+            return cls._learn(name, material, learned_s)
+
+    @classmethod
+    def _learn(cls, name: str, material: Material, learned_s: float | None) -> NormalState:
         if len(material) < MIN_WINDOWS:
             raise EnrollError(f"{len(material)} useful windows are too few to learn '{name}'; at least {MIN_WINDOWS}")
-        flat = material.bands.reshape(len(material), -1)
-        kept = thin(flat, MAX_BANK)
+        kept = thin(material.bands.reshape(len(material), -1), MAX_BANK)
         held = _held_out(name, material.start_ns, material.end_ns)
-        against_bank = [(inside, np.flatnonzero(others[kept])) for inside, others in held]
         parts: dict[str, Part] = {}
         values: dict[str, Array] = {}
         try:
             for part, vectors in (("echo", material.bands), ("spectrum", material.spectrum)):
-                parts[part], ratios = Nearest.learn(vectors, kept, against_bank)
-                values[part] = _rms(ratios).max(axis=1)
+                parts[part], distances = Nearest.learn(vectors, kept, held, TOLERATED[part])
+                values[part] = _rms(distances).max(axis=1)
         except EnrollError as error:
             raise EnrollError(f"'{name}': {error}") from error
         if material.indicators.shape[2]:
-            parts["indicators"], ratios = Spread.learn(material.indicators, held)
+            scaled = strangeness_scale(material.indicators, material.indicator_names)
+            parts["indicators"], ratios = Spread.learn(scaled, held)
             values["indicators"] = ratios.max(axis=(1, 2))
         tails = {part: Tail.fit(value) for part, value in values.items()}
         if min(tail.mean_excess for tail in tails.values()) <= 0:
@@ -130,13 +143,14 @@ class NormalState:
             name,
             parts,
             tails,
-            np.max([tails[part].rarity(value) for part, value in values.items()], axis=0),
+            np.linalg.norm([WEIGHTS[part] * tails[part].rarity(value) for part, value in values.items()], axis=0),
             material.start_ns,
             material.end_ns,
             seconds_heard(material.start_ns, material.end_ns) if learned_s is None else learned_s,
             np.quantile(material.level_db, 0.01, axis=0),
             material.picture[kept][pictured],
             pictured,
+            material.indicator_names,
         )
 
     @property
@@ -162,30 +176,37 @@ class NormalState:
         return np.concatenate([[True], self.start_ns[1:] - self.end_ns[:-1] > slack_ns])
 
     def judge(self, embedding: Embedding) -> Verdict:
-        """Compare one window with this state."""
-        seen: dict[str, NDArray[Any]] = {
-            "echo": embedding.bands,
-            "spectrum": embedding.spectrum,
-            "indicators": embedding.indicators,
-        }
+        """Compare one window with this state.
+
+        Raises:
+            BaselineError: the window was measured with other indicators than the state.
+        """
+        seen: dict[str, NDArray[Any]] = {"echo": embedding.bands, "spectrum": embedding.spectrum}
+        if "indicators" in self.parts:
+            if embedding.indicator_names != self.indicator_names:
+                raise BaselineError(
+                    f"'{self.name}' was learned with the indicators {', '.join(self.indicator_names)}, "
+                    f"the point now has {', '.join(embedding.indicator_names) or 'none'}; enroll again"
+                )
+            seen["indicators"] = strangeness_scale(embedding.indicators, embedding.indicator_names)
         rarities: dict[str, float] = {}
         channels: dict[str, int] = {}
-        ratios_of: dict[str, Array] = {}
+        by_band: dict[str, Array] = {}
         for name, part in self.parts.items():
-            ratios = part.ratios(seen[name])
-            by_channel = _rms(ratios) if isinstance(part, Nearest) else ratios.max(axis=1)
+            if isinstance(part, Nearest):
+                by_band[name] = part.distances(seen[name])
+                by_channel = _rms(by_band[name])
+            else:
+                by_channel = part.ratios(seen[name]).max(axis=1)
             channels[name] = int(by_channel.argmax())
-            rarities[name] = float(self.tails[name].rarity(by_channel.max(keepdims=True))[0])
-            ratios_of[name] = ratios
+            rarities[name] = WEIGHTS[name] * float(self.tails[name].rarity(by_channel.max(keepdims=True))[0])
         channel = channels[max(rarities, key=lambda name: rarities[name])]
-        spectral = max(("echo", "spectrum"), key=lambda name: rarities[name])
-        return Verdict(rarities, channel, ratios_of[spectral][channel])
+        spectral = max(by_band, key=lambda name: rarities[name])
+        return Verdict(rarities, channel, by_band[spectral][channel])
 
     def nearest_picture(self, embedding: Embedding) -> NDArray[np.uint8]:
         """The coarse spectrogram, (C, R, Q), of the learned window that is most like this one."""
-        apart = self._echo.bank[self.pictured].astype(np.float32) - embedding.bands
-        scaled = np.square(apart).sum(axis=-1) / np.square(self._echo.scale)
-        picture: NDArray[np.uint8] = self.pictures[int(scaled.mean(axis=(1, 2)).argmin())]
+        picture: NDArray[np.uint8] = self.pictures[self._echo.nearest_of(embedding.bands, self.pictured)]
         return picture
 
     def about(self) -> dict[str, Any]:
@@ -208,6 +229,7 @@ class NormalState:
             "quiet_db": self.quiet_db,
             "pictures": self.pictures,
             "pictured": self.pictured,
+            "indicator_names": np.array(self.indicator_names, dtype=np.str_),
         }
         for name, part in self.parts.items():
             tail = self.tails[name]
@@ -225,7 +247,7 @@ class NormalState:
         parts: dict[str, Part] = {}
         tails: dict[str, Tail] = {}
         try:
-            for part in PARTS:
+            for part in WEIGHTS:
                 own = {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{part}.")}
                 if not own:
                     continue
@@ -242,6 +264,7 @@ class NormalState:
                 arrays["quiet_db"],
                 arrays["pictures"],
                 arrays["pictured"],
+                tuple(arrays["indicator_names"].tolist()),
             )
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise BaselineError(f"the stored state '{name}' cannot be read: {error}") from error

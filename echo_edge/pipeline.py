@@ -15,7 +15,7 @@ from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import RECORDED, Enrollment
 from echo_edge.errors import BaselineError, EnrollError
-from echo_edge.indicators import measure
+from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
 from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
@@ -272,7 +272,11 @@ class Pipeline:
 
     def _embed(self, windows: Sequence[Window]) -> list[Embedding]:
         embeddings = self._embedder.embed(windows)
-        return [replace(e, indicators=self._measure(w)) for e, w in zip(embeddings, windows, strict=True)]
+        return [self._measured(e, w) for e, w in zip(embeddings, windows, strict=True)]
+
+    def _measured(self, embedding: Embedding, window: Window) -> Embedding:
+        spec = self._config.indicator_spec(window)
+        return replace(embedding, indicators=measure(window, spec), indicator_names=names(spec))
 
     def _measure(self, window: Window) -> NDArray[np.float64]:
         return measure(window, self._config.indicator_spec(window))

@@ -82,7 +82,10 @@ class Embedding:
     """Shape (C,): 20 log10 of the RMS without its mean, in the sensor's unit."""
 
     indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
-    """Shape (C, K): physical indicators as ``indicators.names`` orders them; empty until they were measured."""
+    """Shape (C, K): physical indicators in their units; empty until they were measured."""
+
+    indicator_names: tuple[str, ...] = ()
+    """Of the K indicators, as ``indicators.names``."""
 
 
 @dataclass(frozen=True, slots=True)

