@@ -193,6 +193,9 @@ class MachineConfig(Model):
     target_false_alarms_per_month: float = Field(default=1.0, gt=0, le=1000)
     """How many false alarms a month are acceptable for the whole machine; its points share them."""
 
+    approval: Literal["local", "two_person"] = "local"
+    """With ``two_person``, a new baseline is only proposed, and somebody else than its author must activate it."""
+
     points: dict[Id, PointConfig] = Field(min_length=1)
     """The machine's measuring points."""
 
@@ -250,6 +253,10 @@ class Config(Model):
     def points(self) -> dict[str, PointConfig]:
         """Every point under its full name ``machine/point``."""
         return {f"{m}/{p}": point for m, machine in self.machines.items() for p, point in machine.points.items()}
+
+    def two_person_points(self) -> frozenset[str]:
+        """Points whose baselines their authors must not activate."""
+        return frozenset(p for p in self.points() if self.machines[p.partition("/")[0]].approval == "two_person")
 
     def title(self, point: str) -> str:
         """The name for people of a point's machine."""

@@ -6,7 +6,9 @@ Shape suffixes: W = windows, C = channels, N = bands, D = embedding width.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import faiss
 import numpy as np
@@ -119,6 +121,36 @@ class NormalState:
         if learned_s is not None:
             calibration = replace(calibration, learned_s=learned_s)
         return cls(name, vectors, calibration)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that a verdict depends on, to be stored; ``from_arrays`` makes the same state of it."""
+        learned = self.calibration
+        return {
+            "vectors": self.vectors,
+            "scale": learned.scale,
+            "held_out": learned.held_out,
+            "learned_s": np.array(learned.learned_s),
+        }
+
+    @classmethod
+    def from_arrays(cls, name: str, arrays: Mapping[str, NDArray[Any]]) -> NormalState:
+        """Make the state again from what ``arrays`` gave.
+
+        Raises:
+            BaselineError: an array is missing or does not fit the others.
+        """
+        try:
+            vectors, scale, held_out = arrays["vectors"], arrays["scale"], arrays["held_out"]
+            calibration = Calibration(scale, held_out, float(arrays["learned_s"]))
+        except (KeyError, TypeError) as error:
+            raise BaselineError(f"state '{name}': the stored array {error} is missing") from error
+        if vectors.ndim != 4 or vectors.size == 0 or scale.shape != vectors.shape[1:3] or held_out.ndim != 1:
+            raise BaselineError(f"state '{name}': the stored arrays do not fit each other")
+        return cls(name, vectors, calibration)
+
+    def about(self) -> dict[str, Any]:
+        """What a person may want to know of it, as JSON."""
+        return {"windows": len(self.vectors), "learned_s": self.calibration.learned_s}
 
     def ratios(self, bands: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distance to the nearest normal per channel and band, in units of the usual one. (C, N, D) -> (C, N)."""
