@@ -46,21 +46,22 @@ def main() -> None:
         for summary in store.list():
             assert summary.status == "active"
         listed_s = time.perf_counter() - begun_s
-        begun_s = time.perf_counter()
+        begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
         for point in points:
             assert store.active(point) is not None
-        loaded_s = time.perf_counter() - begun_s
+        loaded_s, loaded_cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
         begun_s = time.perf_counter()
         for _ in points:
             NormalState.from_arrays("run", state.arrays())
         indexes_s = time.perf_counter() - begun_s
     kept_mb = len(pack([state])) / 1e6
     table = Table("what", "s", title=f"{BASELINES} baselines of {kept_mb:.2f} MB, {size_mb:.0f} MB on disk")
-    table.add_row(f"load them all (target < {TARGET_S:g} s)", f"{loaded_s:.2f}", style=None)
+    table.add_row(f"load them all (target < {TARGET_S:g} s)", f"{loaded_s:.2f}")
+    table.add_row("processor time of it", f"{loaded_cpu_s:.2f}")
     table.add_row("of it, indexes", f"{indexes_s:.2f}")
     table.add_row("list them", f"{listed_s:.3f}")
     Console().print(table, "met" if loaded_s < TARGET_S else "MISSED")
-    print(json.dumps({"baselines": {"load_s": loaded_s, "indexes_s": indexes_s, "list_s": listed_s}}))
+    print(json.dumps({"baselines": {"load_s": loaded_s, "load_cpu_s": loaded_cpu_s, "indexes_s": indexes_s, "list_s": listed_s}}))
 
 
 if __name__ == "__main__":
