@@ -75,6 +75,19 @@ class AuditReport:
     """Breaks that were found and written down when the next row was added."""
 
 
+def check_words(who: str, why: str) -> None:
+    """Insist on a name, and on texts that can be kept.
+
+    Raises:
+        BaselineError: they are not.
+    """
+    for text in (who, why):
+        if len(text) > MAX_TEXT or not text.isprintable():
+            raise BaselineError(f"{text[:40]!r}: names and reasons are one line of at most {MAX_TEXT} characters")
+    if not who.strip():
+        raise BaselineError("nobody is named; say who does it with --by")
+
+
 def append(
     db: sqlite3.Connection,
     key: SigningKey,
@@ -91,13 +104,9 @@ def append(
     must not stop a person from mending things, and must not look whole again either.
 
     Raises:
-        BaselineError: no name, or a text that cannot be kept.
+        BaselineError: see ``check_words``.
     """
-    for text in (who, why):
-        if len(text) > MAX_TEXT or not text.isprintable():
-            raise BaselineError(f"{text[:40]!r}: names and reasons are one line of at most {MAX_TEXT} characters")
-    if not who.strip():
-        raise BaselineError("nobody is named; say who does it with --by")
+    check_words(who, why)
     head, last = _head(db), _last(db)
     seq, previous = (0, FIRST) if last is None else (last.seq, last.hash)
     if head is not None or last is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from echo_edge.baseline import Baseline, FalseAlarms, Import, Learned, Origin
 from echo_edge.errors import BaselineError
@@ -34,7 +34,14 @@ class StateManifest(BaseModel):
     name: str
     learned: Learned | None
     about: dict[str, Any]
-    """What the state tells of itself: windows kept, seconds learned and more."""
+    """What the state tells of itself: ``windows`` kept, ``learned_s`` and more."""
+
+    @field_validator("about")
+    @classmethod
+    def _says_how_much(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not all(isinstance(value.get(name), int | float) for name in ("windows", "learned_s")):
+            raise ValueError("a state must tell its windows and learned_s")
+        return value
 
 
 class Manifest(BaseModel):
@@ -62,8 +69,12 @@ class Manifest(BaseModel):
 
     @classmethod
     def of(cls, baseline: Baseline, gateway: str, key_id: str, vectors: bytes) -> Manifest:
-        """Describe a baseline that has its id, author and time, and these packed vectors."""
-        return cls(
+        """Describe a baseline that has its id, author and time, and these packed vectors.
+
+        Raises:
+            BaselineError: what is told of it could not be read again (an infinite number, for example).
+        """
+        made = cls(
             format=FORMAT,
             gateway=gateway,
             key_id=key_id,
@@ -80,6 +91,11 @@ class Manifest(BaseModel):
                 )
             },
         )
+        where = f"{baseline.point}: the new baseline"
+        try:
+            return cls.read(made.canonical(), where)
+        except ValueError as error:
+            raise BaselineError(f"{where}: its manifest cannot be written: {error}") from error
 
     @classmethod
     def read(cls, data: bytes, where: str) -> Manifest:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from echo_edge.audit import check_words
 from echo_edge.baseline_store import open_store
 from echo_edge.capture import point_windower
 from echo_edge.config import Config
@@ -41,7 +42,9 @@ def enroll_point(
     Raises:
         OrderError: refused, with the exit code that says why. The active baseline is untouched.
         RecordingError: a recording cannot be used.
+        BaselineError: no name, or a name or note that cannot be kept.
     """
+    check_words(by, note)  # now, and not when all has been learned
     folder = state_folder(config.gateway.id)
     try:
         with exclusive(folder):

@@ -222,7 +222,7 @@ def conclude(store: BaselineStore, point: Point, enrollment: Enrollment, active:
         store.activate(point.name, baseline.id, author, enrollment.note)
         point.adopt(baseline)
     rate = point.expected_rate(baseline)
-    learned_s = sum(state.calibration.learned_s for state in baseline.states)
+    learned_s = sum(state.about()["learned_s"] for state in baseline.states)
     return {
         "baseline": baseline.id,
         "active": at_once,

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.baselines import OTHER_POINT, enroll, make_store, small
-from tests.echo_edge.test_baseline_store import sql
+from tests.baselines import OTHER_POINT, enroll, make_store, small, sql
 from tests.world import POINT
 
 

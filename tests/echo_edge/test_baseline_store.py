@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +13,8 @@ import pytest
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.errors import BaselineError
 from echo_edge.signing import load_key
-from tests.baselines import OTHER_POINT, enroll, learned, make_store, same, small, world
+from tests.baselines import OTHER_POINT, enroll, learned, make_store, same, small, sql, world
 from tests.world import POINT, machine_windows
-
-
-def sql(folder: Path, text: str, *values: object) -> list[tuple[object, ...]]:
-    """What somebody with another program does to the file; the triggers that stand in the way are put back."""
-    db = sqlite3.connect(folder / "state.db", isolation_level=None)
-    triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    for name, _ in triggers:
-        db.execute(f"DROP TRIGGER {name}")
-    rows = db.execute(text, values).fetchall()
-    for _, trigger in triggers:
-        db.execute(trigger)
-    db.close()
-    return rows
 
 
 def test_a_baseline_comes_back_with_bit_equal_arrays_and_scores(tmp_path: Path) -> None:
@@ -51,6 +39,15 @@ def test_all_that_is_known_of_a_baseline_comes_back_with_it(tmp_path: Path) -> N
     assert (loaded.author, loaded.note, loaded.id) == ("lang", "after the repair", "bl_0001")
     assert replace(loaded, states=()) == replace(stored, states=())
     assert replace(loaded, states=(), id="", author="", note="", created_ns=0) == replace(given, states=())
+
+
+def test_what_could_not_be_read_again_is_not_stored(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    promise = replace(small(1).false_alarms[0], estimated=math.inf)
+    with pytest.raises(BaselineError, match="the new baseline: its manifest cannot be written"):
+        store.propose(replace(small(1), false_alarms=(promise,)), "lang")
+    assert store.list() == []
+    assert store.audit() == []
 
 
 def test_a_point_without_a_baseline_has_none(tmp_path: Path) -> None:
