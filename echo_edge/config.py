@@ -215,6 +215,9 @@ class MachineConfig(Model):
     foundation; classes I to IV of ISO 10816-1. Absent: no zone."""
 
     operating_state: OperatingStateConfig = OperatingStateConfig()
+    approval: Literal["local", "two_person"] = "local"
+    """With ``two_person``, a new baseline is only proposed, and somebody else than its author must activate it."""
+
     points: dict[Id, PointConfig] = Field(min_length=1)
     """The machine's measuring points."""
 
@@ -281,6 +284,10 @@ class Config(Model):
     def points(self) -> dict[str, PointConfig]:
         """Every point under its full name ``machine/point``."""
         return {f"{m}/{p}": point for m, machine in self.machines.items() for p, point in machine.points.items()}
+
+    def two_person_points(self) -> frozenset[str]:
+        """Points whose baselines their authors must not activate."""
+        return frozenset(p for p in self.points() if self.machines[p.partition("/")[0]].approval == "two_person")
 
     def title(self, point: str) -> str:
         """The name for people of a point's machine."""

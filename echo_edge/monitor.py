@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from echo_edge.baseline import BaselineStore, moved_settings
+from echo_edge.baseline import Baseline, moved_settings
+from echo_edge.baseline_orders import CHANGES_ACTIVE, run_verb
+from echo_edge.baseline_store import BaselineStore
 from echo_edge.capture import SensorStatus
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.envelope import timestamp
@@ -137,7 +139,7 @@ class Monitor(threading.Thread):
 
     # orders: each runs in this thread, posted through the mailbox
 
-    def enroll_live(self, point: str, state: str, minutes: float, reply: Reply) -> None:
+    def enroll_live(self, point: str, state: str, minutes: float, by: str, note: str, reply: Reply) -> None:
         """Begin to learn a normal state from the point's own stream."""
         if point not in self._pipeline.points:
             reply(
@@ -172,6 +174,7 @@ class Monitor(threading.Thread):
         self._learning[point] = reply
         watched.on_enrolled, watched.on_enroll_failed = done, failed
         watched.enrollment = Enrollment(point, state, needed)
+        watched.enrollment.author, watched.enrollment.note = by, note
         reply({"progress": asdict(watched.enrollment.progress)})
 
     def cancel(self, point: str, reply: Reply) -> None:
@@ -204,26 +207,43 @@ class Monitor(threading.Thread):
         """Store what was learned and judge by it from now on."""
         point = self._pipeline.points[enrollment.point]
         try:
-            baseline = self._store.add(enrollment.finish(point.baseline))
+            result = conclude(self._store, point, enrollment, point.baseline)
         except EnrollError as error:
             reply({"ok": False, "code": error.exit_code, "error": str(error)})
             return
         except BaselineError as error:  # the disk: the old baseline stays in force
             reply({"ok": False, "code": 1, "error": str(error)})
             return
+        waits = "" if result["active"] else ", which another person must activate"
+        log.info("%s: enrolled '%s' as %s%s", point.name, enrollment.state, result["baseline"], waits)
+        reply({"ok": True, "result": result})
+
+    def run_verb(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Change something about baselines; what is active then judges the point at once."""
+        result = run_verb(self._store, verb, args)
+        if verb in CHANGES_ACTIVE and (point := self._pipeline.points.get(args["point"])):
+            self._load_baseline(point)
+        return result
+
+
+def conclude(store: BaselineStore, point: Point, enrollment: Enrollment, active: Baseline | None) -> dict[str, Any]:
+    """Propose what was learned after ``active``; make it active and adopt it, unless another person must do so.
+
+    Returns:
+        What a person wants to know of it.
+    """
+    learned = enrollment.finish(active)
+    author = enrollment.author
+    baseline = store.propose(replace(learned, false_alarms=point.promises(learned)), author, enrollment.note)
+    at_once = not store.needs_another_person(point.name)
+    if at_once:
+        store.activate(point.name, baseline.id, author, enrollment.note)
         point.adopt(baseline)
-        log.info("%s: enrolled '%s' as %s", point.name, enrollment.state, baseline.id)
-        reply({"ok": True, "result": summary(point, enrollment)})
-
-
-def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
-    """What a person wants to know of the enrollment that a point has just adopted."""
-    baseline, rate = point.baseline, point.false_alarm_rate
-    if baseline is None or rate is None:
-        raise BaselineError(f"{point.name}: nothing was adopted")
-    learned_s = sum(state.learned_s for state in baseline.states)
+    rate = point.expected_rate(baseline)
+    learned_s = sum(state.about()["learned_s"] for state in baseline.states)
     return {
         "baseline": baseline.id,
+        "active": at_once,
         "parent": baseline.parent,
         "states": [state.name for state in baseline.states],
         "left_out": enrollment.left_out,

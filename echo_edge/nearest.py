@@ -91,6 +91,12 @@ class Nearest:
         distances: Array = found / self._size
         return distances
 
+    def vectors(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Windows of the bank as they were before they were whitened, to within rounding. (M',) -> (M', C, N, D)."""
+        bank = self.bank[which]
+        whole = [w.back(bank[:, c].reshape(len(bank), -1)) for c, w in enumerate(self._whitenings)]
+        return np.stack(whole, axis=1).reshape(bank.shape)
+
     def nearest_of(self, vectors: NDArray[np.floating[Any]], among: NDArray[np.int64]) -> int:
         """Which of some windows of the bank is the most like one window over all bands: its place in ``among``."""
         whitened = _whiten(self._whitenings, vectors[None])[0].astype(np.float32)

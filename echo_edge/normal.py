@@ -189,10 +189,27 @@ class NormalState:
                     f"the point now has {', '.join(embedding.indicator_names) or 'none'}; enroll again"
                 )
             seen["indicators"] = strangeness_scale(embedding.indicators, embedding.indicator_names)
+        return self._verdict(seen)
+
+    def strange_windows(self, other: NormalState, threshold: float, most: int) -> NDArray[np.bool_]:
+        """Which windows of another state's bank, at most so many and evenly spread, score above ``threshold`` here.
+
+        Encoder and spectrum alone judge: the indicators of single windows are not kept.
+        """
+        which = np.unique(np.linspace(0, other.windows - 1, min(most, other.windows)).astype(np.int64))
+        spectra = other.parts["spectrum"]
+        if not isinstance(spectra, Nearest):
+            raise TypeError("the spectrum's part is a bank")
+        pairs = zip(other._echo.vectors(which), spectra.vectors(which), strict=True)
+        return np.array([self._verdict({"echo": b, "spectrum": s}).value > threshold for b, s in pairs])
+
+    def _verdict(self, seen: Mapping[str, NDArray[Any]]) -> Verdict:
+        """Judge by those parts that were seen."""
         rarities: dict[str, float] = {}
         channels: dict[str, int] = {}
         by_band: dict[str, Array] = {}
-        for name, part in self.parts.items():
+        for name in seen:
+            part = self.parts[name]
             if isinstance(part, Nearest):
                 by_band[name] = part.distances(seen[name])
                 by_channel = _rms(by_band[name])
@@ -212,9 +229,8 @@ class NormalState:
     def about(self) -> dict[str, Any]:
         """What a person or a manifest wants to know of it."""
         return {
-            "name": self.name,
+            "windows": self.windows,
             "windows_heard": len(self.held_out),
-            "windows_kept": self.windows,
             "learned_s": round(self.learned_s, 3),
             "parts": list(self.parts),
         }
@@ -229,7 +245,7 @@ class NormalState:
             "quiet_db": self.quiet_db,
             "pictures": self.pictures,
             "pictured": self.pictured,
-            "indicator_names": np.array(self.indicator_names, dtype=np.str_),
+            "indicator_names": np.frombuffer("\n".join(self.indicator_names).encode(), np.uint8),
         }
         for name, part in self.parts.items():
             tail = self.tails[name]
@@ -264,7 +280,7 @@ class NormalState:
                 arrays["quiet_db"],
                 arrays["pictures"],
                 arrays["pictured"],
-                tuple(arrays["indicator_names"].tolist()),
+                tuple(arrays["indicator_names"].astype(np.uint8).tobytes().decode().split()),
             )
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise BaselineError(f"the stored state '{name}' cannot be read: {error}") from error

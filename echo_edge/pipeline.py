@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.alerts import AlertPolicy
-from echo_edge.baseline import Baseline, Origin, moved_settings
+from echo_edge.baseline import Baseline, FalseAlarms, Origin, moved_settings
 from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import RECORDED, Enrollment
@@ -22,6 +22,7 @@ from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, 
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
 
+TARGETS_PER_MONTH = (0.1, 1.0, 10.0)  # false alarms, of the table in a baseline's manifest
 UNREADABLE = "mixer"  # the setting that a sound driver tells in place of those that it cannot read
 
 
@@ -103,11 +104,25 @@ class Point:
 
     def adopt(self, baseline: Baseline) -> None:
         """Judge by this baseline from the next window on."""
-        self._baseline = baseline
-        hop_s = self.config.window.hop_s
-        self._normal = Normal(baseline.id, baseline.states, self._target, hop_s, self.config.alert)
+        self._baseline, self._normal = baseline, self._normal_of(baseline, self._target)
         self._policy.forget(self._normal.persistence)
         self._monitored_s, self._alerts = 0.0, 0
+
+    def _normal_of(self, baseline: Baseline, target_per_month: float) -> Normal:
+        return Normal(baseline.id, baseline.states, target_per_month, self.config.window.hop_s, self.config.alert)
+
+    def promises(self, baseline: Baseline) -> tuple[FalseAlarms, ...]:
+        """What thresholds for the usual targets would promise at this point, for the baseline's manifest."""
+        table = []
+        for target in TARGETS_PER_MONTH:
+            normal = self._normal_of(baseline, target)
+            rate = normal.false_alarm_rate()
+            table.append(FalseAlarms(target, normal.thresholds, rate.estimated, rate.demonstrated_upper_95))
+        return tuple(table)
+
+    def expected_rate(self, baseline: Baseline) -> FalseAlarmRate:
+        """What this point's own target comes to with a baseline that need not be active."""
+        return self._normal_of(baseline, self._target).false_alarm_rate()
 
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""
