@@ -50,6 +50,15 @@ class EnrollOrder(BaseModel):
     scale: float | None = Field(default=None, gt=0)
 
 
+class ReviewOrder(BaseModel):
+    """Say what an alert was, or settle what was said: feedback, accept, dismiss."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["review"]
+    verb: str
+    args: dict[str, Any]
+
+
 class ListenOrder(BaseModel):
     """Send the samples of a point's device until the client goes away."""
 
@@ -80,8 +89,8 @@ class StateOrder(BaseModel):
         return self
 
 
-ORDER: TypeAdapter[EnrollOrder | ListenOrder | StateOrder] = TypeAdapter(
-    Annotated[EnrollOrder | ListenOrder | StateOrder, Field(discriminator="order")]
+ORDER: TypeAdapter[EnrollOrder | ListenOrder | StateOrder | ReviewOrder] = TypeAdapter(
+    Annotated[EnrollOrder | ListenOrder | StateOrder | ReviewOrder, Field(discriminator="order")]
 )
 
 
@@ -149,6 +158,8 @@ class Control(threading.Thread):
                     answers = self._samples(order)
                 elif isinstance(order, StateOrder):
                     answers = self._state(order)
+                elif isinstance(order, ReviewOrder):
+                    answers = self._reviews(order)
                 else:
                     answers = self._from_files(order) if order.files else self._from_stream(order, client)
                 with closing(answers):
@@ -211,6 +222,14 @@ class Control(threading.Thread):
                 else:
                     yield {"idle": True}
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
+
+    def _reviews(self, order: ReviewOrder) -> Generator[dict[str, Any], None, None]:
+        results: list[dict[str, Any]] = []
+        try:
+            self._in_pipeline(lambda: results.append(self._monitor.review(order.verb, order.args)))
+            yield {"ok": True, "result": results[0]}
+        except EchoEdgeError as error:
+            yield {"ok": False, "code": 1, "error": str(error)}
 
     def _from_files(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
         points = self._config.points()

@@ -6,6 +6,7 @@ EchoEdgeError
  +-- EngineError     the inference engine is suspect  exit 70, systemd restarts us
  +-- BaselineError   one point's normal states cannot be used: only that point is not monitored
  +-- EnrollError     an enrollment was refused: the active baseline is untouched
+ +-- HistoryError    what a point remembers, or was told of it, cannot be read or written: monitoring goes on
  +-- RecordingError  a recording cannot be used: it is named
  +-- ListenError     a point cannot be listened to   exit 3
  +-- SimulateError   a stand-in cannot be made       exit 1
@@ -44,6 +45,10 @@ class EnrollError(EchoEdgeError):
     def __init__(self, message: str, exit_code: int = 4) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class HistoryError(EchoEdgeError):
+    """What is remembered of a point, or was said of its alerts, cannot be read or written."""
 
 
 class RecordingError(EchoEdgeError):

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from echo_edge import review_orders
 from echo_edge.baseline import BaselineStore, moved_settings
+from echo_edge.books import Books
 from echo_edge.capture import SensorStatus
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.envelope import timestamp
@@ -19,6 +21,7 @@ from echo_edge.normal import FIRM_AFTER_S
 from echo_edge.pipeline import Pipeline, Point
 from echo_edge.records import Window
 from echo_edge.report import Reporter
+from echo_edge.review_orders import Desk
 from sensors import SourceInfo
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,12 @@ class Monitor(threading.Thread):
     """Everything after the mailbox belongs to this thread, so nothing in it is locked."""
 
     def __init__(
-        self, pipeline: Pipeline, mailbox: Mailbox[SensorStatus], store: BaselineStore, reporter: Reporter
+        self,
+        pipeline: Pipeline,
+        mailbox: Mailbox[SensorStatus],
+        store: BaselineStore,
+        reporter: Reporter,
+        books: Books,
     ) -> None:
         super().__init__(name="pipeline", daemon=True)
         self.failure: BaseException | None = None
@@ -46,6 +54,9 @@ class Monitor(threading.Thread):
         self._mailbox = mailbox
         self._store = store
         self._reporter = reporter
+        self._books = books
+        for point in pipeline.points.values():
+            point.remembered = books.history.on
         self._sensors: dict[str, SensorStatus] = {}
         self._infos: dict[str, SourceInfo] = {}  # of each device when it was last open
         self._learning: dict[str, Reply] = {}
@@ -54,6 +65,7 @@ class Monitor(threading.Thread):
 
     def run(self) -> None:
         try:
+            self._books.begin()
             self._load_baselines()
             self._reporter.begin()
             while not self._mailbox.closed:
@@ -63,6 +75,7 @@ class Monitor(threading.Thread):
             log.exception("the pipeline failed")
             self.failure = error
         finally:
+            self._books.minute(self._pipeline.points.values())
             self._reporter.end()
 
     def _round(self) -> None:
@@ -75,8 +88,7 @@ class Monitor(threading.Thread):
             point = self._pipeline.points[verdict.window.point]
             self._due_s[point.name] = self._overdue_s(point)
             self._reporter.verdict(verdict, point)
-            if verdict.event is not None:
-                log.warning("%s: alert %s %s", point.name, verdict.event.alert_id, verdict.event.type)
+            self._books.verdict(verdict, point)
             if (reply := self._learning.get(point.name)) and point.enrollment is not None:
                 reply({"progress": asdict(point.enrollment.progress)})
         # after the windows: they came before the report, and a sensor that is lost must not look well again
@@ -88,6 +100,7 @@ class Monitor(threading.Thread):
         if self.heartbeat_s - self._refreshed_s > REFRESH_S:
             self._refreshed_s = self.heartbeat_s
             self._reporter.refresh()
+            self._books.minute(self._pipeline.points.values())
 
     def _overdue_s(self, point: Point) -> float:
         window = point.config.window
@@ -130,7 +143,7 @@ class Monitor(threading.Thread):
         try:
             baseline = self._store.active(point.name)
             if baseline is not None:
-                point.adopt(baseline)
+                point.adopt(baseline, self._books.operation(point.name, baseline.id))
         except (BaselineError, EnrollError) as error:  # this point only; the others carry on
             log.error("%s: not monitored: %s", point.name, error)
             point.refuse(str(error))
@@ -200,6 +213,15 @@ class Monitor(threading.Thread):
         """Add recorded windows to an enrollment."""
         self._pipeline.learn(enrollment, windows)
 
+    def review(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Note what a person says of an alert, or settle it; see ``review_orders``."""
+        books = self._books
+        result = review_orders.run_verb(Desk(books.log, books.history, books.examples, self._store), verb, args)
+        point = self._pipeline.points.get(result.get("point", ""))
+        if point is not None and point.baseline is not None:
+            point.operation.faults = books.operation(point.name, point.baseline.id).faults
+        return result
+
     def finish(self, enrollment: Enrollment, reply: Reply) -> None:
         """Store what was learned and judge by it from now on."""
         point = self._pipeline.points[enrollment.point]
@@ -231,6 +253,6 @@ def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
         "rate_hz": baseline.origin.rate_hz,
         "learned_s": round(learned_s, 3),
         "provisional": learned_s < FIRM_AFTER_S,
-        "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items()},
+        "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items() if k != "kept"},
         **asdict(enrollment.progress),
     }

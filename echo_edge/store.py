@@ -39,6 +39,14 @@ def database(folder: Path) -> Path:
     return folder / "state.db"
 
 
+def history_folder(folder: Path) -> Path:
+    return folder / "history"
+
+
+def examples_folder(folder: Path) -> Path:
+    return folder / "examples"
+
+
 def control_socket(folder: Path) -> Path:
     """The Unix socket that the daemon takes orders on.
 
