@@ -66,7 +66,7 @@ class Books:
         self.history.add(point.name, memory_of(verdict, point))
         if (event := verdict.event) is not None:
             log.warning("%s: alert %s %s", point.name, event.alert_id, event.type)
-            self._write(lambda books: books.note(event))
+            self._write(lambda books: books.note(event, point.promised_by))
             self._save(point)
 
     def minute(self, points: Iterable[Point]) -> None:
@@ -77,15 +77,15 @@ class Books:
         self.history.flush()
 
     def _save(self, point: Point) -> None:
-        baseline, monitored_s = point.baseline, point.operation.monitored_s
-        if baseline is not None and monitored_s > 0:
-            self._write(lambda books: books.save(point.name, baseline.id, monitored_s, time.time_ns()))
+        monitored_s = point.operation.monitored_s
+        if point.baseline is not None and monitored_s > 0:
+            self._write(lambda books: books.save(point.name, point.promised_by, monitored_s, time.time_ns()))
 
     def _warn(self, point: Point) -> None:
         rate, baseline = point.false_alarm_rate, point.baseline
         if rate is None or baseline is None:
             return
-        key = (point.name, baseline.id)
+        key = (point.name, point.promised_by)
         if rate.kept is False and key not in self._broken:
             learned_s = sum(state.learned_s for state in baseline.states)
             log.warning("%s: its promise is %s", point.name, in_words(point.operation, rate, learned_s))

@@ -78,6 +78,7 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
             examples_folder(folder),
         )
         monitor = Monitor(Pipeline(config, embedder), mailbox, BaselineStore(database(folder)), reporter, books)
+        monitor.adapts(config)
         by_device = {device: _capture(config, device, mailbox) for device in config.devices}
         captures = list(by_device.values())
         control = Control(control_socket(folder), config, mailbox, monitor, by_device)

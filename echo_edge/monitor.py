@@ -10,12 +10,15 @@ from dataclasses import asdict
 from typing import Any
 
 from echo_edge import review_orders
+from echo_edge.adaptation_job import AdaptationJob, Adapted
 from echo_edge.baseline import BaselineStore, moved_settings
 from echo_edge.books import Books
 from echo_edge.capture import SensorStatus
+from echo_edge.config import Config
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.lineage import StoredLineage, VersionStore
 from echo_edge.mailbox import Mailbox
 from echo_edge.normal import FIRM_AFTER_S
 from echo_edge.pipeline import Pipeline, Point
@@ -55,6 +58,8 @@ class Monitor(threading.Thread):
         self._store = store
         self._reporter = reporter
         self._books = books
+        self._lineage = StoredLineage(store) if isinstance(store, VersionStore) else None
+        self._adaptation: AdaptationJob | None = None
         for point in pipeline.points.values():
             point.remembered = books.history.on
         self._sensors: dict[str, SensorStatus] = {}
@@ -101,6 +106,8 @@ class Monitor(threading.Thread):
             self._refreshed_s = self.heartbeat_s
             self._reporter.refresh()
             self._books.minute(self._pipeline.points.values())
+            if self._adaptation is not None:
+                self._adaptation.tick()
 
     def _overdue_s(self, point: Point) -> float:
         window = point.config.window
@@ -143,7 +150,8 @@ class Monitor(threading.Thread):
         try:
             baseline = self._store.active(point.name)
             if baseline is not None:
-                point.adopt(baseline, self._books.operation(point.name, baseline.id))
+                promised_by = baseline.id if self._lineage is None else self._lineage.ancestor(baseline)
+                point.adopt(baseline, self._books.operation(point.name, promised_by), promised_by)
         except (BaselineError, EnrollError) as error:  # this point only; the others carry on
             log.error("%s: not monitored: %s", point.name, error)
             point.refuse(str(error))
@@ -219,8 +227,35 @@ class Monitor(threading.Thread):
         result = review_orders.run_verb(Desk(books.log, books.history, books.examples, self._store), verb, args)
         point = self._pipeline.points.get(result.get("point", ""))
         if point is not None and point.baseline is not None:
-            point.operation.faults = books.operation(point.name, point.baseline.id).faults
+            point.operation.faults = books.operation(point.name, point.promised_by).faults
         return result
+
+    def adapts(self, config: Config) -> None:
+        """Let the baselines of those machines grow that are configured so; before the thread starts."""
+        if self._lineage is not None:
+            self._adaptation = AdaptationJob(config, self._books.history, self._lineage, self._post_adapted)
+
+    def _post_adapted(self, point: str, adapted: Adapted) -> None:
+        if not self._mailbox.order(lambda: self._adapted(point, adapted)):
+            log.warning("%s: too busy to be adapted; tried again tomorrow", point)
+
+    def _adapted(self, name: str, adapted: Adapted) -> None:
+        """Judge by what adaptation made, unless something happened while it was made."""
+        point = self._pipeline.points[name]
+        present = None if point.baseline is None else point.baseline.id
+        if self._lineage is None or present != adapted.parent or point.open_alert or point.enrollment is not None:
+            log.info("%s: not adapted: an alert, an enrollment or another baseline came in between", name)
+            return
+        try:
+            baseline = self._lineage.keep(name, adapted)
+        except BaselineError as error:
+            log.error("%s: not adapted: %s", name, error)
+            return
+        if baseline is None:
+            log.info("%s: proposed by adaptation, waits for a person: %s", name, adapted.why)
+            return
+        point.adopt(baseline, point.operation, point.promised_by)
+        log.info("%s: adapted as %s: %s", name, baseline.id, adapted.why)
 
     def finish(self, enrollment: Enrollment, reply: Reply) -> None:
         """Store what was learned and judge by it from now on."""

@@ -38,6 +38,8 @@ class Episode:
     alert_id: str
     point: str
     baseline: str
+    """The one whose thresholds it was measured by."""
+
     state: str
     """The normal state that it was compared with when it opened."""
 
@@ -90,10 +92,9 @@ class OperationLog:
             db.execute("INSERT OR REPLACE INTO operation VALUES (?, ?, ?)", (point, baseline, monitored_s))
             db.execute("UPDATE episode SET until_ns = ? WHERE point = ? AND open", (now_ns, point))
 
-    def note(self, event: Event) -> None:
-        """Write an alert's opening, news or end."""
-        score = event.score
-        row = (event.alert_id, event.point, score.baseline, score.state, event.opened_ns, event.time_ns)
+    def note(self, event: Event, promised_by: str) -> None:
+        """Write an alert's opening, news or end; ``promised_by`` is the baseline whose promise it counts against."""
+        row = (event.alert_id, event.point, promised_by, event.score.state, event.opened_ns, event.time_ns)
         with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO episode VALUES (?, ?, ?, ?, ?, ?, 1)", row)
             db.execute(

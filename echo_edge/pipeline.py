@@ -84,7 +84,10 @@ class Point:
         """True when every good window is to be embedded, judged or not: there is a history that keeps it."""
 
         self.operation = Operation()
-        """What became of the point under its baseline."""
+        """What became of the point under its promise."""
+
+        self.promised_by = ""
+        """The version whose thresholds are in force."""
 
     @property
     def baseline(self) -> Baseline | None:
@@ -115,17 +118,19 @@ class Point:
         rate = self._normal.false_alarm_rate(self.operation.monitored_s, self.operation.false_alerts)
         return replace(rate, kept=self.operation.kept(self._target))
 
-    def adopt(self, baseline: Baseline, operation: Operation | None = None) -> None:
+    def adopt(self, baseline: Baseline, operation: Operation | None = None, promised_by: str = "") -> None:
         """Judge by this baseline from the next window on.
 
         Args:
-            operation: what became of the point under this baseline before; nothing when it is new.
+            operation: what became of the point under this promise before; nothing when it is new.
+            promised_by: the version that the thresholds come from, where it is an earlier one.
         """
         self._baseline = baseline
         hop_s = self.config.window.hop_s
         self._normal = Normal(baseline.id, baseline.states, self._target, hop_s, self.config.alert)
         self._policy.forget(self._normal.persistence)
         self.operation = operation or Operation()
+        self.promised_by = promised_by or baseline.id
 
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""

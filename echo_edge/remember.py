@@ -40,5 +40,6 @@ def _without_score(verdict: Verdict, point: Point) -> str:
         return "not_monitored"
     if verdict.window.time_ns < point.unsettled_ns:
         return "not_monitored"
-    untaught = verdict.level == "unknown" or baseline is None
-    return "unjudged" if untaught or baseline.origin.difference(point.origin(verdict.window)) else "not_monitored"
+    if baseline is None or verdict.level == "unknown" or baseline.origin.difference(point.origin(verdict.window)):
+        return "unjudged"
+    return "not_monitored"

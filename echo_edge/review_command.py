@@ -13,6 +13,7 @@ from echo_edge.control import send_order
 from echo_edge.drift import Trend, trends
 from echo_edge.errors import BaselineError, HistoryError
 from echo_edge.history_reader import HistoryReader
+from echo_edge.lineage import StoredLineage, VersionStore
 from echo_edge.normal import Normal
 from echo_edge.operation import OperationLog
 from echo_edge.promise import Operation, in_words
@@ -93,7 +94,8 @@ def _promise(config: Config, name: str, log: OperationLog, store: BaselineStore)
         return {**told, "verdict": "not enrolled"}
     settings = config.points()[name]
     normal = Normal(baseline.id, baseline.states, told["target"], settings.window.hop_s, settings.alert)
-    operation: Operation = log.of(name, baseline.id)
+    promised_by = StoredLineage(store).ancestor(baseline) if isinstance(store, VersionStore) else baseline.id
+    operation: Operation = log.of(name, promised_by)
     rate = normal.false_alarm_rate(operation.monitored_s, operation.false_alerts)
     return {
         **told,

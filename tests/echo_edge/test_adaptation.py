@@ -16,6 +16,7 @@ from echo_edge.baseline import Baseline
 from echo_edge.config import AlertConfig, Config
 from echo_edge.errors import BaselineError
 from echo_edge.history import History
+from echo_edge.lineage import StoredLineage, VersionStore
 from echo_edge.material import Material
 from echo_edge.normal import MAX_BANK, Normal, NormalState
 from echo_edge.records import Embedding
@@ -325,3 +326,82 @@ def test_a_slow_harmless_change_is_taken_in(tmp_path: Path) -> None:
     later = [season(0, 500 + i, 1.0) for i in range(50)]
     grown = normal(result.baseline)
     assert np.mean([grown.score(e).value for e in later]) < np.mean([judge.score(e).value for e in later])
+
+
+@dataclass
+class Made:
+    """What a store tells of a version."""
+
+    parent: str | None
+    author: str
+    note: str
+    created_ns: int = 0
+
+
+class SignedStore:
+    """A store of versions as far as a lineage asks it; ``actions`` is its audit log."""
+
+    def __init__(self, two_person: bool = False) -> None:
+        self.made = {"bl_0001": Made(None, "m.lang", "after 3 windows of 'glass' were mended")}
+        self.baselines: dict[str, Baseline] = {}
+        self.actions: list[tuple[str, ...]] = []
+        self._two_person = two_person
+
+    def active(self, _point: str, /) -> Baseline | None:
+        return None
+
+    def load(self, id_: str, /) -> Baseline:
+        return self.baselines[id_]
+
+    def manifest(self, id_: str, /) -> Made:
+        return self.made[id_]
+
+    def propose(self, baseline: Baseline, author: str, note: str = "") -> Baseline:
+        stored = replace(baseline, id=f"bl_{len(self.made) + 1:04d}")
+        self.made[stored.id] = Made(baseline.parent, author, note, 5)
+        self.baselines[stored.id] = stored
+        self.actions.append(("propose", stored.id, author, note))
+        return stored
+
+    def activate(self, _point: str, id_: str, actor: str, why: str = "", /) -> Baseline:
+        self.actions.append(("activate", id_, actor, why))
+        return self.baselines[id_]
+
+    def needs_another_person(self, _point: str, /) -> bool:
+        return self._two_person
+
+
+def adapted(parent: Baseline) -> Adapted:
+    return Adapted(replace(parent, parent=parent.id, id=""), parent.id, {"run": 3, "idle-2": 1})
+
+
+def test_what_adaptation_stored_is_read_back_as_a_line_to_its_ancestor() -> None:
+    store = SignedStore()
+    lineage = StoredLineage(store)
+    person_made = enrolled(Versions())
+    grown = lineage.keep(POINT, adapted(person_made))
+    assert grown is not None
+    again = lineage.keep(POINT, adapted(grown))
+    assert again is not None
+    assert [(v.id, v.added) for v in lineage.line(again)] == [
+        ("bl_0003", {"run": 3, "idle-2": 1}),
+        ("bl_0002", {"run": 3, "idle-2": 1}),
+        ("bl_0001", None),
+    ]
+    assert lineage.ancestor(again) == "bl_0001"
+    why = "grown by 3 windows of 'run', 1 windows of 'idle-2'"
+    assert store.actions[:2] == [
+        ("propose", "bl_0002", "adaptation", why),
+        ("activate", "bl_0002", "adaptation", why),
+    ]
+
+
+def test_where_two_persons_are_asked_for_adaptation_only_proposes() -> None:
+    store = SignedStore(two_person=True)
+    assert StoredLineage(store).keep(POINT, adapted(enrolled(Versions()))) is None
+    assert [action[0] for action in store.actions] == ["propose"]
+
+
+def test_a_store_without_versions_is_told_apart() -> None:
+    assert isinstance(SignedStore(), VersionStore)
+    assert not isinstance(Versions(), VersionStore)

@@ -78,7 +78,7 @@ def test_the_verdict_says_what_can_be_done() -> None:
 def test_counters_survive_a_restart_each_baseline_has_its_own(tmp_path: Path) -> None:
     log = OperationLog(tmp_path / "state.db")
     for alert_id in ids(3):
-        log.note(event(alert_id))
+        log.note(event(alert_id), "bl_0001")
     log.save(POINT, "bl_0001", 7200.0, 2000)
     log.save(POINT, "bl_0002", 60.0, 2000)
     again = OperationLog(tmp_path / "state.db")
@@ -90,7 +90,7 @@ def test_counters_survive_a_restart_each_baseline_has_its_own(tmp_path: Path) ->
 def test_an_alert_that_was_open_when_the_power_failed_ends_when_it_was_last_seen(tmp_path: Path) -> None:
     (alert_id,) = ids(1)
     log = OperationLog(tmp_path / "state.db")
-    log.note(event(alert_id))
+    log.note(event(alert_id), "bl_0001")
     log.save(POINT, "bl_0001", 60.0, 5000)
     assert log.episode(alert_id).open
     log.begin()
@@ -102,8 +102,8 @@ def test_an_alert_that_was_open_when_the_power_failed_ends_when_it_was_last_seen
 def test_an_alert_that_clears_has_its_end(tmp_path: Path) -> None:
     (alert_id,) = ids(1)
     log = OperationLog(tmp_path / "state.db")
-    log.note(event(alert_id))
-    log.note(event(alert_id, "clear", 7000))
+    log.note(event(alert_id), "bl_0001")
+    log.note(event(alert_id, "clear", 7000), "bl_0001")
     episode = log.episode(alert_id)
     assert (episode.until_ns, episode.open) == (7000, False)
     assert log.of(POINT, "bl_0001").alerts == 1
@@ -113,8 +113,8 @@ def test_an_alert_that_a_person_calls_a_fault_breaks_no_promise(tmp_path: Path) 
     log = OperationLog(tmp_path / "state.db")
     reviews = Reviews(log)
     first, second = ids(2)
-    log.note(event(first))
-    log.note(event(second))
+    log.note(event(first), "bl_0001")
+    log.note(event(second), "bl_0001")
     reviews.say(first, "fault", "m.lang", "worn bearing")
     assert log.of(POINT, "bl_0001") == Operation(0.0, 2, 1)
     reviews.say(first, "normal", "m.lang", note="it was the crane")  # the newest word counts

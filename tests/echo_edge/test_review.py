@@ -79,8 +79,8 @@ def event(kind: str, time_ns: int) -> Event:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     log = OperationLog(tmp_path / "state.db")
-    log.note(event("open", OPENED_NS + 5 * SECOND_NS))
-    log.note(event("clear", START_NS + 112 * 5 * SECOND_NS))
+    log.note(event("open", OPENED_NS + 5 * SECOND_NS), "bl_0001")
+    log.note(event("clear", START_NS + 112 * 5 * SECOND_NS), "bl_0001")
     history = kept(tmp_path / "history", episode())
     return Desk(log, history, tmp_path / "examples", Store(learned()))
 

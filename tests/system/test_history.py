@@ -30,7 +30,9 @@ def test_windows_are_remembered_before_and_after_an_enrollment_and_feedback_goes
 ) -> None:
     daemon = Daemon(tmp_path / "daemon", CONFIG.format(port=0))
     score = Score("m/de", 1, 2, 9.0, 5.0, "run", 0, (), "bl_0001", True, {"echo": 9.0})
-    OperationLog(daemon.state / "state.db").note(Event("m/de", ALERT, 1, "open", "warning", 2, 2, 9.0, 2, score))
+    OperationLog(daemon.state / "state.db").note(
+        Event("m/de", ALERT, 1, "open", "warning", 2, 2, 9.0, 2, score), "bl_0001"
+    )
     with Mosquitto(tmp_path / "broker") as broker, MosquittoSub(broker.port) as heard:
         daemon.config.write_text(CONFIG.format(port=broker.port))
         with daemon:
