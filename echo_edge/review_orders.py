@@ -14,7 +14,7 @@ from echo_edge.errors import HistoryError
 from echo_edge.examples import keep_example
 from echo_edge.history_reader import HistoryReader
 from echo_edge.operation import OperationLog
-from echo_edge.review import Item, Label, Reviews, with_episode
+from echo_edge.review import MAX_TEXT, Item, Label, Reviews, with_episode
 
 CHANGES = ("feedback", "accept", "dismiss")
 """Verbs that write: through the daemon while one runs. The others only read, and anyone may call them beside it."""
@@ -118,8 +118,8 @@ def _accept(desk: Desk, args: SettleArgs) -> dict[str, Any]:
         if active is None:
             raise HistoryError(f"{episode.point}: there is no baseline to add the episode to; enroll first")
         grown, windows = with_episode(active, desk.history, episode)
-        why = f"alert {item.alert_id} was normal (review item {item.id}): {item.cause or item.note}".rstrip(": ")
-        done = {"proposed": desk.store.propose(grown, args.by, why).id, "added_windows": windows}
+        why = f"alert {item.alert_id} was normal (review item {item.id}): {item.cause or item.note}"[:MAX_TEXT]
+        done = {"proposed": desk.store.propose(grown, args.by, why.rstrip(": ")).id, "added_windows": windows}
     return _told(desk, reviews.settle(args.item, "accepted", args.by, args.note)) | done
 
 

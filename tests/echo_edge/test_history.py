@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import time
 import tracemalloc
 from dataclasses import replace
@@ -162,6 +163,27 @@ def test_a_disk_that_refuses_is_told_once_and_costs_only_its_windows(
     history.flush()
     assert history.read(POINT, *ALL, model_sha256=MODEL).heard == 1
     assert "written again; 3 windows were lost" in caplog.text
+
+
+def test_a_disk_that_fills_up_half_way_through_a_record_leaves_whole_ones(tmp_path: Path) -> None:
+    starts = hop(6)
+    history = kept(tmp_path, [memory(t) for t in starts[:2]])
+    (path,) = tmp_path.rglob("*.vectors")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, limits[1]))
+    try:
+        history.add(POINT, memory(starts[2]))
+        history.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert history.lost == 1
+    for t in starts[3:]:
+        history.add(POINT, memory(t))
+    history.flush()
+    past = history.read(POINT, *ALL, model_sha256=MODEL)
+    assert past.material is not None
+    assert past.material.start_ns.tolist() == [*starts[:2], *starts[3:]]
+    assert past.excluded == {}
 
 
 def test_hours_that_are_too_old_go_and_no_others(tmp_path: Path) -> None:
