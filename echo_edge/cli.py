@@ -17,6 +17,7 @@ from rich.table import Table
 from echo_edge import __version__
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
+from echo_edge.cli_past import drift, feedback, promise, review
 from echo_edge.cli_sensors import devices, listen, record, simulate
 from echo_edge.cli_shared import (
     EXIT_CONFIG,
@@ -59,7 +60,7 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 usage, 3 sensor bad, 4 not enough or unusable data, "
     "6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
-for command in (devices, listen, record, simulate, audit):
+for command in (devices, listen, record, simulate, drift, feedback, review, promise, audit):
     app.command()(command)
 app.add_typer(state_commands, name="state")
 app.add_typer(baseline, name="baseline")

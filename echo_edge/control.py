@@ -61,6 +61,15 @@ class BaselineOrder(BaseModel):
     args: dict[str, Any]
 
 
+class ReviewOrder(BaseModel):
+    """Say what an alert was, or settle what was said: feedback, accept, dismiss."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["review"]
+    verb: str
+    args: dict[str, Any]
+
+
 class ListenOrder(BaseModel):
     """Send the samples of a point's device until the client goes away."""
 
@@ -91,8 +100,8 @@ class StateOrder(BaseModel):
         return self
 
 
-ORDER: TypeAdapter[EnrollOrder | BaselineOrder | ListenOrder | StateOrder] = TypeAdapter(
-    Annotated[EnrollOrder | BaselineOrder | ListenOrder | StateOrder, Field(discriminator="order")]
+ORDER: TypeAdapter[EnrollOrder | BaselineOrder | ListenOrder | StateOrder | ReviewOrder] = TypeAdapter(
+    Annotated[EnrollOrder | BaselineOrder | ListenOrder | StateOrder | ReviewOrder, Field(discriminator="order")]
 )
 
 
@@ -162,6 +171,8 @@ class Control(threading.Thread):
                     answers = self._state(order)
                 elif isinstance(order, BaselineOrder):
                     answers = self._baselines(order)
+                elif isinstance(order, ReviewOrder):
+                    answers = self._reviews(order)
                 else:
                     answers = self._from_files(order) if order.files else self._from_stream(order, client)
                 with closing(answers):
@@ -227,9 +238,16 @@ class Control(threading.Thread):
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
 
     def _baselines(self, order: BaselineOrder) -> Generator[dict[str, Any], None, None]:
+        return self._result(lambda: self._monitor.run_verb(order.verb, order.args))
+
+    def _reviews(self, order: ReviewOrder) -> Generator[dict[str, Any], None, None]:
+        return self._result(lambda: self._monitor.review(order.verb, order.args))
+
+    def _result(self, work: Callable[[], dict[str, Any]]) -> Generator[dict[str, Any], None, None]:
+        """Do it in the pipeline's thread and tell what came of it."""
         results: list[dict[str, Any]] = []
         try:
-            self._in_pipeline(lambda: results.append(self._monitor.run_verb(order.verb, order.args)))
+            self._in_pipeline(lambda: results.append(work()))
             yield {"ok": True, "result": results[0]}
         except OrderError as error:
             yield {"ok": False, "code": error.exit_code, "error": str(error)}

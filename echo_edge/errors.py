@@ -7,6 +7,7 @@ EchoEdgeError
  +-- BaselineError   one point's normal states cannot be used: only that point is not monitored
  +-- OrderError      an order was refused; its exit code says why
  |    +-- EnrollError     an enrollment was refused: the active baseline is untouched
+ +-- HistoryError    what a point remembers, or was told of it, cannot be read or written: monitoring goes on
  +-- RecordingError  a recording cannot be used: it is named
  +-- ListenError     a point cannot be listened to   exit 3
  +-- SimulateError   a stand-in cannot be made       exit 1
@@ -52,6 +53,10 @@ class EnrollError(OrderError):
 
     def __init__(self, message: str, exit_code: int = 4) -> None:
         super().__init__(message, exit_code)
+
+
+class HistoryError(EchoEdgeError):
+    """What is remembered of a point, or was said of its alerts, cannot be read or written."""
 
 
 class RecordingError(EchoEdgeError):

@@ -103,6 +103,25 @@ class Nearest:
         apart = np.square(self.bank[among].astype(np.float32) - whitened).sum(axis=(1, 2, 3))
         return int(apart.argmin())
 
+    def whitened(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
+        """Windows in the bank's coordinates, (W, C, N, D) -> (W, C, N, D)."""
+        return _whiten(self._whitenings, vectors)
+
+    def with_more(self, vectors: NDArray[np.float16], kept: NDArray[np.int64]) -> Nearest:
+        """The same whitening over this bank and more windows; ``kept`` are the indices of both that stay.
+
+        A new window divides distances by what its nearest neighbour does, and never by more than the usual 1: the edge
+        of normal must not grow by its own sparseness.
+        """
+        new = self.whitened(vectors)
+        crowding = np.empty(new.shape[:3], np.float32)
+        for c in range(new.shape[1]):
+            for n in range(new.shape[2]):
+                near = _neighbours(new[:, c, n].astype(np.float32), self.bank[:, c, n].astype(np.float32), 1)[:, 0]
+                crowding[:, c, n] = np.minimum(self.crowding[near, c, n], 1)
+        both = np.concatenate([self.bank, new])[kept]
+        return Nearest(self._whitenings, both, np.concatenate([self.crowding, crowding])[kept])
+
     def _batch(self, vectors: NDArray[np.float16]) -> Array:
         """``distances`` of many windows, exhaustively. (W, C, N, D) -> (W, C, N)."""
         whitened = _whiten(self._whitenings, vectors)

@@ -153,6 +153,44 @@ class NormalState:
             material.indicator_names,
         )
 
+    def with_more(self, material: Material) -> NormalState:
+        """The same state with more windows in its bank, which is thinned to its bound again.
+
+        Whitening, tails and held-out scores stay as they are, so no threshold moves: windows like the new ones come
+        nearer.
+
+        Raises:
+            BaselineError: the windows have another shape.
+        """
+        if material.bands.shape[1:] != self.shape:
+            raise BaselineError(
+                f"'{self.name}' has (channels, bands, width) {self.shape}, not {material.bands.shape[1:]}"
+            )
+        both = np.concatenate([self._echo.bank, self._echo.whitened(material.bands)])
+        kept = thin(both.reshape(len(both), -1), MAX_BANK)
+        parts = dict(self.parts)
+        for name, vectors in (("echo", material.bands), ("spectrum", material.spectrum)):
+            part = parts[name]
+            if isinstance(part, Nearest):
+                parts[name] = part.with_more(vectors, kept)
+        pictures = np.concatenate([self.pictures, material.picture])
+        pictured = np.concatenate([self.pictured, np.arange(self.windows, len(both))])
+        shown = np.flatnonzero(np.isin(pictured, kept))
+        shown = shown[np.unique(np.linspace(0, len(shown) - 1, min(PICTURED, len(shown))).astype(np.int64))]
+        return NormalState(
+            self.name,
+            parts,
+            self.tails,
+            self.held_out,
+            self.start_ns,
+            self.end_ns,
+            self.learned_s,
+            self.quiet_db,
+            pictures[shown],
+            np.searchsorted(kept, pictured[shown]),
+            self.indicator_names,
+        )
+
     @property
     def windows(self) -> int:
         """How many windows the bank holds."""

@@ -64,6 +64,14 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(folder)
 
 
+def history_folder(folder: Path) -> Path:
+    return folder / "history"
+
+
+def examples_folder(folder: Path) -> Path:
+    return folder / "examples"
+
+
 def control_socket(folder: Path) -> Path:
     """The Unix socket that the daemon takes orders on.
 
