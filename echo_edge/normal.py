@@ -341,26 +341,29 @@ class Normal:
         self.baseline = baseline
         self.states = {state.name: state for state in states}
         self._target = target_per_month
-        share = target_per_month / len(states)
+        self.learned_s = sum(state.learned_s for state in states)
+        # what a day brings was heard only in part: until all of it was, thresholds are as much more careful
+        share = target_per_month / len(states) * min(1.0, self.learned_s / FIRM_AFTER_S)
         tails = {rule: [_episodes(state, rule, hop_s) for state in states] for rule in _rules(alert, hop_s)}
         # Persistence that gains nothing, because neighbouring windows are alike, only costs time: take what lets the
         # thresholds be lowest at the same rate of false alarms.
         self.persistence = min(tails, key=lambda rule: sum(tail.threshold(share) for tail in tails[rule]))
         self._tails = dict(zip(self.states, tails[self.persistence], strict=True))
         self.thresholds = {name: tail.threshold(share) for name, tail in self._tails.items()}
-        self.learned_s = sum(state.learned_s for state in states)
         self._shape = states[0].shape
 
     def false_alarm_rate(self, monitored_s: float = 0.0, alerts: int = 0) -> FalseAlarmRate:
         """The promise in force, after so many seconds of monitoring and alerts in them.
 
-        The enrollment counts as time without an alert: its windows were judged as if they had not been learned. The
-        bound on the mean of a Poisson count of n is half the 95 % quantile of chi-square with 2 n + 2 degrees of
-        freedom; 3.0 for 0.
+        The enrollment counts as time without an alert: its windows were judged as if they had not been learned.
+        *Estimated* is what the tails say of all that was heard, and for what never was the mean of a Poisson rate of
+        which n events were seen (Jeffreys): (n + 0.5) / T. *Demonstrated* is the bound on it: half the 95 % quantile of
+        chi-square with 2 n + 2 degrees of freedom, over T; 3 / T for none.
         """
-        estimated = sum(self._tails[name].per_month(threshold) for name, threshold in self.thresholds.items())
+        months = (self.learned_s + monitored_s) / MONTH_S
+        heard = sum(self._tails[name].per_month(threshold) for name, threshold in self.thresholds.items())
         bound = float(chdtri(2 * alerts + 2, 0.05)) / 2
-        return FalseAlarmRate(self._target, estimated, bound * MONTH_S / (self.learned_s + monitored_s))
+        return FalseAlarmRate(self._target, heard + (alerts + 0.5) / months, bound / months)
 
     def score(self, embedding: Embedding, told: str | None = None, *, provisional: bool = False) -> Score:
         """Compare a window with the state in force, or with every state, and keep the one it is most like.
