@@ -1,0 +1,215 @@
+"""What is kept of every window of an operated machine: computed once, cached by machine and day, shared by all methods.
+
+Shape suffixes: W = windows, C = channels, N = bands, D = embedding width, K = indicators.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echo_edge import frontend
+from echo_edge.artifact import load_package
+from echo_edge.embedder import Embedder
+from echo_edge.engine.onnx import OnnxEngine
+from echo_edge.records import Embedding, Window
+from tests.torture import stand_in_indicators as indicators
+from tests.torture.hall import DAY_WINDOWS, HOP_S
+from tests.torture.operation import Operation, site
+
+MODEL = "echo-tiny"
+BATCH = 8
+HOP_NS = round(HOP_S * 1e9)
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Windows in a row, as all methods see them."""
+
+    point: str
+    rate_hz: int
+    first: int
+    """Number of the first window since the stream began."""
+
+    bands: Floats
+    """Shape (W, C, N, D): embeddings."""
+
+    spectrum: Floats
+    """Shape (W, C, N, 32): what the encoder read, averaged over time."""
+
+    indicators: Floats
+    """Shape (W, C, K)."""
+
+    cost_s: dict[str, float]
+    """Seconds of processor time per stage."""
+
+    def __len__(self) -> int:
+        return len(self.bands)
+
+    def embedding(self, i: int) -> Embedding:
+        begin_ns = (self.first + i) * HOP_NS
+        return Embedding(self.point, self.bands[i], self.rate_hz, begin_ns, begin_ns + HOP_NS)
+
+    def part(self, first: int, last: int) -> Heard:
+        """Windows of these numbers since the stream began, ``last`` not included."""
+        cut = slice(max(0, first - self.first), max(0, last - self.first))
+        begin = max(first, self.first)
+        parts = (self.bands[cut], self.spectrum[cut], self.indicators[cut])
+        return Heard(self.point, self.rate_hz, begin, *parts, self.cost_s)
+
+
+def joined(parts: Iterable[Heard]) -> Heard:
+    """Windows of stretches that follow each other."""
+    all_of = list(parts)
+    cost_s = {stage: sum(part.cost_s[stage] for part in all_of) for stage in all_of[0].cost_s}
+    arrays = (np.concatenate([getattr(part, name) for part in all_of]) for name in ("bands", "spectrum", "indicators"))
+    return Heard(all_of[0].point, all_of[0].rate_hz, all_of[0].first, *arrays, cost_s)
+
+
+def make_embedder(model: str = MODEL) -> Embedder:
+    package = load_package(model)
+    return Embedder(package, OnnxEngine(package, 1))
+
+
+def hear(windows: Iterable[Window], embedder: Embedder) -> Heard:
+    """Compute everything of windows in a row, at least one."""
+    cost_s = dict.fromkeys(("simulate", "embed", "spectrum", "indicators"), 0.0)
+    bands, spectra, measured = [], [], []
+    begin: Window | None = None
+    for batch in _batches(windows, cost_s):
+        begin = begin or batch[0]
+        with _clock(cost_s, "embed"):
+            bands += [embedding.bands for embedding in embedder.embed(batch)]
+        with _clock(cost_s, "spectrum"):
+            spectra += [mean_log_spectrum(window) for window in batch]
+        with _clock(cost_s, "indicators"):
+            measured += [indicators.measure(window) for window in batch]
+    if begin is None:
+        raise ValueError("no window to hear")
+    first = round(begin.time_ns / HOP_NS)
+    return Heard(begin.point, begin.rate_hz, first, np.stack(bands), np.stack(spectra), np.stack(measured), cost_s)
+
+
+def mean_log_spectrum(window: Window) -> Floats:
+    """Shape (C, N, 32), without the padding behind the last frame."""
+    frames = frontend.frame_count(window.samples.shape[1], window.rate_hz)
+    return np.stack([frontend.bands(c, window.rate_hz)[0][..., :frames].mean(axis=-1) for c in window.samples])
+
+
+def _batches(windows: Iterable[Window], cost_s: dict[str, float]) -> Iterator[list[Window]]:
+    feed = iter(windows)
+    while True:
+        with _clock(cost_s, "simulate"):
+            batch = list(islice(feed, BATCH))
+        if not batch:
+            return
+        yield batch
+
+
+@contextmanager
+def _clock(cost_s: dict[str, float], stage: str) -> Iterator[None]:
+    begun_s = time.process_time()
+    yield
+    cost_s[stage] += time.process_time() - begun_s
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A machine and how long it is listened to; ``fault`` grows from window to window as ``severity_w`` says."""
+
+    machine: int
+    days: float
+    fault: str | None = None
+    severity_w: tuple[float, ...] = ()
+
+    @property
+    def operation(self) -> Operation:
+        severity_w = np.array(self.severity_w) if self.severity_w else None
+        return Operation(site(self.machine), self.days, self.fault, severity_w)
+
+    def file(self, cache: Path, day: int) -> Path:
+        """Where a day is kept. Its name tells everything that the content depends on but the code."""
+        about = "" if self.fault is None else f"-{self.fault}-{zlib.crc32(repr(self.severity_w).encode()):08x}"
+        whole = min(DAY_WINDOWS, self.operation.windows - day * DAY_WINDOWS)
+        return cache / f"machine{self.machine:03d}{about}-day{day:03d}-{whole}.npz"
+
+
+def read_day(file: Path) -> Heard:
+    with np.load(file, allow_pickle=False) as stored:
+        about = json.loads(str(stored["about"]))
+        restored = {name: _restored(stored, name) for name in ("bands", "spectrum")}
+        return Heard(indicators=stored["indicators"], **restored, **about)
+
+
+def write_day(file: Path, heard: Heard) -> None:
+    """In half precision, without the mean of the day: what differs between windows keeps its digits."""
+    about = {name: getattr(heard, name) for name in ("point", "rate_hz", "first", "cost_s")}
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "indicators": heard.indicators}
+    for name in ("bands", "spectrum"):
+        values: Floats = getattr(heard, name)
+        centre = values.mean(axis=0)
+        arrays |= {name: (values - centre).astype(np.float16), f"{name}_centre": centre}
+    unfinished = file.with_suffix(f".{os.getpid()}.tmp")
+    with unfinished.open("wb") as out:
+        np.savez(out, **arrays)
+    unfinished.replace(file)
+
+
+def _restored(stored: Any, name: str) -> Floats:
+    return stored[name].astype(np.float32) + stored[f"{name}_centre"]
+
+
+def hear_day(stay: Stay, day: int, cache: Path, model: str = MODEL) -> dict[str, float]:
+    """Compute one day unless it is there already; return what it cost."""
+    file = stay.file(cache, day)
+    if not file.exists():
+        write_day(file, hear(stay.operation.day(day), make_embedder(model)))
+    with np.load(file, allow_pickle=False) as stored:
+        return dict(json.loads(str(stored["about"]))["cost_s"])
+
+
+def hear_all(stays: Sequence[Stay], cache: Path, jobs: int, model: str = MODEL) -> dict[str, float]:
+    """Fill the cache, in as many processes; return seconds of processor time per stage over all windows."""
+    cache.mkdir(parents=True, exist_ok=True)
+    tasks = [(stay, day, cache, model) for stay in stays for day in range(stay.operation.days)]
+    total: Counter[str] = Counter()
+    for cost_s in in_processes(hear_day, tasks, jobs, "days heard"):
+        total.update(cost_s)
+    return dict(total)
+
+
+def in_processes(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int, title: str) -> list[Any]:
+    """Return what ``work`` makes of every task, in order, and show how far it is."""
+    done: list[Any] = [None] * len(tasks)
+    begun_s = time.monotonic()
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(work, *task): i for i, task in enumerate(tasks)}
+        for count, future in enumerate(as_completed(running), 1):
+            done[running[future]] = future.result()
+            passed_s = time.monotonic() - begun_s
+            left_s = passed_s / count * (len(tasks) - count)
+            bar = "#" * round(30 * count / len(tasks))
+            end = "\n" if count == len(tasks) else "\r"
+            print(
+                f"{title} [{bar:<30}] {count}/{len(tasks)}, {passed_s:.0f} s, {left_s:.0f} s to go ",
+                end=end,
+                file=sys.stderr,
+                flush=True,
+            )
+    return done
