@@ -198,6 +198,8 @@ def in_processes(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], job
     """Return what ``work`` makes of every task, in order, and show how far it is."""
     done: list[Any] = [None] * len(tasks)
     begun_s = time.monotonic()
+    for library in ("OMP", "OPENBLAS", "MKL"):  # each process is one core's worth
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(work, *task): i for i, task in enumerate(tasks)}
         for count, future in enumerate(as_completed(running), 1):
