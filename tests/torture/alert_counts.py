@@ -5,6 +5,7 @@ Shape suffixes: W = windows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,44 +14,46 @@ from scipy.stats import chi2
 
 from echo_edge.alerts import AlertPolicy
 from echo_edge.config import AlertConfig
-from echo_edge.normal import MONTH_S
 from echo_edge.records import Score
+from echo_edge.tail import MONTH_S, Persistence
 from tests.torture.hall import DAY_WINDOWS, HOP_S
 
+CONFIG = AlertConfig()
 MONTH_WINDOWS = round(MONTH_S / HOP_S)
 BLOCK_H = (2.0, 6.0)
 LEAST_BLOCK = round(600 / HOP_S)
 Values = NDArray[np.float64]
 
 
-def opened(ratios_w: Values, config: AlertConfig, hop_s: float = HOP_S) -> list[int]:
-    """Return the windows at which an alert opens, when these are scores in parts of the threshold.
+def opened(ratios_w: Values, rule: Persistence, hop_s: float = HOP_S) -> list[int]:
+    """Return the windows at which the daemon's policy opens an alert; scores are in parts of the threshold."""
+    policy = AlertPolicy(CONFIG, rule)
+    events = (policy.update(_score(float(ratio), w, hop_s)) for w, ratio in enumerate(ratios_w))
+    return [w for w, event in enumerate(events) if event is not None and event.type == "open"]
 
-    Quiet stretches are left out, which changes nothing: with none of the latest n windows strange and no alert open,
-    the policy remembers only when the last alert cleared, and before each strange window it is shown the n - 1 before
-    it.
-    """
-    policy = AlertPolicy(config)
-    strange = np.flatnonzero(ratios_w > 1)
+
+def opened_at_once(ratios_w: Values, rule: Persistence) -> list[int]:
+    """As ``opened`` for windows of ``HOP_S``, from alert to alert instead of window by window: for months of them."""
+    above_w = ratios_w > 1
+    strange_w = np.concatenate([np.zeros(rule.windows, np.int64), np.cumsum(above_w)])
+    opens = np.flatnonzero(above_w & (strange_w[rule.windows :] - strange_w[: -rule.windows] >= rule.strange))
+    loud = np.concatenate([np.zeros(rule.windows, np.int64), np.cumsum(ratios_w >= CONFIG.clear_ratio)])
+    clears = np.flatnonzero(loud[rule.windows :] == loud[: -rule.windows])
+    clears = clears[clears >= rule.windows - 1]
+    hold_off = math.ceil(CONFIG.hold_off_s / HOP_S)
     begins: list[int] = []
     w = 0
-    while (i := int(np.searchsorted(strange, w))) < len(strange):
-        w = max(w, int(strange[i]) - config.windows + 1)
-        reached = False
-        while w < len(ratios_w):
-            event = policy.update(_score(float(ratios_w[w]), w, hop_s))
-            if event is not None and event.type == "open":
-                begins.append(w)
-            w += 1
-            reached = reached or policy.strange_windows > 0
-            if reached and policy.open is None and policy.strange_windows == 0:
-                break
+    while (i := int(np.searchsorted(opens, w))) < len(opens):
+        begins.append(int(opens[i]))
+        if (j := int(np.searchsorted(clears, begins[-1]))) == len(clears):
+            break
+        w = int(clears[j]) + max(1, hold_off)
     return begins
 
 
 def _score(ratio: float, w: int, hop_s: float) -> Score:
     begin_ns = round(w * hop_s * 1e9)
-    return Score("m/p", begin_ns, begin_ns + round(hop_s * 1e9), ratio, 1.0, "run", 0, (), "measured", False)
+    return Score("m/p", begin_ns, begin_ns + round(hop_s * 1e9), ratio, 1.0, "run", 0, (), "measured", False, {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echo_edge import frontend
 from echo_edge.artifact import load_package
 from echo_edge.embedder import Embedder
 from echo_edge.engine.onnx import OnnxEngine
@@ -35,6 +34,8 @@ from tests.torture.operation import Operation, site
 MODEL = "echo-tiny"
 BATCH = 8
 HOP_NS = round(HOP_S * 1e9)
+CENTRED, AS_IT_IS = ("bands", "spectrum"), ("indicators", "level_db")
+ARRAYS = (*CENTRED, *AS_IT_IS)
 Floats = NDArray[np.float32]
 
 
@@ -54,32 +55,40 @@ class Heard:
     """Shape (W, C, N, 32): what the encoder read, averaged over time."""
 
     indicators: Floats
-    """Shape (W, C, K)."""
+    """Shape (W, C, K), as measured; see ``indicators_compared``."""
+
+    level_db: Floats
+    """Shape (W, C)."""
 
     cost_s: dict[str, float]
     """Seconds of processor time per stage."""
 
+    hop_ns: int = HOP_NS
+
     def __len__(self) -> int:
         return len(self.bands)
 
-    def embedding(self, i: int) -> Embedding:
-        begin_ns = (self.first + i) * HOP_NS
-        return Embedding(self.point, self.bands[i], self.rate_hz, begin_ns, begin_ns + HOP_NS)
+    @property
+    def begin_ns(self) -> NDArray[np.int64]:
+        """Shape (W,): when each window begins."""
+        return (self.first + np.arange(len(self), dtype=np.int64)) * self.hop_ns
+
+    def rows(self, begin: int, end: int) -> Heard:
+        """Some of these windows, by their place among them; ``end`` not included."""
+        cut = {name: getattr(self, name)[begin:end] for name in ARRAYS}
+        return replace(self, first=self.first + begin, **cut)
 
     def part(self, first: int, last: int) -> Heard:
         """Windows of these numbers since the stream began, ``last`` not included."""
-        cut = slice(max(0, first - self.first), max(0, last - self.first))
-        begin = max(first, self.first)
-        parts = (self.bands[cut], self.spectrum[cut], self.indicators[cut])
-        return Heard(self.point, self.rate_hz, begin, *parts, self.cost_s)
+        return self.rows(max(0, first - self.first), max(0, last - self.first))
 
 
 def joined(parts: Iterable[Heard]) -> Heard:
     """Windows of stretches that follow each other."""
     all_of = list(parts)
     cost_s = {stage: sum(part.cost_s[stage] for part in all_of) for stage in all_of[0].cost_s}
-    arrays = (np.concatenate([getattr(part, name) for part in all_of]) for name in ("bands", "spectrum", "indicators"))
-    return Heard(all_of[0].point, all_of[0].rate_hz, all_of[0].first, *arrays, cost_s)
+    arrays = {name: np.concatenate([getattr(part, name) for part in all_of]) for name in ARRAYS}
+    return replace(all_of[0], cost_s=cost_s, **arrays)
 
 
 def make_embedder(model: str = MODEL) -> Embedder:
@@ -87,29 +96,31 @@ def make_embedder(model: str = MODEL) -> Embedder:
     return Embedder(package, OnnxEngine(package, 1))
 
 
-def hear(windows: Iterable[Window], embedder: Embedder) -> Heard:
+def hear(windows: Iterable[Window], embedder: Embedder, hop_ns: int = HOP_NS) -> Heard:
     """Compute everything of windows in a row, at least one."""
-    cost_s = dict.fromkeys(("simulate", "embed", "spectrum", "indicators"), 0.0)
-    bands, spectra, measured = [], [], []
+    cost_s = dict.fromkeys(("simulate", "embed", "indicators"), 0.0)
+    embeddings: list[Embedding] = []
+    measured: list[Floats] = []
     begin: Window | None = None
     for batch in _batches(windows, cost_s):
         begin = begin or batch[0]
-        with _clock(cost_s, "embed"):
-            bands += [embedding.bands for embedding in embedder.embed(batch)]
-        with _clock(cost_s, "spectrum"):
-            spectra += [mean_log_spectrum(window) for window in batch]
+        with _clock(cost_s, "embed"):  # its picture is large, and not needed
+            embeddings += [replace(e, picture=e.picture[:, :0]) for e in embedder.embed(batch)]
         with _clock(cost_s, "indicators"):
             measured += [indicators.measure(window) for window in batch]
     if begin is None:
         raise ValueError("no window to hear")
-    first = round(begin.time_ns / HOP_NS)
-    return Heard(begin.point, begin.rate_hz, first, np.stack(bands), np.stack(spectra), np.stack(measured), cost_s)
+    bands, spectrum, level_db = (
+        np.stack([getattr(e, name) for e in embeddings]).astype(np.float32)
+        for name in ("bands", "spectrum", "level_db")
+    )
+    first = round(begin.time_ns / hop_ns)
+    return Heard(begin.point, begin.rate_hz, first, bands, spectrum, np.stack(measured), level_db, cost_s, hop_ns)
 
 
-def mean_log_spectrum(window: Window) -> Floats:
-    """Shape (C, N, 32), without the padding behind the last frame."""
-    frames = frontend.frame_count(window.samples.shape[1], window.rate_hz)
-    return np.stack([frontend.bands(c, window.rate_hz)[0][..., :frames].mean(axis=-1) for c in window.samples])
+def indicators_compared(measured: Floats) -> NDArray[np.float64]:
+    """Indicators on the scale that the daemon compares them on."""
+    return np.log10(np.maximum(measured, 1e-9), dtype=np.float64)
 
 
 def _batches(windows: Iterable[Window], cost_s: dict[str, float]) -> Iterator[list[Window]]:
@@ -153,15 +164,15 @@ class Stay:
 def read_day(file: Path) -> Heard:
     with np.load(file, allow_pickle=False) as stored:
         about = json.loads(str(stored["about"]))
-        restored = {name: _restored(stored, name) for name in ("bands", "spectrum")}
-        return Heard(indicators=stored["indicators"], **restored, **about)
+        arrays = {name: _restored(stored, name) for name in CENTRED} | {name: stored[name] for name in AS_IT_IS}
+        return Heard(**arrays, **about)
 
 
 def write_day(file: Path, heard: Heard) -> None:
     """In half precision, without the mean of the day: what differs between windows keeps its digits."""
     about = {name: getattr(heard, name) for name in ("point", "rate_hz", "first", "cost_s")}
-    arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "indicators": heard.indicators}
-    for name in ("bands", "spectrum"):
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about))} | {name: getattr(heard, name) for name in AS_IT_IS}
+    for name in CENTRED:
         values: Floats = getattr(heard, name)
         centre = values.mean(axis=0)
         arrays |= {name: (values - centre).astype(np.float16), f"{name}_centre": centre}

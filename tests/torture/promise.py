@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
-from echo_edge.normal import MONTH_S
-from tests.torture.alert_counts import MONTH_WINDOWS, Count, Values, opened, resampled_month
+from echo_edge.tail import MONTH_S, Persistence
+from tests.torture.alert_counts import MONTH_WINDOWS, Count, Values, opened, opened_at_once, resampled_month
 from tests.torture.features import Stay, hear_all, in_processes, joined, read_day
 from tests.torture.hall import DAY_WINDOWS, HOP_S
-from tests.torture.judging import ALERT, METHODS
+from tests.torture.judging import METHODS, Learned
 
 TARGETS = (0.1, 1.0, 10.0)
 LEAST_LATER = round(600 / HOP_S)  # windows that must follow an enrollment for it to be worth counting
@@ -80,6 +80,7 @@ class Judged:
     method: str
     rule: str
     target: float | None
+    persistence: Persistence
     first: int
     """Number of the first window judged."""
 
@@ -94,7 +95,7 @@ class Judged:
     """(windows judged, ``demonstrated`` then), at the enrollment's end and after each day."""
 
     cost_s: float
-    """Processor time of teaching and scoring, shared evenly by the thresholds of a method."""
+    """Processor time of scoring; the same for all thresholds of a method."""
 
     @property
     def distinct(self) -> Count:
@@ -133,11 +134,9 @@ def measure(plan: Plan, cache: Path) -> dict[str, Any]:
     resampled = in_processes(count_months, tasks_of_months, plan.jobs, "figures resampled")
     windows = sum(stay.operation.windows for stay in plan.stays)
     days = windows / DAY_WINDOWS
-    scored = Counter[str]()
+    scored: dict[str, list[float]] = defaultdict(list)
     for one in judged:
-        scored[f"{one.method}, {one.enrolled}"] += one.cost_s / len(one.ratios_w) * DAY_WINDOWS
-    spread = Counter(f"{one.method}, {one.enrolled}" for one in judged)
-    thresholds = {name: len({one.rule for one in judged if one.method == name}) for name in plan.methods}
+        scored[f"{one.method}, {one.enrolled}"].append(one.cost_s / len(one.ratios_w) * DAY_WINDOWS)
     return {
         "plan": {**asdict(plan), "enrollments": [kind.name for kind in plan.enrollments]},
         "skipped": [kind.name for kind in plan.enrollments if not kind.begins(0, plan.stays[0].operation.windows)],
@@ -145,7 +144,7 @@ def measure(plan: Plan, cache: Path) -> dict[str, Any]:
         "distinct_days": days,
         "machines": [str(stay.operation.site) for stay in plan.stays],
         "cost_s_per_day": {stage: s / days for stage, s in cost_s.items()},
-        "score_s_per_day": {key: s / spread[key] * thresholds[key.partition(",")[0]] for key, s in scored.items()},
+        "score_s_per_day": {key: float(np.mean(s)) for key, s in scored.items()},
         "rows": [_row(group, count) for group, count in zip(groups.values(), resampled, strict=True)],
     }
 
@@ -156,17 +155,22 @@ def judge_after(plan: Plan, machine: int, kind: Enrollments, begin: int, cache: 
     files = [stay.file(cache, day) for day in range(stay.operation.days)]
     end = begin + kind.windows
     first_day, last_day = begin // DAY_WINDOWS, (end - 1) // DAY_WINDOWS
-    learned = joined(read_day(files[day]) for day in range(first_day, last_day + 1)).part(begin, end)
+    learned = Learned(joined(read_day(files[day]) for day in range(first_day, last_day + 1)).part(begin, end))
     later_days = files[end // DAY_WINDOWS :]
+    methods = {method: METHODS[method](learned, plan.targets) for method in plan.methods}
+    scores: dict[str, list[Values]] = defaultdict(list)
+    cost_s = Counter[str]()
+    for file in later_days:
+        heard = read_day(file).part(end, stay.operation.windows)
+        for method, (scorer, _) in methods.items():
+            begun_s = time.process_time()
+            scores[method].append(scorer.score(heard))
+            cost_s[method] += time.process_time() - begun_s  # type: ignore[assignment]
     found: list[Judged] = []
-    for method in plan.methods:
-        begun_s = time.process_time()
-        taught = METHODS[method](learned, plan.targets)
-        values_w = np.concatenate([taught.values(read_day(f).part(end, stay.operation.windows)) for f in later_days])
-        cost_s = (time.process_time() - begun_s) / len(taught.thresholds)
-        for threshold in taught.thresholds:
-            ratios_w = values_w / threshold.value
-            begins = tuple(opened(ratios_w, ALERT))
+    for method, (_, thresholds) in methods.items():
+        for threshold in thresholds:
+            ratios_w = np.concatenate(scores[method]) / threshold.value
+            begins = tuple(opened(ratios_w, threshold.persistence))
             checks = range(0, max(1, len(ratios_w) - LEAST_LATER), DAY_WINDOWS)
             promises = [(after, threshold.promise(after * HOP_S, sum(b < after for b in begins))) for after in checks]
             bounds = [(after, promise.demonstrated_upper_95) for after, promise in promises if promise]
@@ -179,24 +183,25 @@ def judge_after(plan: Plan, machine: int, kind: Enrollments, begin: int, cache: 
                     method,
                     threshold.rule,
                     threshold.target,
+                    threshold.persistence,
                     end,
                     ratios_w.astype(np.float32),
                     begins,
                     estimated,
                     tuple(bounds),
-                    cost_s,
+                    cost_s[method],
                 )
             )
     return found
 
 
 def count_months(group: Sequence[Judged], months: int, seed: int) -> Count:
-    """Count alerts over resampled machine-months, as many of each enrollment, each with its own threshold."""
+    """Count alerts over at least so many resampled machine-months, as many of each enrollment."""
     random = np.random.default_rng([20_250_901, seed])
-    alerts = 0
+    alerts, months = 0, -(-months // len(group)) * len(group)
     for month in range(months):
         one = group[month % len(group)]
-        alerts += len(opened(resampled_month(one.ratios_w, one.first, random), ALERT))
+        alerts += len(opened_at_once(resampled_month(one.ratios_w, one.first, random), one.persistence))
     return Count(alerts, months * MONTH_WINDOWS * HOP_S / MONTH_S)
 
 
@@ -216,6 +221,7 @@ def _row(group: Sequence[Judged], resampled: Count) -> dict[str, Any]:
         "target": target,
         "enrollments": len(group),
         "estimated": estimated,
+        "persistence": Counter(f"{one.persistence.strange} of {one.persistence.windows}" for one in group),
         **{name: _figures(count, target) for name, count in (("distinct", distinct), ("resampled", resampled))},
         "ratio_to_estimated": resampled.per_month / estimated if estimated else None,
         "contradicted": sum(one.contradicted for one in group),

@@ -19,12 +19,12 @@ def markdown(result: dict[str, Any], picture: str | None) -> str:
         f"{plan['machines']} invented machines at work ({result['distinct_days']:.3g} machine-days of distinct windows "
         "of 5 s, each embedded once), in a hall whose temperature, load, neighbours and noise change slowly "
         "(`tests/torture/hall.py`). A machine is enrolled from a stretch of its first day, and every later window is "
-        "judged by the daemon's rule, threshold and alert policy (3 of 5 windows).",
+        "judged by the daemon's rule, threshold and alert policy.",
         "",
         "**Distinct** counts each window once per enrollment: it is what was really heard. Several enrollments of one "
         "machine are judged over the same time. **Resampled** puts blocks of 2 to 6 hours of those scores together, "
-        "each at its time of day, until there are "
-        f"{plan['months']} machine-months; its interval tells the chance of the draw, not how few days were heard. "
+        f"each at its time of day, until there are {plan['months']} machine-months or a few more; its interval "
+        "tells the chance of the draw, not how few days were heard. "
         "Intervals are Poisson, 95 %. *kept*: the target lies within.",
         "",
     ]
@@ -45,17 +45,19 @@ def markdown(result: dict[str, Any], picture: str | None) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
-        "| method | target a month | estimated | distinct: alerts in months | a month (95 %) | |"
+        "| method | target a month | windows | estimated | distinct: alerts in months | a month (95 %) | |"
         " resampled: alerts in months | a month (95 %) | | realised / estimated | `demonstrated` contradicted |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
+        persistence = ", ".join(sorted(row["persistence"]))
         estimated = "-" if row["estimated"] is None else f"{row['estimated']:.3g}"
         ratio = "-" if row["ratio_to_estimated"] is None else f"{row['ratio_to_estimated']:.2f}"
         bounds = "-" if not row["bounds"] else f"{row['contradicted']} of {row['bounds']}"
         cells = [
             row["method"],
             row["rule"],
+            persistence,
             estimated,
             *_count(row["distinct"]),
             *_count(row["resampled"]),
@@ -81,10 +83,10 @@ def _real(rows: list[dict[str, Any]] | None) -> list[str]:
     return [
         "They are short: they can show that a promise is broken, not that it is kept.",
         "",
-        "| recordings | method | target a month | learned | judged | alerts | windows above the threshold |",
-        "|---|---|---|---|---|---|---|",
+        "| recordings | target a month | learned | judged | alerts | windows above the threshold |",
+        "|---|---|---|---|---|---|",
         *(
-            f"| {r['name']} | {r['method']} | {r['rule']} | {r['learned_s']:.0f} s | {r['judged_s']:.0f} s "
+            f"| {r['name']} | {r['rule']} | {r['learned_s']:.0f} s | {r['judged_s']:.0f} s "
             f"| {r['alerts']} | {r['above']} of {r['windows']} |"
             for r in rows
         ),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from echo_edge.config import AlertConfig
 from echo_edge.embedder import Embedder
-from echo_edge.records import Embedding, Window
+from echo_edge.material import Material
+from echo_edge.normal import Normal, NormalState
+from echo_edge.records import Window
 from tests.torture.alert_counts import opened
-from tests.torture.features import make_embedder, mean_log_spectrum
-from tests.torture.judging import ALERT, judge, judge_vectors, learn, normal_for
+from tests.torture.features import Heard, hear, make_embedder
+from tests.torture.judging import embedding, material
 
-AMBIENT = "S4A03895"  # one recorder in the open, ten seconds every quarter of an hour for a day
+OUTDOORS = "S4A03895"  # one recorder in the open, ten seconds every quarter of an hour for a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Recorded:
 
 
 def count_real(data: Path, targets: Sequence[float]) -> list[dict[str, Any]]:
-    """Return one row per recording, method and target."""
+    """Return one row per recording and target."""
     embedder = make_embedder()
     return [row for recorded in recordings(data) for row in _count(recorded, targets, embedder)]
 
@@ -48,48 +51,45 @@ def recordings(data: Path) -> list[Recorded]:
 
 
 def _outdoors(folder: Path) -> Recorded:
-    """Every second file is learned, the others are judged: a day in the open is no enrollment for the next one."""
+    """Every second file is learned, the others are judged."""
     from echo_edge.recordings import recorded_windows  # noqa: PLC0415
 
-    files = sorted(folder.glob(f"{AMBIENT}*"))
+    files = sorted(folder.glob(f"{OUTDOORS}*"))
     sides = [list(recorded_windows("real/ambient", [0], 1.0, 1.0, files[i::2])) for i in (0, 1)]
     return Recorded("a day in the open (scikit-maad)", 1.0, {"day": sides[0]}, sides[1])
 
 
 def _count(recorded: Recorded, targets: Sequence[float], embedder: Embedder) -> list[dict[str, Any]]:
+    heard = {name: _heard(windows, recorded.hop_s, embedder) for name, windows in recorded.learned.items()}
+    states = [NormalState.learn(name, _material(one, recorded)) for name, one in heard.items()]
+    judged = _heard(recorded.judged, recorded.hop_s, embedder)
     rows = []
-    methods = (("echo-edge", embedder.embed, judge), ("mean log spectrum", _spectra, judge_vectors))
-    for method, embed, score in methods:
-        states = [learn(embed(_in_order(ws, recorded.hop_s)), name) for name, ws in recorded.learned.items()]
-        judged = embed(_in_order(recorded.judged, recorded.hop_s))
-        learned_s = sum(state.calibration.learned_s for state in states)
-        normals = {target: normal_for(states, target, recorded.hop_s) for target in targets}
-        values = np.array([score(next(iter(normals.values())), embedding) for embedding in judged])
-        for target, normal in normals.items():
-            ratios = values / normal.threshold
-            rows.append(
-                {
-                    "name": recorded.name,
-                    "method": method,
-                    "rule": f"{target:g}",
-                    "learned_s": learned_s,
-                    "judged_s": len(judged) * recorded.hop_s,
-                    "alerts": len(opened(ratios, ALERT, recorded.hop_s)),
-                    "above": int((ratios > 1).sum()),
-                    "windows": len(judged),
-                }
-            )
+    for target in targets:
+        normal = Normal("measured", states, target, recorded.hop_s, AlertConfig())
+        scores = [normal.score(embedding(judged, i)) for i in range(len(judged))]
+        ratios = np.array([score.value / score.threshold for score in scores])
+        rows.append(
+            {
+                "name": recorded.name,
+                "rule": f"{target:g}",
+                "learned_s": normal.learned_s,
+                "judged_s": len(judged) * recorded.hop_s,
+                "alerts": len(opened(ratios, normal.persistence, recorded.hop_s)),
+                "above": int((ratios > 1).sum()),
+                "windows": len(judged),
+            }
+        )
     return rows
 
 
-def _in_order(windows: Sequence[Window], hop_s: float) -> list[Window]:
+def _material(heard: Heard, recorded: Recorded) -> Material:
+    """Windows overlap where the hop is shorter than they are."""
+    found = material(heard)
+    length_ns = round(next(iter(recorded.learned.values()))[0].length_s * 1e9)
+    return replace(found, end_ns=found.start_ns + length_ns)
+
+
+def _heard(windows: Sequence[Window], hop_s: float, embedder: Embedder) -> Heard:
     """With times as if they had been heard one after the other."""
     hop_ns = round(hop_s * 1e9)
-    return [Window("real/normal", w.samples, w.rate_hz, i * hop_ns, w.unit, w.limits) for i, w in enumerate(windows)]
-
-
-def _spectra(windows: Sequence[Window]) -> list[Embedding]:
-    return [
-        Embedding(w.point, mean_log_spectrum(w).reshape(len(w.samples), 1, -1), w.rate_hz, w.time_ns, w.end_ns)
-        for w in windows
-    ]
+    return hear((replace(w, time_ns=i * hop_ns) for i, w in enumerate(windows)), embedder, hop_ns)

@@ -5,6 +5,8 @@ Shape suffixes: C = channels, S = samples, K = indicators.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -27,10 +29,15 @@ def measure(window: Window) -> NDArray[np.float32]:
     columns = [rms_c, np.abs(x_cs).max(axis=1) / rms_c, np.mean((x_cs / rms_c[:, None]) ** 4, axis=1)]
     if window.unit == "g":
         frames = x_cs.shape[1]
-        hann_s = np.hanning(frames).astype(np.float32)
+        hann_s = _hann(frames)
         frequency = np.arange(frames // 2 + 1) * window.rate_hz / frames
         within = (frequency >= VELOCITY_HZ[0]) & (frequency <= VELOCITY_HZ[1])
         speed_cf = np.abs(fft.rfft(x_cs * hann_s, axis=1))[:, within] / (2 * np.pi * frequency[within])
         power_c = 2 * np.sum(np.square(speed_cf), axis=1) / (frames * float(np.square(hann_s).sum()))
         columns.insert(0, MM_S2_PER_G * np.sqrt(power_c))
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+@lru_cache
+def _hann(frames: int) -> NDArray[np.float32]:
+    return np.hanning(frames).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Counting is exact: quiet time that is left out changes nothing, and a month keeps the time of day."""
+"""Counting months at once is exact, and a month keeps the time of day."""
 
 from __future__ import annotations
 
@@ -6,31 +6,22 @@ import numpy as np
 import pytest
 from scipy.stats import poisson
 
-from echo_edge.alerts import AlertPolicy
-from echo_edge.config import AlertConfig
-from echo_edge.records import Score
-from tests.torture.alert_counts import MONTH_WINDOWS, Count, opened, resampled_month
+from echo_edge.tail import Persistence
+from tests.torture.alert_counts import MONTH_WINDOWS, Count, opened, opened_at_once, resampled_month
 from tests.torture.hall import DAY_WINDOWS
 
 
-def one_by_one(ratios: np.ndarray, config: AlertConfig) -> list[int]:
-    policy, begins = AlertPolicy(config), []
-    for w, ratio in enumerate(ratios):
-        score = Score("m/p", w * 5 * 10**9, (w + 1) * 5 * 10**9, float(ratio), 1.0, "run", 0, (), "bl", False)
-        if (event := policy.update(score)) is not None and event.type == "open":
-            begins.append(w)
-    return begins
-
-
-@pytest.mark.parametrize("config", [AlertConfig(), AlertConfig(windows=3, strange_windows=1, hold_off_s=60)])
-@pytest.mark.parametrize("seed", range(5))
-def test_leaving_out_quiet_time_finds_the_alerts_that_the_whole_stream_has(config: AlertConfig, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    slow = np.repeat(random.standard_normal(300), 10)
-    ratios = 0.8 + 0.1 * slow + 0.08 * random.standard_normal(3000)
-    begins = opened(ratios, config)
-    assert begins == one_by_one(ratios, config)
-    assert len(begins) > 10
+@pytest.mark.parametrize("rule", [Persistence(3, 5), Persistence(1, 1), Persistence(6, 10)])
+def test_counting_at_once_finds_the_alerts_that_the_policy_opens(rule: Persistence) -> None:
+    random = np.random.default_rng(1)
+    found = 0
+    for _ in range(20):
+        slow = np.repeat(random.standard_normal(300), 10)
+        ratios = 0.8 + 0.1 * slow + 0.08 * random.standard_normal(3000)
+        begins = opened_at_once(ratios, rule)
+        assert begins == opened(ratios, rule)
+        found += len(begins)
+    assert found > 100
 
 
 def test_a_month_of_blocks_keeps_the_time_of_day() -> None:
