@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import sys
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -141,34 +140,66 @@ def _clock(cost_s: dict[str, float], stage: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stay:
-    """A machine and how long it is listened to; ``fault`` grows from window to window as ``severity_w`` says."""
+class Growth:
+    """A fault that grows evenly from nothing to ``top``."""
+
+    fault: str
+    top: float
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Windows in a row of one machine's stream: what is heard and kept at a time."""
 
     machine: int
-    days: float
-    fault: str | None = None
-    severity_w: tuple[float, ...] = ()
+    first: int
+    """Number of the first window since the stream began."""
+
+    last: int
+    """Past the last one."""
+
+    growth: Growth | None = None
+    """Over these windows; without one the machine is healthy."""
 
     @property
-    def operation(self) -> Operation:
-        severity_w = np.array(self.severity_w) if self.severity_w else None
-        return Operation(site(self.machine), self.days, self.fault, severity_w)
+    def severity_w(self) -> NDArray[np.float64]:
+        """How large the fault is at the end of each window: shape (W,)."""
+        length = self.last - self.first
+        return np.zeros(length) if self.growth is None else self.growth.top * np.arange(1, length + 1) / length
 
-    def file(self, cache: Path, day: int) -> Path:
-        """Where a day is kept. Its name tells everything that the content depends on but the code."""
-        about = "" if self.fault is None else f"-{self.fault}-{zlib.crc32(repr(self.severity_w).encode()):08x}"
-        whole = min(DAY_WINDOWS, self.operation.windows - day * DAY_WINDOWS)
-        return cache / f"machine{self.machine:03d}{about}-day{day:03d}-{whole}.npz"
+    def windows(self) -> Iterator[Window]:
+        fault = None if self.growth is None else self.growth.fault
+        severity_w = np.concatenate([np.zeros(self.first), self.severity_w])
+        return Operation(site(self.machine), self.last, fault, severity_w).part(self.first, self.last)
+
+    def file(self, cache: Path) -> Path:
+        """Where it is kept. The name tells all that the content depends on, but the code and the model."""
+        about = "" if self.growth is None else f"-{self.growth.fault}-{self.growth.top:g}"
+        return cache / f"machine{self.machine:03d}-{self.first:07d}-{self.last:07d}{about}.npz"
 
 
-def read_day(file: Path) -> Heard:
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A healthy machine, and how long it is listened to from the stream's beginning."""
+
+    machine: int
+    windows: int
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """Day by day."""
+        begins = range(0, self.windows, DAY_WINDOWS)
+        return [Piece(self.machine, begin, min(self.windows, begin + DAY_WINDOWS)) for begin in begins]
+
+
+def read_piece(file: Path) -> Heard:
     with np.load(file, allow_pickle=False) as stored:
         about = json.loads(str(stored["about"]))
         arrays = {name: _restored(stored, name) for name in CENTRED} | {name: stored[name] for name in AS_IT_IS}
         return Heard(**arrays, **about)
 
 
-def write_day(file: Path, heard: Heard) -> None:
+def write_piece(file: Path, heard: Heard) -> None:
     """In half precision, without the mean of the day: what differs between windows keeps its digits."""
     about = {name: getattr(heard, name) for name in ("point", "rate_hz", "first", "cost_s")}
     arrays: dict[str, Any] = {"about": np.array(json.dumps(about))} | {name: getattr(heard, name) for name in AS_IT_IS}
@@ -186,21 +217,20 @@ def _restored(stored: Any, name: str) -> Floats:
     return stored[name].astype(np.float32) + stored[f"{name}_centre"]
 
 
-def hear_day(stay: Stay, day: int, cache: Path, model: str = MODEL) -> dict[str, float]:
-    """Compute one day unless it is there already; return what it cost."""
-    file = stay.file(cache, day)
+def hear_piece(piece: Piece, cache: Path, model: str = MODEL) -> dict[str, float]:
+    """Compute one piece unless it is there already; return what it cost."""
+    file = piece.file(cache)
     if not file.exists():
-        write_day(file, hear(stay.operation.day(day), make_embedder(model)))
+        write_piece(file, hear(piece.windows(), make_embedder(model)))
     with np.load(file, allow_pickle=False) as stored:
         return dict(json.loads(str(stored["about"]))["cost_s"])
 
 
-def hear_all(stays: Sequence[Stay], cache: Path, jobs: int, model: str = MODEL) -> dict[str, float]:
+def hear_all(pieces: Sequence[Piece], cache: Path, jobs: int, model: str = MODEL) -> dict[str, float]:
     """Fill the cache, in as many processes; return seconds of processor time per stage over all windows."""
     cache.mkdir(parents=True, exist_ok=True)
-    tasks = [(stay, day, cache, model) for stay in stays for day in range(stay.operation.days)]
     total: Counter[str] = Counter()
-    for cost_s in in_processes(hear_day, tasks, jobs, "days heard"):
+    for cost_s in in_processes(hear_piece, [(piece, cache, model) for piece in pieces], jobs, "pieces heard"):
         total.update(cost_s)
     return dict(total)
 

@@ -23,6 +23,7 @@ from echo_edge.normal import MAX_BANK, Normal, NormalState, _held_out, _rms
 from echo_edge.records import Embedding, FalseAlarmRate
 from echo_edge.spread import Spread
 from echo_edge.tail import Persistence, Tail
+from tests.torture.density import density_ratios
 from tests.torture.features import Heard, indicators_compared
 from tests.torture.hall import HOP_S
 
@@ -70,7 +71,7 @@ class Learned:
         self.heard, self._hop_s = heard, hop_s
         self.material = material(heard)
         self.state = NormalState.learn("run", self.material)
-        self._flat = self.material.bands.reshape(len(heard), -1)
+        self._kept = thin(self.material.bands.reshape(len(heard), -1), MAX_BANK)
         self._held = _held_out("run", self.material.start_ns, self.material.end_ns)
 
     def threshold(self, scorer: Scorer, target: float, alert: AlertConfig = ALERT) -> Threshold:
@@ -97,12 +98,16 @@ class Learned:
 
     def nearest(self, view: Callable[[Material], NDArray[np.float16]]) -> Scorer:
         """Nearest neighbours as the daemon does it, among vectors (W, C, N, D) of any kind."""
-        kept = thin(self._flat, MAX_BANK)
-        against_bank = [(inside, np.flatnonzero(others[kept])) for inside, others in self._held]
-        part, ratios = Nearest.learn(view(self.material), kept, against_bank)
+        against_bank = [(inside, np.flatnonzero(others[self._kept])) for inside, others in self._held]
+        part, ratios = Nearest.learn(view(self.material), self._kept, against_bank)
         return self._by_tail(
             _rms(ratios).max(axis=1), lambda heard: _rms(nearest_ratios(part, view(material(heard)))).max(axis=1)
         )
+
+    def dense(self, view: Callable[[Material], NDArray[np.float16]]) -> Scorer:
+        """As ``nearest``, each distance in units of how dense the normal windows lie there."""
+        ratios, others = density_ratios(view(self.material), self._kept, self._held)
+        return self._by_tail(_rms(ratios).max(axis=1), lambda heard: _rms(others(view(material(heard)))).max(axis=1))
 
     def spread(self) -> Scorer:
         """The indicators as the daemon does it."""

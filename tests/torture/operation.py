@@ -1,7 +1,8 @@
 """A machine at work, days long, as one sensor hears it: windows of 5 s, in a hall where everything changes slowly.
 
-The machine itself is ``sensors.Machine``; what goes on around it is drawn by ``hall.py``. Days are invented apart from
-each other, so that they can be made in any order; loads, temperatures and neighbours go on across midnight.
+The machine itself is ``sensors.Machine``; what goes on around it is drawn by ``hall.py``. Parts of the stream, such as
+its days, are invented apart from each other, so that they can be made in any order; load, temperature and neighbours go
+on across them.
 
 Shape suffixes: S = samples of one window.
 """
@@ -17,7 +18,7 @@ from scipy.signal import lfilter
 
 from echo_edge.records import Window
 from sensors.machine import Machine, Resonance
-from tests.torture.hall import DAY_WINDOWS, HOP_S, NEIGHBOURS, Hall, Knock, stay
+from tests.torture.hall import HOP_S, NEIGHBOURS, Hall, Knock, stay
 
 RMS = 0.1  # of a healthy machine of level 1, in its unit
 SHAFTS_HZ = (24.6, 29.5, 49.2, 16.4)
@@ -59,39 +60,25 @@ def site(number: int) -> Site:
 
 
 class Operation:
-    """Windows of one machine over days.
+    """Windows of one machine from a midnight on.
 
     Args:
         site: which machine.
-        days: how long; a part of a day is allowed.
+        windows: how many.
         fault: what grows, one of ``sensors.FAULTS``; None: nothing.
         severity_w: 0 to 1 for each window of the whole stay, reached at the window's end.
     """
 
     def __init__(
-        self, site: Site, days: float, fault: str | None = None, severity_w: NDArray[np.float64] | None = None
+        self, site: Site, windows: int, fault: str | None = None, severity_w: NDArray[np.float64] | None = None
     ) -> None:
         self.site = site
-        self.windows = round(days * DAY_WINDOWS)
+        self.windows = windows
         self._hall = stay(site.number, self.windows)
         self._fault, self._severity_w = fault, severity_w
 
-    @property
-    def days(self) -> int:
-        """Days, the last one perhaps not whole."""
-        return -(-self.windows // DAY_WINDOWS)
-
-    def __iter__(self) -> Iterator[Window]:
-        for day in range(self.days):
-            yield from self.day(day)
-
-    def day(self, day: int) -> Iterator[Window]:
-        """Windows of one day, from 0."""
-        first = day * DAY_WINDOWS
-        yield from self.part(first, min(self.windows, first + DAY_WINDOWS))
-
     def part(self, first: int, last: int) -> Iterator[Window]:
-        """Windows ``first`` to ``last`` (not included)."""
+        """Windows ``first`` to ``last`` (not included), one gapless signal; another part is another one."""
         site, hall = self.site, self._hall
         machine = Machine(
             site.number,

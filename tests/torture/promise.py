@@ -17,9 +17,10 @@ from scipy.stats import chi2
 
 from echo_edge.tail import MONTH_S, Persistence
 from tests.torture.alert_counts import MONTH_WINDOWS, Count, Values, opened, opened_at_once, resampled_month
-from tests.torture.features import Stay, hear_all, in_processes, joined, read_day
+from tests.torture.features import Stay, hear_all, in_processes, joined, read_piece
 from tests.torture.hall import DAY_WINDOWS, HOP_S
 from tests.torture.judging import METHODS, Learned
+from tests.torture.operation import site
 
 TARGETS = (0.1, 1.0, 10.0)
 LEAST_LATER = round(600 / HOP_S)  # windows that must follow an enrollment for it to be worth counting
@@ -68,7 +69,7 @@ class Plan:
 
     @property
     def stays(self) -> list[Stay]:
-        return [Stay(machine, self.days) for machine in range(self.machines)]
+        return [Stay(machine, round(self.days * DAY_WINDOWS)) for machine in range(self.machines)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +120,12 @@ def measure(plan: Plan, cache: Path) -> dict[str, Any]:
         cache: a folder for what is computed of every window; a second run with the same machines only scores.
     """
     begun_s = time.monotonic()
-    cost_s = hear_all(plan.stays, cache, plan.jobs)
+    cost_s = hear_all([piece for stay in plan.stays for piece in stay.pieces], cache, plan.jobs)
     tasks = [
         (plan, stay.machine, kind, begin, cache)
         for stay in plan.stays
         for kind in plan.enrollments
-        for begin in kind.begins(stay.machine, stay.operation.windows)
+        for begin in kind.begins(stay.machine, stay.windows)
     ]
     judged = [one for found in in_processes(judge_after, tasks, plan.jobs, "enrollments judged") for one in found]
     groups: dict[tuple[str, str, str], list[Judged]] = defaultdict(list)
@@ -132,17 +133,17 @@ def measure(plan: Plan, cache: Path) -> dict[str, Any]:
         groups[one.enrolled, one.method, one.rule].append(one)
     tasks_of_months = [(group, plan.months, seed) for seed, group in enumerate(groups.values())]
     resampled = in_processes(count_months, tasks_of_months, plan.jobs, "figures resampled")
-    windows = sum(stay.operation.windows for stay in plan.stays)
+    windows = sum(stay.windows for stay in plan.stays)
     days = windows / DAY_WINDOWS
     scored: dict[str, list[float]] = defaultdict(list)
     for one in judged:
         scored[f"{one.method}, {one.enrolled}"].append(one.cost_s / len(one.ratios_w) * DAY_WINDOWS)
     return {
         "plan": {**asdict(plan), "enrollments": [kind.name for kind in plan.enrollments]},
-        "skipped": [kind.name for kind in plan.enrollments if not kind.begins(0, plan.stays[0].operation.windows)],
+        "skipped": [kind.name for kind in plan.enrollments if not kind.begins(0, plan.stays[0].windows)],
         "wall_s": time.monotonic() - begun_s,
         "distinct_days": days,
-        "machines": [str(stay.operation.site) for stay in plan.stays],
+        "machines": [str(site(stay.machine)) for stay in plan.stays],
         "cost_s_per_day": {stage: s / days for stage, s in cost_s.items()},
         "score_s_per_day": {key: float(np.mean(s)) for key, s in scored.items()},
         "rows": [_row(group, count) for group, count in zip(groups.values(), resampled, strict=True)],
@@ -151,17 +152,17 @@ def measure(plan: Plan, cache: Path) -> dict[str, Any]:
 
 def judge_after(plan: Plan, machine: int, kind: Enrollments, begin: int, cache: Path) -> list[Judged]:
     """Teach every method one stretch and score every later window once."""
-    stay = Stay(machine, plan.days)
-    files = [stay.file(cache, day) for day in range(stay.operation.days)]
+    stay = plan.stays[machine]
+    files = [piece.file(cache) for piece in stay.pieces]
     end = begin + kind.windows
     first_day, last_day = begin // DAY_WINDOWS, (end - 1) // DAY_WINDOWS
-    learned = Learned(joined(read_day(files[day]) for day in range(first_day, last_day + 1)).part(begin, end))
+    learned = Learned(joined(read_piece(files[day]) for day in range(first_day, last_day + 1)).part(begin, end))
     later_days = files[end // DAY_WINDOWS :]
     methods = {method: METHODS[method](learned, plan.targets) for method in plan.methods}
     scores: dict[str, list[Values]] = defaultdict(list)
     cost_s = Counter[str]()
     for file in later_days:
-        heard = read_day(file).part(end, stay.operation.windows)
+        heard = read_piece(file).part(end, stay.windows)
         for method, (scorer, _) in methods.items():
             begun_s = time.process_time()
             scores[method].append(scorer.score(heard))

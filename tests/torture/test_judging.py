@@ -24,7 +24,7 @@ from tests.torture.operation import Operation, site
 
 @pytest.fixture(scope="module")
 def heard() -> Heard:
-    return hear(Operation(site(0), 1).part(DAY_WINDOWS // 2, DAY_WINDOWS // 2 + 140), make_embedder())
+    return hear(Operation(site(0), DAY_WINDOWS).part(DAY_WINDOWS // 2, DAY_WINDOWS // 2 + 140), make_embedder())
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def test_the_load_keeps_its_range_and_the_shifts_are_heard() -> None:
 
 
 def test_a_part_of_the_stream_is_one_gapless_signal_that_can_be_made_again() -> None:
-    operation = Operation(site(2), 1)
+    operation = Operation(site(2), 200)
     windows = list(operation.part(100, 103))
     assert [w.time_ns for w in windows] == [n * 5_000_000_000 for n in (100, 101, 102)]
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(windows, operation.part(100, 103), strict=True))
@@ -57,7 +57,7 @@ def test_a_part_of_the_stream_is_one_gapless_signal_that_can_be_made_again() -> 
 
 
 def test_two_days_of_one_machine_are_equally_loud_and_differ() -> None:
-    operation = Operation(site(0), 2)
+    operation = Operation(site(0), 2 * DAY_WINDOWS)
     one, two = (next(operation.part(day * DAY_WINDOWS, 2 * DAY_WINDOWS)) for day in (0, 1))
     assert not np.array_equal(one.samples, two.samples)
     assert 0.8 < one.samples.std() / two.samples.std() < 1.25
@@ -66,7 +66,7 @@ def test_two_days_of_one_machine_are_equally_loud_and_differ() -> None:
 def test_a_fault_grows_as_it_was_told_to() -> None:
     severity = np.zeros(40)
     severity[20:] = 1.0
-    healthy = [w.samples.std() for w in Operation(site(0), 40 / DAY_WINDOWS).part(0, 40)]
-    broken = [w.samples.std() for w in Operation(site(0), 40 / DAY_WINDOWS, "imbalance", severity).part(0, 40)]
+    healthy = [w.samples.std() for w in Operation(site(0), 40).part(0, 40)]
+    broken = [w.samples.std() for w in Operation(site(0), 40, "imbalance", severity).part(0, 40)]
     assert broken[:20] == healthy[:20]
     assert min(broken[23:]) > 2 * max(healthy)

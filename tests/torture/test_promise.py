@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture.false_alarm_promise import write
-from tests.torture.features import MODEL, Stay, hear_all, read_day
+from tests.torture.features import MODEL, Piece, hear_all, read_piece
 from tests.torture.promise import Enrollments, Plan, measure
 
 HOUR = 1 / 24
@@ -50,13 +50,13 @@ def test_an_hour_of_signal_becomes_a_report_with_everything_that_was_promised(ca
 
 
 def test_what_was_heard_is_computed_once_and_read_back_nearly_as_it_was(cache: Path) -> None:
-    stay = Stay(1, 20 / 17280)
-    hear_all([stay], cache, 1)
-    file = stay.file(cache, 0)
+    piece = Piece(1, 0, 20)
+    hear_all([piece], cache, 1)
+    file = piece.file(cache)
     written = file.stat().st_mtime_ns
-    hear_all([stay], cache, 1)
+    hear_all([piece], cache, 1)
     assert file.stat().st_mtime_ns == written
-    heard = read_day(file)
+    heard = read_piece(file)
     assert heard.bands.shape == (20, 1, 7, 192)
     assert heard.spectrum.shape == (20, 1, 7, 32)
     assert heard.part(5, 9).begin_ns[0] == 25 * 10**9
