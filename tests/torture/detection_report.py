@@ -33,8 +33,8 @@ def _growing(result: dict[str, Any], picture: str | None) -> list[str]:
         f"{plan['machines']} invented machines at work are enrolled for {plan['enrolled_h']:g} h; then each fault "
         f"grows from 0 to {plan['top']:g} within {plan['growing_h']:g} h, at another time of day for each. Every way "
         f"to judge has its threshold at {plan['target']:g} false alarm a month, from the same enrolled windows by the "
-        "same tail and persistence. A figure is the severity at which the first alert opened: the median over machines, and how "
-        "many were found at all. Lower is better.",
+        "same tail and persistence. A figure is the severity at which the first alert opened: the median over "
+        "machines, and how many were found at all. Lower is better.",
         "",
         "## Faults that grow from nothing",
         "",

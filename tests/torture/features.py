@@ -23,10 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.artifact import load_package
+from echo_edge.bearing_lines import Bearing
 from echo_edge.embedder import Embedder
 from echo_edge.engine.onnx import OnnxEngine
+from echo_edge.indicators import IndicatorSpec, measure, names
 from echo_edge.records import Embedding, Window
-from tests.torture import stand_in_indicators as indicators
+from sensors.machine import BPFI, BPFO
 from tests.torture.hall import DAY_WINDOWS, HOP_S
 from tests.torture.operation import Operation, site
 
@@ -35,6 +37,8 @@ BATCH = 8
 HOP_NS = round(HOP_S * 1e9)
 CENTRED, AS_IT_IS = ("bands", "spectrum"), ("indicators", "level_db")
 ARRAYS = (*CENTRED, *AS_IT_IS)
+ABOUT = ("point", "rate_hz", "first", "cost_s", "indicator_names", "hop_ns", "length_ns")
+BEARING = Bearing(BPFO, BPFI, 2.357, 0.3983)  # 6205, as in ``sensors.machine``
 Floats = NDArray[np.float32]
 
 
@@ -54,7 +58,7 @@ class Heard:
     """Shape (W, C, N, 32): what the encoder read, averaged over time."""
 
     indicators: Floats
-    """Shape (W, C, K), as measured; see ``indicators_compared``."""
+    """Shape (W, C, K), in their units."""
 
     level_db: Floats
     """Shape (W, C)."""
@@ -62,7 +66,9 @@ class Heard:
     cost_s: dict[str, float]
     """Seconds of processor time per stage."""
 
+    indicator_names: tuple[str, ...]
     hop_ns: int = HOP_NS
+    length_ns: int = HOP_NS
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -95,8 +101,12 @@ def make_embedder(model: str = MODEL) -> Embedder:
     return Embedder(package, OnnxEngine(package, 1))
 
 
-def hear(windows: Iterable[Window], embedder: Embedder, hop_ns: int = HOP_NS) -> Heard:
-    """Compute everything of windows in a row, at least one."""
+def hear(windows: Iterable[Window], embedder: Embedder, hop_ns: int = HOP_NS, shaft_hz: float | None = None) -> Heard:
+    """Compute everything of windows in a row, at least one.
+
+    Args:
+        shaft_hz: where it is known, the lines of a 6205 bearing join the indicators.
+    """
     cost_s = dict.fromkeys(("simulate", "embed", "indicators"), 0.0)
     embeddings: list[Embedding] = []
     measured: list[Floats] = []
@@ -106,7 +116,7 @@ def hear(windows: Iterable[Window], embedder: Embedder, hop_ns: int = HOP_NS) ->
         with _clock(cost_s, "embed"):  # its picture is large, and not needed
             embeddings += [replace(e, picture=e.picture[:, :0]) for e in embedder.embed(batch)]
         with _clock(cost_s, "indicators"):
-            measured += [indicators.measure(window) for window in batch]
+            measured += [measure(window, IndicatorSpec.of(window, shaft_hz, BEARING)) for window in batch]
     if begin is None:
         raise ValueError("no window to hear")
     bands, spectrum, level_db = (
@@ -114,12 +124,19 @@ def hear(windows: Iterable[Window], embedder: Embedder, hop_ns: int = HOP_NS) ->
         for name in ("bands", "spectrum", "level_db")
     )
     first = round(begin.time_ns / hop_ns)
-    return Heard(begin.point, begin.rate_hz, first, bands, spectrum, np.stack(measured), level_db, cost_s, hop_ns)
-
-
-def indicators_compared(measured: Floats) -> NDArray[np.float64]:
-    """Indicators on the scale that the daemon compares them on."""
-    return np.log10(np.maximum(measured, 1e-9), dtype=np.float64)
+    return Heard(
+        begin.point,
+        begin.rate_hz,
+        first,
+        bands,
+        spectrum,
+        np.stack(measured).astype(np.float32),
+        level_db,
+        cost_s,
+        names(IndicatorSpec.of(begin, shaft_hz, BEARING)),
+        hop_ns,
+        round(begin.length_s * 1e9),
+    )
 
 
 def _batches(windows: Iterable[Window], cost_s: dict[str, float]) -> Iterator[list[Window]]:
@@ -196,12 +213,12 @@ def read_piece(file: Path) -> Heard:
     with np.load(file, allow_pickle=False) as stored:
         about = json.loads(str(stored["about"]))
         arrays = {name: _restored(stored, name) for name in CENTRED} | {name: stored[name] for name in AS_IT_IS}
-        return Heard(**arrays, **about)
+        return Heard(**arrays, **{**about, "indicator_names": tuple(about["indicator_names"])})
 
 
 def write_piece(file: Path, heard: Heard) -> None:
     """In half precision, without the mean of the day: what differs between windows keeps its digits."""
-    about = {name: getattr(heard, name) for name in ("point", "rate_hz", "first", "cost_s")}
+    about = {name: getattr(heard, name) for name in ABOUT}
     arrays: dict[str, Any] = {"about": np.array(json.dumps(about))} | {name: getattr(heard, name) for name in AS_IT_IS}
     for name in CENTRED:
         values: Floats = getattr(heard, name)
@@ -221,7 +238,8 @@ def hear_piece(piece: Piece, cache: Path, model: str = MODEL) -> dict[str, float
     """Compute one piece unless it is there already; return what it cost."""
     file = piece.file(cache)
     if not file.exists():
-        write_piece(file, hear(piece.windows(), make_embedder(model)))
+        shaft_hz = site(piece.machine).shaft_hz
+        write_piece(file, hear(piece.windows(), make_embedder(model), shaft_hz=shaft_hz))
     with np.load(file, allow_pickle=False) as stored:
         return dict(json.loads(str(stored["about"]))["cost_s"])
 

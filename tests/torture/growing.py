@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from echo_edge.config import AlertConfig
+from echo_edge.normal import TOLERATED
 from echo_edge.tail import MONTH_S, persistent
 from sensors import FAULTS
-from tests.torture import stand_in_indicators as indicators
 from tests.torture.alert_counts import Count, opened, opened_at_once
 from tests.torture.features import Growth, Heard, Piece, Stay, hear_all, in_processes, joined, read_piece
 from tests.torture.hall import HOP_S
-from tests.torture.judging import IN_PRACTICE, Learned, Scorer, Threshold, echo, spectrum, strongest, whole
-from tests.torture.judging import whole_spectrum as one_spectrum
+from tests.torture.judging import IN_PRACTICE, Learned, Scorer, Threshold, echo, joined_parts, spectrum, whole
 from tests.torture.operation import site
 
 OURS = "echo-edge"
@@ -110,8 +109,9 @@ def judge_machine(plan: Plan, machine: int, cache: Path) -> tuple[list[Found], d
     """Enroll one machine, and judge its healthy hours and all its faults in every way."""
     stay = plan.healthy(machine)
     heard = joined(read_piece(piece.file(cache)) for piece in stay.pieces)
-    learned = Learned(heard.part(0, plan.enrolled))
-    every = ways(learned, site(machine).unit, plan.target)
+    enrolled = heard.part(0, plan.enrolled)
+    every = ways(Learned(enrolled), plan.target)
+    every.append(with_lines(Learned(enrolled, lines=True), plan.target))
     healthy = heard.part(plan.enrolled, len(heard))
     months = len(healthy) * HOP_S / MONTH_S
     false = {way.name: Count(len(_alerts(way, healthy)), months) for way in every} if len(healthy) else {}
@@ -127,22 +127,32 @@ def judge_machine(plan: Plan, machine: int, cache: Path) -> tuple[list[Found], d
     return found, false
 
 
-def ways(learned: Learned, unit: str, target: float) -> list[Way]:
+def ways(learned: Learned, target: float) -> list[Way]:
     """Ours, what it has to be better than, and ours without each of its parts: all at one target."""
-    names = indicators.names(unit)
-    parts = {"encoder": learned.nearest(echo), "spectrum": learned.nearest(spectrum), "indicators": learned.spread()}
-    knn, flat_spectrum = learned.nearest(whole), learned.nearest(one_spectrum)
+    parts = {
+        "echo": learned.nearest(echo, TOLERATED["echo"]),
+        "spectrum": learned.nearest(spectrum, TOLERATED["spectrum"]),
+        "indicators": learned.spread(),
+    }
     ours = learned.daemon()
+    one_vector = {
+        "echo": learned.nearest(whole(echo), TOLERATED["echo"]),
+        "spectrum": learned.nearest(whole(spectrum), TOLERATED["spectrum"]),
+    }
+    thin_air = {
+        "echo": learned.nearest(echo, TOLERATED["echo"], density=False),
+        "spectrum": learned.nearest(spectrum, TOLERATED["spectrum"], density=False),
+    }
     scorers = {
         OURS: ours,
-        LEVEL_ALONE: learned.indicator(0),
-        KURTOSIS_ALONE: learned.indicator(names.index("kurtosis")),
-        "plain KNN": knn,
-        "mean log spectrum": flat_spectrum,
+        LEVEL_ALONE: learned.indicator(learned.material.indicator_names[0]),
+        KURTOSIS_ALONE: learned.indicator("kurtosis"),
+        "plain KNN": learned.plain(echo),
+        "mean log spectrum": learned.plain(spectrum),
         **{f"{name} alone": scorer for name, scorer in parts.items()},
-        **{f"without {out}": strongest(*(s for name, s in parts.items() if name != out)) for out in parts},
-        "not per band": strongest(knn, flat_spectrum, parts["indicators"]),
-        "with local density": strongest(learned.dense(echo), learned.dense(spectrum), parts["indicators"]),
+        **{f"without {out}": joined_parts({n: s for n, s in parts.items() if n != out}) for out in parts},
+        "not per band": joined_parts({**parts, **one_vector}),
+        "without density": joined_parts({**parts, **thin_air}),
     }
     found = [Way(name, scorer, learned.threshold(scorer, target)) for name, scorer in scorers.items()]
     for strange, windows in ((1, 1), (3, 5)):
@@ -150,6 +160,12 @@ def ways(learned: Learned, unit: str, target: float) -> list[Way]:
         found.append(Way(f"always {strange} of {windows}", ours, learned.threshold(ours, target, config)))
     found.append(Way("largest normal score as threshold", ours, _largest(learned, ours)))
     return found
+
+
+def with_lines(learned: Learned, target: float) -> Way:
+    """Ours where the bearing's geometry is configured; ``learned`` with its lines."""
+    ours = learned.daemon()
+    return Way("with bearing lines", ours, learned.threshold(ours, target))
 
 
 def _largest(learned: Learned, scorer: Scorer) -> Threshold:

@@ -4,32 +4,37 @@ All that touches the daemon's scoring is here; the measurements use nothing else
 it has learned a stretch, and gives windows a score. Whatever the score, its threshold for a target comes from the
 daemon's own tail and persistence, so that ways to judge are compared at one rate of false alarms.
 
-Shape suffixes: W = windows, C = channels, N = bands, D = width, K = indicators.
+Shape suffixes: W = windows, C = channels, N = bands, D = numbers per band, K = indicators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from unittest.mock import patch
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.config import AlertConfig
 from echo_edge.coreset import thin
+from echo_edge.indicators import strangeness_scale
 from echo_edge.material import Material
-from echo_edge.nearest import CANDIDATES, Nearest
-from echo_edge.normal import MAX_BANK, Normal, NormalState, _held_out, _rms
+from echo_edge.nearest import Nearest
+from echo_edge.normal import MAX_BANK, WEIGHTS, Normal, NormalState, _held_out, _rms
 from echo_edge.records import Embedding, FalseAlarmRate
 from echo_edge.spread import Spread
 from echo_edge.tail import Persistence, Tail
-from tests.torture.density import density_ratios
-from tests.torture.features import Heard, indicators_compared
+from tests.torture.features import Heard
 from tests.torture.hall import HOP_S
 
 ALERT = AlertConfig()
 IN_PRACTICE = Persistence(3, 5)  # for rules of thumb, which know no persistence: kinder to them than one window
 Array = NDArray[np.float64]
+View = Callable[[Material], NDArray[np.float16]]
+"""What is looked at, shape (W, C, N, D)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,79 +68,88 @@ class Threshold:
 class Learned:
     """One stretch of normal operation, and the daemon's state made of it.
 
+    Args:
+        heard: what to learn from.
+        hop_s: seconds between windows.
+        lines: bearing lines join the indicators, as where the geometry is configured.
+
     Raises:
         EnrollError: too little or useless material.
     """
 
-    def __init__(self, heard: Heard, hop_s: float = HOP_S) -> None:
-        self.heard, self._hop_s = heard, hop_s
-        self.material = material(heard)
+    def __init__(self, heard: Heard, hop_s: float = HOP_S, *, lines: bool = False) -> None:
+        self.heard, self._hop_s, self._lines = heard, hop_s, lines
+        self.material = material(heard, lines=lines)
         self.state = NormalState.learn("run", self.material)
         self._kept = thin(self.material.bands.reshape(len(heard), -1), MAX_BANK)
         self._held = _held_out("run", self.material.start_ns, self.material.end_ns)
 
     def threshold(self, scorer: Scorer, target: float, alert: AlertConfig = ALERT) -> Threshold:
         """The daemon's threshold for a target, for scores of any kind."""
-        state = self.state
-        own = NormalState(
-            state.name,
-            state.parts,
-            state.tails,
-            scorer.held_out,
-            state.start_ns,
-            state.end_ns,
-            state.learned_s,
-            state.quiet_db,
-            state.pictures,
-            state.pictured,
-        )
-        normal = Normal("measured", [own], target, self._hop_s, alert)
+        state = NormalState(**{name: getattr(self.state, name) for name in STATE}, held_out=scorer.held_out)
+        normal = Normal("measured", [state], target, self._hop_s, alert)
         return Threshold(f"{target:g}", normal.thresholds["run"], normal.persistence, target, normal)
 
     def daemon(self) -> Scorer:
         """All of the daemon."""
-        return Scorer(self.state.held_out, lambda heard: np.max(list(rarities(self.state, heard).values()), axis=0))
 
-    def nearest(self, view: Callable[[Material], NDArray[np.float16]]) -> Scorer:
-        """Nearest neighbours as the daemon does it, among vectors (W, C, N, D) of any kind."""
-        against_bank = [(inside, np.flatnonzero(others[self._kept])) for inside, others in self._held]
-        part, ratios = Nearest.learn(view(self.material), self._kept, against_bank)
-        return self._by_tail(
-            _rms(ratios).max(axis=1), lambda heard: _rms(nearest_ratios(part, view(material(heard)))).max(axis=1)
-        )
+        def score(heard: Heard) -> Array:
+            found = rarities(self.state, self._of(heard))
+            return np.asarray(np.linalg.norm([WEIGHTS[part] * rarity for part, rarity in found.items()], axis=0))
 
-    def dense(self, view: Callable[[Material], NDArray[np.float16]]) -> Scorer:
-        """As ``nearest``, each distance in units of how dense the normal windows lie there."""
-        ratios, others = density_ratios(view(self.material), self._kept, self._held)
-        return self._by_tail(_rms(ratios).max(axis=1), lambda heard: _rms(others(view(material(heard)))).max(axis=1))
+        return Scorer(self.state.held_out, score)
+
+    def nearest(self, view: View, tolerated: float = 0.0, *, density: bool = True) -> Scorer:
+        """Rarity of the distance to the nearest normal window as the daemon measures it."""
+        with nullcontext() if density else patch("echo_edge.nearest.DENSITY", 0.0):
+            part, distances = Nearest.learn(view(self.material), self._kept, self._held, tolerated)
+        return self._by_tail(_rms(distances).max(axis=1), lambda found: _rms(part._batch(view(found))).max(axis=1))
+
+    def plain(self, view: View) -> Scorer:
+        """Rarity of the plain Euclidean distance to the nearest normal window, all bands as one long vector."""
+        vectors = _flat(view(self.material))
+        held_out = np.empty(len(vectors))
+        for inside, others in self._held:
+            held_out[inside] = _distance(vectors[inside], vectors[self._kept[others[self._kept]]])
+        bank = vectors[self._kept]
+        return self._by_tail(held_out, lambda found: _distance(_flat(view(found)), bank))
 
     def spread(self) -> Scorer:
-        """The indicators as the daemon does it."""
-        part, ratios = Spread.learn(self.material.indicators, self._held)
-        return self._by_tail(
-            ratios.max(axis=(1, 2)), lambda heard: part.ratios(material(heard).indicators).max(axis=(1, 2))
-        )
+        """Rarity of the indicators as the daemon measures it."""
+        part, ratios = Spread.learn(_scaled(self.material), self._held)
+        return self._by_tail(ratios.max(axis=(1, 2)), lambda found: part.ratios(_scaled(found)).max(axis=(1, 2)))
 
-    def indicator(self, k: int) -> Scorer:
-        """One indicator alone, upwards, in parts of its median: a threshold as vibration monitors have it."""
-        usual = np.median(self.heard.indicators[..., k], axis=0)
+    def indicator(self, name: str) -> Scorer:
+        """One indicator alone, upwards, in parts of its median: a limit as vibration monitors have it."""
+        k = self.material.indicator_names.index(name)
+        usual = np.median(_scaled(self.material)[..., k], axis=0)
 
-        def values(heard: Heard) -> Array:
-            return np.asarray((heard.indicators[..., k] / usual).max(axis=1), np.float64)
+        def values(found: Material) -> Array:
+            return np.asarray((10 ** (_scaled(found)[..., k] - usual)).max(axis=1))
 
-        return self._by_tail(values(self.heard), values)
+        return self._by_tail(values(self.material), values)
 
-    def _by_tail(self, held_out: Array, values: Callable[[Heard], Array]) -> Scorer:
+    def _by_tail(self, held_out: Array, values: Callable[[Material], Array]) -> Scorer:
         """Rarities, as the daemon makes them of the values of its parts."""
         tail = Tail.fit(held_out)
-        return Scorer(tail.rarity(held_out), lambda heard: tail.rarity(values(heard)))
+        return Scorer(tail.rarity(held_out), lambda heard: tail.rarity(values(self._of(heard))))
+
+    def _of(self, heard: Heard) -> Material:
+        return judged(material(heard, lines=self._lines), heard)
 
 
-def strongest(*scorers: Scorer) -> Scorer:
-    """The largest of several scores, as the daemon joins its parts."""
+STATE = ("name", "parts", "tails", "start_ns", "end_ns", "learned_s", "quiet_db", "pictures", "pictured")
+
+
+def joined_parts(parts: Mapping[str, Scorer]) -> Scorer:
+    """Some parts of the daemon, joined as it joins them."""
+
+    def join(scores: list[Array]) -> Array:
+        return np.asarray(np.linalg.norm([WEIGHTS[n] * s for n, s in zip(parts, scores, strict=True)], axis=0))
+
     return Scorer(
-        np.max([scorer.held_out for scorer in scorers], axis=0),
-        lambda heard: np.max([scorer.score(heard) for scorer in scorers], axis=0),
+        join([part.held_out for part in parts.values()]),
+        lambda heard: join([part.score(heard) for part in parts.values()]),
     )
 
 
@@ -152,60 +166,54 @@ def echo(found: Material) -> NDArray[np.float16]:
     return found.bands
 
 
-def whole(found: Material) -> NDArray[np.float16]:
-    """All bands as one long vector per channel: what plain KNN compares."""
-    return found.bands.reshape(*found.bands.shape[:2], 1, -1)
-
-
 def spectrum(found: Material) -> NDArray[np.float16]:
     return found.spectrum
 
 
-def whole_spectrum(found: Material) -> NDArray[np.float16]:
-    """The trivial detector's view: one long vector per channel."""
-    return found.spectrum.reshape(*found.spectrum.shape[:2], 1, -1)
+def whole(view: View) -> View:
+    """All bands as one long vector per channel."""
+
+    def one(found: Material) -> NDArray[np.float16]:
+        vectors = view(found)
+        return vectors.reshape(*vectors.shape[:2], 1, -1)
+
+    return one
 
 
-def rarities(state: NormalState, heard: Heard) -> dict[str, Array]:
-    """What ``NormalState.judge`` says part by part, of many windows at once: shape (W,) each."""
-    found = material(heard)
-    seen = {"echo": found.bands, "spectrum": found.spectrum}
+VIEWS: dict[str, View] = {"echo": echo, "spectrum": spectrum}
+
+
+def rarities(state: NormalState, found: Material) -> dict[str, Array]:
+    """What ``NormalState.judge`` says part by part before it weighs them, of many windows at once: shape (W,) each."""
     rare = {}
     for name, part in state.parts.items():
         if isinstance(part, Nearest):
-            values = _rms(nearest_ratios(part, seen[name])).max(axis=1)
+            values = _rms(part._batch(VIEWS[name](found))).max(axis=1)
         else:
-            values = part.ratios(found.indicators).max(axis=(1, 2))
+            values = part.ratios(_scaled(found)).max(axis=(1, 2))
         rare[name] = state.tails[name].rarity(values)
     return rare
 
 
-def nearest_ratios(part: Nearest, vectors: NDArray[np.float16]) -> Array:
-    """``Nearest.ratios`` of many windows at once: (W, C, N, D) -> (W, C, N). The same searches, fewer calls."""
-    squared = np.empty(vectors.shape[:3])
-    for c, indexes in enumerate(part._indexes):
-        for n, index in enumerate(indexes):
-            query = np.ascontiguousarray(vectors[:, c, n] - part._centre[c, n])
-            near = index.search(query, min(CANDIDATES, index.ntotal))[1]
-            for rows in np.array_split(np.arange(len(vectors)), len(vectors) // 1024 + 1):
-                apart = part.bank[near[rows], c, n].astype(np.float32) - vectors[rows, None, c, n]
-                squared[rows, c, n] = np.square(apart).sum(axis=2).min(axis=1)
-    ratios: Array = np.sqrt(squared) / part.scale
-    return ratios
-
-
-def material(heard: Heard) -> Material:
+def material(heard: Heard, *, lines: bool = False) -> Material:
     """Windows as the daemon learns them, without pictures."""
     begin_ns = heard.begin_ns
+    columns = [k for k, name in enumerate(heard.indicator_names) if lines or not name.startswith("envelope_")]
     return Material(
         heard.bands.astype(np.float16),
         heard.spectrum.astype(np.float16),
-        indicators_compared(heard.indicators),
+        heard.indicators[..., columns].astype(np.float64),
         np.zeros((len(heard), heard.bands.shape[1], 1, 1), np.uint8),
         heard.level_db.astype(np.float64),
         begin_ns,
-        begin_ns + heard.hop_ns,
+        begin_ns + heard.length_ns,
+        tuple(heard.indicator_names[k] for k in columns),
     )
+
+
+def judged(learned: Material, heard: Heard) -> Material:
+    """The same windows as the daemon judges them: their vectors are in half precision only where they are learned."""
+    return replace(learned, bands=heard.bands, spectrum=heard.spectrum)  # type: ignore[arg-type]
 
 
 def embedding(heard: Heard, i: int) -> Embedding:
@@ -221,7 +229,24 @@ def embedding(heard: Heard, i: int) -> Embedding:
         one.picture[0],
         one.level_db[0],
         one.indicators[0],
+        one.indicator_names,
     )
+
+
+def _scaled(found: Material) -> Array:
+    return strangeness_scale(found.indicators, found.indicator_names)
+
+
+def _flat(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(vectors.reshape(len(vectors), -1), np.float32)
+
+
+def _distance(queries: NDArray[np.float32], bank: NDArray[np.float32]) -> Array:
+    """To the nearest of the bank, shape (W,)."""
+    centre = bank.mean(axis=0)  # distances are small beside the vectors: centring keeps their digits
+    index = faiss.IndexFlatL2(bank.shape[1])
+    index.add(bank - centre)
+    return np.sqrt(np.maximum(index.search(queries - centre, 1)[0][:, 0], 0.0, dtype=np.float64))
 
 
 Thresholds = list[Threshold]
@@ -239,6 +264,6 @@ def _by_target(make: Callable[[Learned], Scorer], *, thumb: bool = False) -> Met
 
 METHODS: dict[str, Method] = {
     "echo-edge": _by_target(Learned.daemon),
-    "mean log spectrum": _by_target(lambda learned: learned.nearest(whole_spectrum)),
-    "plain KNN": _by_target(lambda learned: learned.nearest(whole), thumb=True),
+    "mean log spectrum": _by_target(lambda learned: learned.plain(spectrum)),
+    "plain KNN": _by_target(lambda learned: learned.plain(echo), thumb=True),
 }

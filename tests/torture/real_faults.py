@@ -126,7 +126,7 @@ def _measure(
         return [_mixed(windows[i], rig.rms, clips, snr_db, random) for i in order]
 
     learned = Learned(_heard(stream(rig.learned, LEARNED, backgrounds[0]), rig, embedder), rig_hop_s(rig))
-    every = ways(learned, rig.unit, target)
+    every = ways(learned, target)
     healthy = _heard(stream(rig.healthy, HEALTHY, backgrounds[1]), rig, embedder)
     false = {way.name: len(_alerts(way, healthy, rig)) for way in every}
     delays: dict[str, list[float | None]] = {way.name: [] for way in every}

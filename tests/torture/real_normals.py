@@ -11,7 +11,6 @@ import numpy as np
 
 from echo_edge.config import AlertConfig
 from echo_edge.embedder import Embedder
-from echo_edge.material import Material
 from echo_edge.normal import Normal, NormalState
 from echo_edge.records import Window
 from tests.torture.alert_counts import opened
@@ -61,7 +60,7 @@ def _outdoors(folder: Path) -> Recorded:
 
 def _count(recorded: Recorded, targets: Sequence[float], embedder: Embedder) -> list[dict[str, Any]]:
     heard = {name: _heard(windows, recorded.hop_s, embedder) for name, windows in recorded.learned.items()}
-    states = [NormalState.learn(name, _material(one, recorded)) for name, one in heard.items()]
+    states = [NormalState.learn(name, material(one)) for name, one in heard.items()]
     judged = _heard(recorded.judged, recorded.hop_s, embedder)
     rows = []
     for target in targets:
@@ -80,13 +79,6 @@ def _count(recorded: Recorded, targets: Sequence[float], embedder: Embedder) -> 
             }
         )
     return rows
-
-
-def _material(heard: Heard, recorded: Recorded) -> Material:
-    """Windows overlap where the hop is shorter than they are."""
-    found = material(heard)
-    length_ns = round(next(iter(recorded.learned.values()))[0].length_s * 1e9)
-    return replace(found, end_ns=found.start_ns + length_ns)
 
 
 def _heard(windows: Sequence[Window], hop_s: float, embedder: Embedder) -> Heard:
