@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.torture import promise_report
 from tests.torture.features import MODEL
-from tests.torture.promise import Enrollments, Plan, measure
+from tests.torture.promise import ENROLLMENTS, Enrollments, Plan, measure
 from tests.torture.real_normals import count_real
 
 NAME = "false_alarm_promise"
@@ -41,7 +41,7 @@ def main() -> None:
     else:
         size = QUICK if arguments.quick else FULL
         given = {name: getattr(arguments, name) for name in size if getattr(arguments, name) is not None}
-        kinds = (Enrollments(10, 3), Enrollments(60, 2)) if arguments.quick else Plan.enrollments
+        kinds = (Enrollments(10, 3), Enrollments(60, 2)) if arguments.quick else ENROLLMENTS
         plan = Plan(**{**size, **given}, enrollments=kinds, jobs=arguments.jobs)
         result = measure(plan, arguments.cache / MODEL)
         result["real"] = count_real(arguments.data, plan.targets) if arguments.data is not None else None

@@ -80,7 +80,7 @@ class Heard:
 
     def rows(self, begin: int, end: int) -> Heard:
         """Some of these windows, by their place among them; ``end`` not included."""
-        cut = {name: getattr(self, name)[begin:end] for name in ARRAYS}
+        cut: dict[str, Any] = {name: getattr(self, name)[begin:end] for name in ARRAYS}
         return replace(self, first=self.first + begin, **cut)
 
     def part(self, first: int, last: int) -> Heard:
@@ -92,7 +92,7 @@ def joined(parts: Iterable[Heard]) -> Heard:
     """Windows of stretches that follow each other."""
     all_of = list(parts)
     cost_s = {stage: sum(part.cost_s[stage] for part in all_of) for stage in all_of[0].cost_s}
-    arrays = {name: np.concatenate([getattr(part, name) for part in all_of]) for name in ARRAYS}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in all_of]) for name in ARRAYS}
     return replace(all_of[0], cost_s=cost_s, **arrays)
 
 
@@ -109,7 +109,7 @@ def hear(windows: Iterable[Window], embedder: Embedder, hop_ns: int = HOP_NS, sh
     """
     cost_s = dict.fromkeys(("simulate", "embed", "indicators"), 0.0)
     embeddings: list[Embedding] = []
-    measured: list[Floats] = []
+    measured: list[NDArray[np.float64]] = []
     begin: Window | None = None
     for batch in _batches(windows, cost_s):
         begin = begin or batch[0]

@@ -159,7 +159,7 @@ class _Neighbour:
         self._orders = ((1, 0.5), (2, 0.3), (int(built.integers(3, 9)), 0.4), (int(built.integers(9, 30)), 0.3))
         frequency_hz, damping = built.uniform(400, 3000), built.uniform(0.03, 0.1)
         self._body = Resonance(frequency_hz, damping, rate_hz)
-        self._noise = np.float32(0.7 / np.sqrt(np.pi * frequency_hz * damping / rate_hz))  # noise bandwidth: RMS 0.7
+        self._noise = np.float32(0.7 / np.sqrt(2 * np.pi * frequency_hz * damping / rate_hz))  # RMS 0.7
         self._turns = 0.0
 
     def __call__(self, white: Array, speed: float) -> Array:

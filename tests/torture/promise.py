@@ -53,13 +53,16 @@ class Enrollments:
         return [int(begin) for begin in random.integers(0, latest + 1, self.starts)]
 
 
+ENROLLMENTS = (Enrollments(10, 8), Enrollments(60, 4), Enrollments(24 * 60, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be measured."""
 
     machines: int
     days: float
-    enrollments: tuple[Enrollments, ...] = (Enrollments(10, 8), Enrollments(60, 4), Enrollments(24 * 60, 1))
+    enrollments: tuple[Enrollments, ...] = ENROLLMENTS
     targets: tuple[float, ...] = TARGETS
     months: int = 200
     """Machine-months that are resampled for each figure."""

@@ -156,7 +156,7 @@ def rig_hop_s(rig: Rig) -> float:
 
 
 def _mixed(samples: Array, rms: float, clips: Sequence[Array], snr_db: float, random: np.random.Generator) -> Array:
-    clip = clips[random.integers(len(clips))]
+    clip = clips[int(random.integers(len(clips)))]
     start = int(random.integers(clip.size - samples.size + 1))
     background = clip[start : start + samples.size] * np.float32(rms * 10 ** (-snr_db / 20))
     return np.asarray(samples + background, np.float32)
