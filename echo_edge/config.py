@@ -20,7 +20,7 @@ from echo_edge.config_model import Id, Model, existing
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.frontend import SPEC
 from echo_edge.indicators import IndicatorSpec
-from echo_edge.mqtt import is_loopback
+from echo_edge.loopback import is_loopback
 from echo_edge.records import Window
 
 AXES = {"x": 0, "y": 1, "z": 2}
