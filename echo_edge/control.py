@@ -13,10 +13,8 @@ import queue
 import select
 import socket
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
-from echo_edge.enroll import recorded_enrollment
+from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
 from echo_edge.errors import EchoEdgeError, EnrollError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
@@ -34,19 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_ORDER_BYTES = 65536
 MAX_CLIENTS = 8
+STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
-
-
-class EnrollOrder(BaseModel):
-    """Learn a normal state, from the live stream or from recordings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    order: Literal["enroll"]
-    point: str
-    state: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")
-    minutes: float = Field(default=10.0, gt=0, le=14 * 24 * 60)
-    files: list[Path] = []
-    scale: float | None = Field(default=None, gt=0)
 
 
 class ListenOrder(BaseModel):
@@ -59,8 +46,8 @@ class ListenOrder(BaseModel):
     """Where the client is going to store them: nothing is stored unless asked, and then the log says so."""
 
 
-ORDER: TypeAdapter[EnrollOrder | ListenOrder] = TypeAdapter(
-    Annotated[EnrollOrder | ListenOrder, Field(discriminator="order")]
+ORDER: TypeAdapter[EnrollOrder | EnrollWatch | ListenOrder] = TypeAdapter(
+    Annotated[EnrollOrder | EnrollWatch | ListenOrder, Field(discriminator="order")]
 )
 
 
@@ -126,8 +113,10 @@ class Control(threading.Thread):
                 order = ORDER.validate_json(_read_line(client))
                 if isinstance(order, ListenOrder):
                     answers = self._samples(order)
+                elif isinstance(order, EnrollWatch):
+                    answers = self._progress(order, client)
                 else:
-                    answers = self._from_files(order) if order.files else self._from_stream(order, client)
+                    answers = self._enrollment(order)
                 with closing(answers):
                     for answer in answers:
                         client.sendall(_line(answer))
@@ -138,33 +127,59 @@ class Control(threading.Thread):
             except OSError as error:
                 log.info("a control client went away: %s", error)
 
-    def _from_stream(self, order: EnrollOrder, client: socket.socket) -> Generator[dict[str, Any], None, None]:
+    def _enrollment(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
+        """Have the pipeline thread do it, and wait for its answer."""
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        reply = answers.put
-        if not self._mailbox.order(lambda: self._monitor.enroll_live(order.point, order.state, order.minutes, reply)):
+
+        def work() -> None:
+            try:
+                answers.put({"ok": True, "result": self._monitor.sessions.handle(order)})
+            except EnrollError as error:
+                answers.put({"ok": False, "code": error.exit_code, "error": str(error)})
+            except EchoEdgeError as error:  # the disk: the old baseline stays in force
+                answers.put({"ok": False, "code": 1, "error": str(error)})
+
+        if not self._mailbox.order(work):
             yield {"ok": False, "code": 6, "error": "the daemon is busy with other orders; try again in a minute"}
             return
-        try:
-            while not self._stop_asked.is_set():
-                try:
-                    answer = answers.get(timeout=0.2)
-                except queue.Empty:
-                    if select.select([client], [], [], 0)[0] and not client.recv(1, socket.MSG_PEEK):
-                        return  # the technician closed the terminal
-                    continue
-                yield answer
-                if "ok" in answer:
-                    return
-            yield {"ok": False, "code": 1, "error": "the daemon is stopping; nothing was changed"}
-        finally:
-            self._mailbox.order(lambda: self._monitor.cancel(order.point, reply))
+        while self._runs:
+            with suppress(queue.Empty):
+                yield answers.get(timeout=0.2)
+                return
+        yield {"ok": False, "code": 1, "error": STOPPING}
+
+    def _progress(self, order: EnrollWatch, client: socket.socket) -> Generator[dict[str, Any], None, None]:
+        """Every change of a session until it is over; the client may go away and come back."""
+        told: dict[str, Any] = {}
+        while self._runs:
+            now = self._monitor.sessions.progress.get(order.point)
+            if now is None or now["session"] != order.session:
+                yield {"ok": False, "code": 6, "error": f"{order.point}: there is no session {order.session}"}
+                return
+            if now is not told:
+                told = now
+                yield {"progress": told}
+            if "code" in told:
+                yield {"ok": True, "result": told}
+                return
+            if select.select([client], [], [], 0.2)[0] and not client.recv(1, socket.MSG_PEEK):
+                return  # the terminal was closed; the session goes on
+        yield {"ok": False, "code": 1, "error": STOPPING}
+
+    @property
+    def _runs(self) -> bool:
+        return not self._stop_asked.is_set() and self._monitor.is_alive()
 
     def _samples(self, order: ListenOrder) -> Generator[dict[str, Any], None, None]:
         points = self._config.points()
         if order.point not in points:
             yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
             return
-        capture = self._captures[points[order.point].device]
+        device = points[order.point].device
+        if device not in self._captures:
+            yield {"ok": False, "code": 3, "error": f"{order.point}: {device} is not open: another command runs alone"}
+            return
+        capture = self._captures[device]
         asked = f"{order.point}: a local client listens"
         if order.save_to is None:
             log.info("%s; nothing is stored", asked)
@@ -188,48 +203,6 @@ class Control(threading.Thread):
                 else:
                     yield {"idle": True}
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
-
-    def _from_files(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
-        points = self._config.points()
-        if order.point not in points:
-            yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
-            return
-        try:
-            enrollment, batches = recorded_enrollment(
-                points[order.point], order.point, order.state, order.files, order.scale
-            )
-            for batch in batches:
-                self._in_pipeline(partial(self._monitor.learn, enrollment, batch))
-                yield {"progress": asdict(enrollment.progress)}
-            answers: list[dict[str, Any]] = []
-            self._in_pipeline(lambda: self._monitor.finish(enrollment, answers.append))
-            yield from answers
-        except EnrollError as error:
-            yield {"ok": False, "code": error.exit_code, "error": str(error)}
-        except EchoEdgeError as error:
-            yield {"ok": False, "code": 4, "error": str(error)}
-
-    def _in_pipeline(self, work: Callable[[], None]) -> None:
-        """Have the pipeline thread do something, and wait for it; its errors of ours come back here."""
-        done = threading.Event()
-        errors: list[EchoEdgeError] = []
-
-        def order() -> None:
-            try:
-                work()
-            except EchoEdgeError as error:
-                errors.append(error)
-            finally:
-                done.set()
-
-        while not self._mailbox.order(order):
-            if self._stop_asked.wait(0.1):
-                raise EnrollError("the daemon is stopping; nothing was changed", 1)
-        while not done.wait(0.2):
-            if self._stop_asked.is_set():
-                raise EnrollError("the daemon is stopping; look whether the enrollment was still stored", 1)
-        if errors:
-            raise errors[0]
 
 
 def _line(answer: dict[str, Any]) -> bytes:

@@ -79,8 +79,8 @@ class Daemon:
             self.stop()
 
     def enroll(self, point: str, *arguments: str | Path, timeout_s: float = 50) -> dict[str, Any]:
-        """``echo-edge enroll``; returns its JSON result."""
-        done = command("enroll", self.config, point, "--json", *arguments, env=self.env, timeout_s=timeout_s)
+        """``echo-edge enroll start``; returns its JSON result."""
+        done = command("enroll", "start", self.config, point, "--json", *arguments, env=self.env, timeout_s=timeout_s)
         assert done.returncode == 0, done.stdout + done.stderr + self.log
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer["result"]  # type: ignore[no-any-return]
