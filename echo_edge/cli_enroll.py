@@ -47,7 +47,7 @@ TITLES = {
     "testing": "self-test",
     "deciding": "decision",
 }
-STYLES = {"ok": "green", "warning": "yellow", "bad": "red"}
+STYLES = {"warning": "yellow", "bad": "red"}
 
 By = Annotated[str | None, typer.Option("--by", help="Who does it, for the record; the user's name if absent.")]
 Session = Annotated[str | None, typer.Option("--session", help="Only this session; the one that goes on if absent.")]
@@ -256,17 +256,17 @@ class _View:
         if self._json:
             print(json.dumps({"progress": progress}), flush=True)
             return
-        for check in progress["checks"]:
-            line = f"[{STYLES[check['severity']]}]{check['check']}[/] {escape(check['text'])}".rstrip()
-            advice = f" -> {escape(check['advice'])}" if check["advice"] else ""
-            self._once(f"  {line}{advice}")
-        if test := progress.get("self_test"):
-            self._once(escape(f"[4/6] {test['text']}"))
-
-    def _once(self, line: str) -> None:
-        if line not in self._shown:
-            self._shown.add(line)
-            out.print(line, highlight=False, soft_wrap=True)
+        news = [check for check in progress["checks"] if check["check"] not in self._shown]
+        self._shown |= {check["check"] for check in news}
+        fine = [f"{c['check']} {c['text']}".rstrip() for c in news if c["severity"] == "ok"]
+        if fine:
+            out.print(f"  [green]ok[/] {escape(', '.join(fine))}", highlight=False, soft_wrap=True)
+        for check in (c for c in news if c["severity"] != "ok"):
+            line = f"{check['severity']}: {check['check']}: {check['text']} -> {check['advice']}"
+            out.print(f"  [{STYLES[check['severity']]}]{escape(line)}[/]", highlight=False, soft_wrap=True)
+        if (test := progress.get("self_test")) and "self_test" not in self._shown:
+            self._shown.add("self_test")
+            self.say(f"[4/6] {test['text']}")
 
     def say(self, text: str) -> None:
         if not self._json:

@@ -19,7 +19,7 @@ from echo_edge.signal_checks import Finding
 from echo_edge.tail import MONTH_S
 
 TARGETS = (0.1, 1.0, 10.0)  # false alarms per month that the table is made for
-LATER_WARNS, LATER_BAD = 0.05, 0.30  # share of the second half that is strange to the first
+LATER_WARNS, LATER_BAD = 0.05, 0.30  # share of one half that is strange to the other
 # Strange is what is met once in a thousand normal windows, even where so few were heard that the threshold for a rate
 # per month lies far above: it extrapolates, and would call nothing strange.
 STRANGE_DECADES = 3.0
@@ -115,7 +115,7 @@ class SelfTest:
     def text(self) -> str:
         """One sentence of figures."""
         return (
-            f"leave-block-out: {self.alerts} alerts in {self.state.learned_s / 60:.1f} min. "
+            f"leave-block-out: {self.alerts} alerts in {_duration(self.state.learned_s)}. "
             f"estimated {_rate(self.rate.estimated)} (tail model), "
             f"demonstrated < {_rate(self.rate.demonstrated_upper_95)} (95 %)"
         )
@@ -174,31 +174,40 @@ def _alerts_of_the_enrolled_time(subject: Subject, state: NormalState, normal: N
 
 
 def _sufficiency(subject: Subject, state: NormalState, alerts: int) -> Check:
-    text = f"{subject.useful} windows in {state.learned_s / 60:.1f} min support 1 in {subject.useful}"
+    text = f"{subject.useful} windows in {_duration(state.learned_s)} support 1 in {subject.useful}"
     if alerts:
         return Check("alerts", "warning", f"{text}; {alerts} alerts in the enrolled time itself", "extend it")
     return Check("data", "ok", f"{text}; rarer than that is a model")
 
 
 def _halves(subject: Subject) -> list[Check]:
-    """The second half judged by the first: a machine that changes while it is learned has no normal yet."""
+    """Each half judged by the other: a machine that changes while it is learned has no normal yet.
+
+    Both ways, for a change shortly before the middle leaves examples of the later way to run in the first half.
+    """
     middle = len(subject.material) // 2
     if middle < MIN_WINDOWS:
         return [Check("halves", "ok", f"too few windows to compare halves (2 x {MIN_WINDOWS} needed)")]
     first, second = subject.material.pick(slice(None, middle)), subject.material.pick(slice(middle, None))
     try:
-        learned = NormalState.learn(subject.state, first)
+        later, earlier = _strange_to(subject, first, second), _strange_to(subject, second, first)
     except EnrollError as error:
-        return [Check("halves", "warning", f"the first half alone teaches nothing: {error}", "extend it")]
-    judge = Normal("", [learned], subject.target_per_month, subject.hop_s, subject.alert)
-    share = _strange_share(subject, judge, second, STRANGE_DECADES)
-    text = f"{share:.0%} of the second half are strange to the first"
+        return [Check("halves", "warning", f"half of it alone teaches nothing: {error}", "extend it")]
+    share = max(later, earlier)
+    one, other = ("second", "first") if later >= earlier else ("first", "second")
+    text = f"{share:.0%} of the {one} half are strange to the {other}"
     if share > LATER_BAD:
         advice = "the machine changed while it was learned: learn the other way to run as a state of its own"
         return [Check("halves", "bad", text, advice)]
     if share > LATER_WARNS:
         return [Check("halves", "warning", text, "extend it, so that all that is normal is heard")]
     return [Check("halves", "ok", text)]
+
+
+def _strange_to(subject: Subject, known: Material, new: Material) -> float:
+    learned = NormalState.learn(subject.state, known)
+    judge = Normal("", [learned], subject.target_per_month, subject.hop_s, subject.alert)
+    return _strange_share(subject, judge, new, STRANGE_DECADES)
 
 
 def _share_strange(subject: Subject, baseline: Baseline | None, material: Material) -> float | None:
@@ -238,3 +247,7 @@ def _rate(per_month: float) -> str:
         if value < 100 or unit == "h":
             return f"{value:.2g}/{unit}" if value < 10 else f"{value:.0f}/{unit}"
     raise AssertionError("an hour is the last unit")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

@@ -60,6 +60,11 @@ class Daemon:
                 stderr=out,
             )
 
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The same program, on this daemon's state, for a test that wants to look at it while it runs."""
+        env = [f"{name}={value}" for name, value in self.env.items()]
+        return ["env", *env, sys.executable, "-m", "echo_edge", *map(str, arguments)]
+
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         self.process.terminate()
