@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jsonschema
 import pytest
@@ -102,16 +103,21 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path):
             assert heading in {re.sub(r"[^\w\s-]", "", h.lower()).replace(" ", "-") for h in headings}, target
 
 
+def options_of(command: Any) -> set[str]:
+    """Of a command, or of all commands of a group."""
+    below = [options_of(sub) for sub in getattr(command, "commands", {}).values()]
+    return {o for p in command.params for o in (*p.opts, *p.secondary_opts)}.union({"--help"}, *below)
+
+
 @each_page
 def test_every_command_and_option_named_exists(page: Path):
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group, of typer's or click's
     text = page.read_text("utf-8")
     code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks(page, "console"), *blocks(page, "yaml")])
     used = re.findall(r"echo-edge (?!-)([a-z]+)\b([^\n|]*)", code)
-    options = {
-        name: {o for p in sub.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
-        for name, sub in commands.items()
-    }
+    options = {name: options_of(command) for name, command in commands.items()}
+    for name, verb in re.findall(r"echo-edge (enroll) ([a-z]+)", code):
+        assert verb in commands[name].commands, f"echo-edge {name} {verb}"
     for name, rest in used:
         assert name in options, f"echo-edge {name}"
         unknown = set(re.findall(r"(?<!\S)--[a-z-]+", rest)) - options[name]
