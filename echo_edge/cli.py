@@ -33,6 +33,7 @@ from echo_edge.cli_shared import (
     out,
     progress_bar,
 )
+from echo_edge.cli_state import state as state_commands
 from echo_edge.config_file import load_config, read_password
 from echo_edge.errors import (
     ArtifactError,
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.add_typer(enroll, name="enroll")
 for command in (devices, listen, record, simulate):
     app.command()(command)
+app.add_typer(state_commands, name="state")
 
 
 def main() -> None:

@@ -13,15 +13,16 @@ import queue
 import select
 import socket
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
+from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
 from echo_edge.errors import EchoEdgeError, EnrollError
 from echo_edge.mailbox import Mailbox
@@ -46,8 +47,28 @@ class ListenOrder(BaseModel):
     """Where the client is going to store them: nothing is stored unless asked, and then the log says so."""
 
 
-ORDER: TypeAdapter[EnrollOrder | EnrollWatch | ListenOrder] = TypeAdapter(
-    Annotated[EnrollOrder | EnrollWatch | ListenOrder, Field(discriminator="order")]
+class StateOrder(BaseModel):
+    """Tell the operating state of a point, take that back, or ask what is in force."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["state"]
+    do: Literal["set", "clear", "show"]
+    point: str
+    name: str | None = Field(default=None, pattern=ID_PATTERN)
+    """With ``set``: the state."""
+
+    until: AwareDatetime | None = None
+    """With ``set``: when it ends by itself."""
+
+    @model_validator(mode="after")
+    def _a_state_is_set(self) -> StateOrder:
+        if (self.do == "set") != (self.name is not None) or (self.until is not None and self.do != "set"):
+            raise ValueError("'name' goes with 'set' and only there, and so does 'until'")
+        return self
+
+
+ORDER: TypeAdapter[EnrollOrder | EnrollWatch | ListenOrder | StateOrder] = TypeAdapter(
+    Annotated[EnrollOrder | EnrollWatch | ListenOrder | StateOrder, Field(discriminator="order")]
 )
 
 
@@ -115,6 +136,8 @@ class Control(threading.Thread):
                     answers = self._samples(order)
                 elif isinstance(order, EnrollWatch):
                     answers = self._progress(order, client)
+                elif isinstance(order, StateOrder):
+                    answers = self._state(order)
                 else:
                     answers = self._enrollment(order)
                 with closing(answers):
@@ -128,18 +151,21 @@ class Control(threading.Thread):
                 log.info("a control client went away: %s", error)
 
     def _enrollment(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
+        yield from self._asked(lambda: self._monitor.sessions.handle(order))
+
+    def _asked(self, work: Callable[[], dict[str, Any]]) -> Generator[dict[str, Any], None, None]:
         """Have the pipeline thread do it, and wait for its answer."""
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
-        def work() -> None:
+        def answer() -> None:
             try:
-                answers.put({"ok": True, "result": self._monitor.sessions.handle(order)})
+                answers.put({"ok": True, "result": work()})
             except EnrollError as error:
                 answers.put({"ok": False, "code": error.exit_code, "error": str(error)})
-            except EchoEdgeError as error:  # the disk: the old baseline stays in force
+            except EchoEdgeError as error:  # the disk: what was in force stays
                 answers.put({"ok": False, "code": 1, "error": str(error)})
 
-        if not self._mailbox.order(work):
+        if not self._mailbox.order(answer):
             yield {"ok": False, "code": 6, "error": "the daemon is busy with other orders; try again in a minute"}
             return
         while self._runs:
@@ -203,6 +229,20 @@ class Control(threading.Thread):
                 else:
                     yield {"idle": True}
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
+
+    def _state(self, order: StateOrder) -> Generator[dict[str, Any], None, None]:
+        until_ns = None if order.until is None else round(order.until.timestamp() * 1e3) * 1_000_000
+
+        def work() -> dict[str, Any]:
+            if order.do != "show":
+                self._monitor.tell_state(order.point, order.name, until_ns)
+            return self._monitor.state_of(order.point)
+
+        if order.point not in self._config.points():
+            known = ", ".join(self._config.points())
+            yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {known}"}
+            return
+        yield from self._asked(work)
 
 
 def _line(answer: dict[str, Any]) -> bytes:
