@@ -80,8 +80,8 @@ class SelfTest:
     rate: FalseAlarmRate
     """At the target that is configured."""
 
-    table: tuple[tuple[float, FalseAlarmRate], ...]
-    """Threshold and promise for each of ``TARGETS``."""
+    table: tuple[tuple[dict[str, float], FalseAlarmRate], ...]
+    """For each of ``TARGETS`` the threshold of every state of the point, and what they promise together."""
 
     windows: int
     unlike_before: float | None
@@ -105,7 +105,7 @@ class SelfTest:
             "threshold": round(self.threshold, 4),
             "supports_one_in": self.windows,
             "false_alarms_per_month": _rounded(self.rate),
-            "table": [{"threshold": round(t, 4), **_rounded(rate)} for t, rate in self.table],
+            "table": [{"threshold": round(t[self.state.name], 4), **_rounded(rate)} for t, rate in self.table],
             "text": self.text(),
         }
         if self.unlike_before is not None:
@@ -145,14 +145,14 @@ def self_test(subject: Subject, findings: tuple[Finding, ...] = ()) -> SelfTest:
         *(Check.of(finding) for finding in findings),
         *_unlike_before(before),
     ]
-    tried = [(target, judge_for(target)) for target in TARGETS]
+    tried = [judge_for(target) for target in TARGETS]
     return SelfTest(
         state=state,
         checks=tuple(checks),
         alerts=alerts,
         threshold=normal.thresholds[state.name],
         rate=normal.false_alarm_rate(alerts=alerts),
-        table=tuple((judge.thresholds[state.name], judge.false_alarm_rate(alerts=alerts)) for _, judge in tried),
+        table=tuple((judge.thresholds, judge.false_alarm_rate(alerts=alerts)) for judge in tried),
         windows=subject.useful,
         unlike_before=before,
     )
