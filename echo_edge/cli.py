@@ -14,7 +14,10 @@ import typer
 from rich.table import Table
 
 from echo_edge import __version__
+from echo_edge.cli_baseline import app as baseline
+from echo_edge.cli_baseline import audit
 from echo_edge.cli_enroll import enroll
+from echo_edge.cli_past import drift, feedback, promise, review
 from echo_edge.cli_sensors import devices, listen, record, simulate
 from echo_edge.cli_shared import (
     EXIT_CONFIG,
@@ -40,8 +43,8 @@ from echo_edge.errors import (
     ConfigError,
     EchoEdgeError,
     EngineError,
-    EnrollError,
     ListenError,
+    OrderError,
     RecordingError,
 )
 from echo_edge.store import StoreBusyError
@@ -55,9 +58,10 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (devices, listen, record, simulate):
+for command in (devices, listen, record, simulate, drift, feedback, review, promise, audit):
     app.command()(command)
 app.add_typer(state_commands, name="state")
+app.add_typer(baseline, name="baseline")
 
 
 def main() -> None:
@@ -70,7 +74,7 @@ def main() -> None:
         for problem in error.problems:
             err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_CONFIG)
-    except EnrollError as error:
+    except OrderError as error:
         fail(error, error.exit_code)
     except EchoEdgeError as error:
         codes: dict[type[EchoEdgeError], int] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
 import sys
@@ -17,6 +16,7 @@ from echo_edge.cli_shared import (
     EXIT_FAILED,
     EXIT_USAGE,
     AsJson,
+    By,
     ConfigPath,
     PointName,
     err,
@@ -30,7 +30,7 @@ from echo_edge.config_file import load_config
 from echo_edge.config_model import ID_PATTERN
 
 if TYPE_CHECKING:
-    from echo_edge.enroll_command import Desk
+    from echo_edge.enroll_command import EnrollDesk
 
 enroll = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +49,6 @@ TITLES = {
 }
 STYLES = {"warning": "yellow", "bad": "red"}
 
-By = Annotated[str | None, typer.Option("--by", help="Who does it, for the record; the user's name if absent.")]
 Session = Annotated[str | None, typer.Option("--session", help="Only this session; the one that goes on if absent.")]
 
 
@@ -57,6 +56,7 @@ Session = Annotated[str | None, typer.Option("--session", help="Only this sessio
 def start(
     config: ConfigPath,
     point: PointName,
+    by: By,
     state: Annotated[str, typer.Option(help="Name of the normal state, for example `run-50hz`.")] = "run",
     minutes: Annotated[float, typer.Option(min=0.01, max=20160, help="Of useful signal from the live sensor.")] = 10.0,
     files: Annotated[
@@ -68,9 +68,8 @@ def start(
     ] = None,
     past: Annotated[
         str | None,
-        typer.Option(metavar="FROM..TO", help="Learn from past hours, `2026-11-26T08:00..2026-11-26T16:00`."),
+        typer.Option(metavar="FROM..TO", help="Learn from past hours, for example `yesterday 08:00..16:00`."),
     ] = None,
-    by: By = None,
     note: Annotated[str, typer.Option(help="A sentence for the record.")] = "",
     healthy: Annotated[
         bool, typer.Option("--healthy", help="The machine is well, even if it sounds unlike what was normal so far.")
@@ -93,12 +92,11 @@ def start(
         fail(f"--state '{state}' is not an id: use up to 48 lower-case letters, digits, '-' and '_'", EXIT_USAGE)
     if files and past:
         fail("--from and --past: give one of them", EXIT_USAGE)
-    name = _name(by)
-    order: dict[str, Any] = {"state": state, "minutes": minutes, "scale": scale, "by": name, "note": note}
+    order: dict[str, Any] = {"state": state, "minutes": minutes, "scale": scale, "by": by, "note": note}
     order |= {"healthy": healthy, "files": [str(file.absolute()) for file in files or []]}
     if past:
         order["past_ns"] = _past(past)
-    with starting_desk(loaded, point, files or []) as desk:
+    with starting_desk(loaded, point, files or [], past=past is not None) as desk:
         if no_accept and desk.alone:
             fail("--no-accept: no daemon runs that would keep it until somebody accepts", EXIT_USAGE)
         begun = desk.ask("start", **order)
@@ -113,9 +111,9 @@ def start(
             _print_json(as_json, progress)
             return
         if view.asks and progress["phase"] == "deciding":
-            _decide(desk, progress, name, view)
+            _decide(desk, progress, by, view)
             return
-        _done(accept_or_reject(desk, progress, name), as_json)
+        _done(accept_or_reject(desk, progress, by), as_json)
 
 
 @enroll.command()
@@ -134,7 +132,7 @@ def status(config: ConfigPath, point: PointName, as_json: AsJson = False) -> Non
 
 
 @enroll.command()
-def watch(config: ConfigPath, point: PointName, by: By = None, as_json: AsJson = False) -> None:
+def watch(config: ConfigPath, point: PointName, by: By, as_json: AsJson = False) -> None:
     """Follow an enrollment that was started elsewhere, to its decision."""
     from echo_edge.enroll_command import open_desk, outcome  # noqa: PLC0415
 
@@ -144,7 +142,7 @@ def watch(config: ConfigPath, point: PointName, by: By = None, as_json: AsJson =
         if progress["phase"] != "deciding":
             _done(outcome(progress), as_json)
         elif view.asks:
-            _decide(desk, progress, _name(by), view)
+            _decide(desk, progress, by, view)
         else:
             _print_json(as_json, progress)
 
@@ -153,8 +151,8 @@ def watch(config: ConfigPath, point: PointName, by: By = None, as_json: AsJson =
 def accept(
     config: ConfigPath,
     point: PointName,
+    by: By,
     session: Session = None,
-    by: By = None,
     healthy: Annotated[
         bool, typer.Option("--healthy", help="The machine is well, even if it sounds unlike what was normal so far.")
     ] = False,
@@ -164,7 +162,7 @@ def accept(
     from echo_edge.enroll_command import open_desk, outcome  # noqa: PLC0415
 
     with open_desk(_loaded(config, point), point) as desk:
-        fields = {"by": _name(by), "healthy": healthy}
+        fields = {"by": by, "healthy": healthy}
         _done(outcome(desk.ask("accept", session=_session(desk, session), **fields)), as_json)
 
 
@@ -189,19 +187,19 @@ def extend(
 def reject(
     config: ConfigPath,
     point: PointName,
+    by: By,
     why: Annotated[str, typer.Option(help="A sentence for the record.")] = "",
     session: Session = None,
-    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Do not use what was learned; the active baseline stays."""
-    _end(config, point, session, _name(by), why, as_json)
+    _end(config, point, session, by, why, as_json)
 
 
 @enroll.command()
-def stop(config: ConfigPath, point: PointName, session: Session = None, by: By = None, as_json: AsJson = False) -> None:
+def stop(config: ConfigPath, point: PointName, by: By, session: Session = None, as_json: AsJson = False) -> None:
     """End an enrollment at any time; the active baseline stays."""
-    _end(config, point, session, _name(by), "", as_json)
+    _end(config, point, session, by, "", as_json)
 
 
 def _end(config: Path, point: str, session: str | None, by: str, why: str, as_json: bool) -> None:
@@ -219,29 +217,17 @@ def _loaded(config: Path, point: str) -> Config:
     return loaded
 
 
-def _name(by: str | None) -> str:
-    if by is not None:
-        return by
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in a container
-        return ""
-
-
-def _session(desk: Desk, session: str | None) -> str:
+def _session(desk: EnrollDesk, session: str | None) -> str:
     return session or str(desk.ask("status")["session"])
 
 
 def _past(text: str) -> tuple[int, int]:
-    """``FROM..TO`` in local time, or with an offset, as nanoseconds since 1970."""
-    begin, dots, end = text.partition("..")
+    from echo_edge.past import past_span  # noqa: PLC0415
+
     try:
-        times = [round(datetime.fromisoformat(part.strip()).astimezone().timestamp() * 1e9) for part in (begin, end)]
-    except ValueError:
-        times = []
-    if not dots or len(times) != 2 or times[0] >= times[1]:
-        fail(f"--past '{text}': give two times, the earlier one first: 2026-11-26T08:00..2026-11-26T16:00", EXIT_USAGE)
-    return times[0], times[1]
+        return past_span(text, datetime.now().astimezone())
+    except ValueError as error:
+        fail(f"--past '{text}': {error}", EXIT_USAGE)
 
 
 class _View:
@@ -290,7 +276,7 @@ def _bar_text(progress: dict[str, Any]) -> str:
     return text + (f": {progress['reason']}" if "reason" in progress else "")
 
 
-def _follow(desk: Desk, begun: dict[str, Any], view: _View) -> dict[str, Any]:
+def _follow(desk: EnrollDesk, begun: dict[str, Any], view: _View) -> dict[str, Any]:
     """Show a session until it is to be decided or over."""
     from echo_edge.enroll_command import until_decision  # noqa: PLC0415
 
@@ -305,7 +291,7 @@ def _follow(desk: Desk, begun: dict[str, Any], view: _View) -> dict[str, Any]:
         return until_decision(desk, begun["session"], show)
 
 
-def _decide(desk: Desk, progress: dict[str, Any], by: str, view: _View) -> None:
+def _decide(desk: EnrollDesk, progress: dict[str, Any], by: str, view: _View) -> None:
     """Ask the person at the terminal until it is over."""
     from echo_edge.enroll_command import outcome  # noqa: PLC0415
 
@@ -359,6 +345,9 @@ def _done(result: dict[str, Any], as_json: bool) -> None:
         f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
         f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %).",
     ]
+    if not result["active"]:
+        order = f"echo-edge baseline activate CONFIG {result['point']} {result['baseline']}"
+        lines.append(f"[yellow]PROPOSED[/yellow]: another person must activate it: {order}")
     if result["left_out"]:
         lines.append(f"[yellow]Left out[/yellow] of it, enroll again: {escape(result['left_out'])}.")
     if result["provisional"]:

@@ -24,7 +24,7 @@ from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
 from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
-from echo_edge.errors import EchoEdgeError, EnrollError
+from echo_edge.errors import EchoEdgeError, OrderError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.tap import block_message, info_message
@@ -35,6 +35,24 @@ MAX_ORDER_BYTES = 65536
 MAX_CLIENTS = 8
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
+
+
+class BaselineOrder(BaseModel):
+    """Change something about baselines: activate, roll back, reject, import."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["baseline"]
+    verb: str
+    args: dict[str, Any]
+
+
+class ReviewOrder(BaseModel):
+    """Say what an alert was, or settle what was said: feedback, accept, dismiss."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["review"]
+    verb: str
+    args: dict[str, Any]
 
 
 class ListenOrder(BaseModel):
@@ -67,8 +85,10 @@ class StateOrder(BaseModel):
         return self
 
 
-ORDER: TypeAdapter[EnrollOrder | EnrollWatch | ListenOrder | StateOrder] = TypeAdapter(
-    Annotated[EnrollOrder | EnrollWatch | ListenOrder | StateOrder, Field(discriminator="order")]
+ORDER: TypeAdapter[EnrollOrder | EnrollWatch | BaselineOrder | ListenOrder | StateOrder | ReviewOrder] = TypeAdapter(
+    Annotated[
+        EnrollOrder | EnrollWatch | BaselineOrder | ListenOrder | StateOrder | ReviewOrder, Field(discriminator="order")
+    ]
 )
 
 
@@ -138,6 +158,10 @@ class Control(threading.Thread):
                     answers = self._progress(order, client)
                 elif isinstance(order, StateOrder):
                     answers = self._state(order)
+                elif isinstance(order, BaselineOrder):
+                    answers = self._baselines(order)
+                elif isinstance(order, ReviewOrder):
+                    answers = self._reviews(order)
                 else:
                     answers = self._enrollment(order)
                 with closing(answers):
@@ -160,7 +184,7 @@ class Control(threading.Thread):
         def answer() -> None:
             try:
                 answers.put({"ok": True, "result": work()})
-            except EnrollError as error:
+            except OrderError as error:
                 answers.put({"ok": False, "code": error.exit_code, "error": str(error)})
             except EchoEdgeError as error:  # the disk: what was in force stays
                 answers.put({"ok": False, "code": 1, "error": str(error)})
@@ -229,6 +253,12 @@ class Control(threading.Thread):
                 else:
                     yield {"idle": True}
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
+
+    def _baselines(self, order: BaselineOrder) -> Generator[dict[str, Any], None, None]:
+        return self._asked(lambda: self._monitor.run_verb(order.verb, order.args))
+
+    def _reviews(self, order: ReviewOrder) -> Generator[dict[str, Any], None, None]:
+        return self._asked(lambda: self._monitor.review(order.verb, order.args))
 
     def _state(self, order: StateOrder) -> Generator[dict[str, Any], None, None]:
         until_ns = None if order.until is None else round(order.until.timestamp() * 1e3) * 1_000_000

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from echo_edge.baseline import Baseline, Origin
+from echo_edge.baseline import Baseline, How, Learned, Origin
 from echo_edge.config import PointConfig
 from echo_edge.errors import EnrollError, RecordingError
 from echo_edge.material import Material
@@ -49,6 +50,11 @@ class Enrollment:
         self.state = state
         self.needed = needed
         self.identity = identity
+        self.how: How = "live"
+        self.checks: tuple[dict[str, Any], ...] = ()
+        self.self_test: dict[str, Any] = {}
+        """What the checks of sensor and machine found, and the self-test, for the baseline's manifest."""
+
         self.settings: dict[str, str] = {}
         self.left_out: str | None = None
         """States of the active baseline that the new one cannot hold, and why; known once it is finished."""
@@ -116,8 +122,11 @@ class Enrollment:
         self._started_ns = embedding.time_ns + self._later_ns
         return replace(embedding, time_ns=self._started_ns, end_ns=embedding.end_ns + self._later_ns)
 
-    def take(self, material: Material, origin: Origin, learned_s: float) -> None:
+    def take(self, material: Material, origin: Origin, heard: int, learned_s: float) -> None:
         """Learn what was kept of past hours, at once.
+
+        Args:
+            heard, learned_s: windows and seconds of signal that it stands for; not all of them need be in it.
 
         Raises:
             EnrollError: it was made with something else than the windows before.
@@ -125,7 +134,7 @@ class Enrollment:
         self._same(origin)
         self._close_minute()
         self._minutes.append((0, material))
-        self.useful += len(material)
+        self.useful += heard
         self.learned_s += learned_s
 
     def _same(self, origin: Origin) -> None:
@@ -171,7 +180,8 @@ class Enrollment:
         state = learned or NormalState.learn(self.state, self.material(), self.learned_s)
         if self.origin is None:
             raise EnrollError(f"{self.point}: no useful window was seen")
-        own = Baseline(self.point, self.origin, self.identity, (state,), dict(self.excluded), dict(self.settings))
+        told = Learned(self.how, self.useful, dict(self.excluded), self.checks, self.self_test)
+        own = Baseline(self.point, self.origin, self.identity, (state,), {self.state: told}, dict(self.settings))
         self.left_out = None
         if active is None:
             return own

@@ -18,7 +18,7 @@ Show = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class EnrollDesk:
     """Who takes the orders about enrollments of one point."""
 
     folder: Path
@@ -57,7 +57,7 @@ class Desk:
 
 
 @contextmanager
-def open_desk(config: Config, point: str, *, alone_with: list[str] | None = None) -> Iterator[Desk]:
+def open_desk(config: Config, point: str, *, alone_with: list[str] | None = None) -> Iterator[EnrollDesk]:
     """The running daemon's; where none runs, one within this command that opens ``alone_with`` of the devices.
 
     Raises:
@@ -68,24 +68,24 @@ def open_desk(config: Config, point: str, *, alone_with: list[str] | None = None
         try:
             stack.enter_context(exclusive(folder))
         except StoreBusyError:
-            yield Desk(folder, point, alone=False)
+            yield EnrollDesk(folder, point, alone=False)
             return
         if alone_with is None:
             raise EnrollError(f"{point}: no daemon runs, so nothing is being enrolled", 6)
         from echo_edge.daemon import alone  # noqa: PLC0415  # seconds of imports that a running daemon has done
 
         stack.enter_context(alone(config, folder, alone_with))
-        yield Desk(folder, point, alone=True)
+        yield EnrollDesk(folder, point, alone=True)
 
 
 @contextmanager
-def starting_desk(config: Config, point: str, files: list[Path]) -> Iterator[Desk]:
-    """A desk to start an enrollment at: alone, it opens the point's device only, and none for recordings."""
-    with open_desk(config, point, alone_with=[] if files else [config.points()[point].device]) as desk:
+def starting_desk(config: Config, point: str, files: list[Path], *, past: bool = False) -> Iterator[EnrollDesk]:
+    """A desk to start an enrollment at: alone, it opens the point's device only, and none where nothing is heard."""
+    with open_desk(config, point, alone_with=[] if files or past else [config.points()[point].device]) as desk:
         yield desk
 
 
-def until_decision(desk: Desk, session: str, show: Show) -> Progress:
+def until_decision(desk: EnrollDesk, session: str, show: Show) -> Progress:
     """Follow a session until somebody must decide, or until it is over."""
     last: Progress = {}
     for last in desk.watch(session):
@@ -107,7 +107,7 @@ def outcome(progress: Progress) -> Progress:
     return result
 
 
-def accept_or_reject(desk: Desk, progress: Progress, by: str) -> Progress:
+def accept_or_reject(desk: EnrollDesk, progress: Progress, by: str) -> Progress:
     """Accept what passed its self-test; where a person would have to vouch for it, end it and say so.
 
     Raises:
@@ -123,14 +123,22 @@ def accept_or_reject(desk: Desk, progress: Progress, by: str) -> Progress:
 
 
 def enroll_point(
-    config: Config, point: str, state: str, minutes: float, files: list[Path], scale: float | None, show: Show
+    config: Config,
+    point: str,
+    state: str,
+    minutes: float,
+    files: list[Path],
+    scale: float | None,
+    show: Show,
+    by: str,
+    note: str,
 ) -> Progress:
-    """Enroll without asking anybody, and return a summary; ``show`` is told of progress.
+    """Enroll for ``by`` without asking anybody, and return a summary; ``show`` is told of progress.
 
     Raises:
         EnrollError: refused, with the exit code that says why. The active baseline is untouched.
     """
     with starting_desk(config, point, files) as desk:
         told = [str(file) for file in files]
-        begun = desk.ask("start", state=state, minutes=minutes, files=told, scale=scale)
-        return accept_or_reject(desk, until_decision(desk, begun["session"], show), "")
+        begun = desk.ask("start", state=state, minutes=minutes, files=told, scale=scale, by=by, note=note)
+        return accept_or_reject(desk, until_decision(desk, begun["session"], show), by)

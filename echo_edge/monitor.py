@@ -7,13 +7,21 @@ import threading
 import time
 from typing import Any
 
-from echo_edge.baseline import BaselineStore, moved_settings
+from echo_edge import review_orders
+from echo_edge.adaptation_job import AdaptationJob, Adapted
+from echo_edge.baseline import moved_settings
+from echo_edge.baseline_orders import CHANGES_ACTIVE, run_verb
+from echo_edge.baseline_store import BaselineStore
+from echo_edge.books import Books
 from echo_edge.capture import SensorStatus
+from echo_edge.config import Config
 from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.lineage import StoredLineage, VersionStore
 from echo_edge.mailbox import Mailbox
 from echo_edge.pipeline import Pipeline, Point
 from echo_edge.report import Reporter
+from echo_edge.review_orders import Desk
 from echo_edge.session import NO_WINDOW, PATIENCE_S
 from echo_edge.sessions import Sessions
 
@@ -26,7 +34,12 @@ class Monitor(threading.Thread):
     """Everything after the mailbox belongs to this thread, so nothing in it is locked."""
 
     def __init__(
-        self, pipeline: Pipeline, mailbox: Mailbox[SensorStatus], store: BaselineStore, reporter: Reporter
+        self,
+        pipeline: Pipeline,
+        mailbox: Mailbox[SensorStatus],
+        store: BaselineStore,
+        reporter: Reporter,
+        books: Books,
     ) -> None:
         super().__init__(name="pipeline", daemon=True)
         self.failure: BaseException | None = None
@@ -37,12 +50,18 @@ class Monitor(threading.Thread):
         self._mailbox = mailbox
         self._store = store
         self._reporter = reporter
-        self.sessions = Sessions(pipeline, store, mailbox, reporter.enroll, reporter.baseline)
+        self._books = books
+        self._lineage = StoredLineage(store) if isinstance(store, VersionStore) else None
+        self._adaptation: AdaptationJob | None = None
+        for point in pipeline.points.values():
+            point.remembered = books.history.on
+        self.sessions = Sessions(pipeline, store, books.history, mailbox, reporter.enroll, reporter.baseline)
         self._due_s: dict[str, float] = {}  # point -> when its next window is overdue, while its sensor is well
         self._refreshed_s = self.heartbeat_s
 
     def run(self) -> None:
         try:
+            self._books.begin()
             self._load_baselines()
             self._reporter.begin()
             self._tell_baselines()
@@ -53,6 +72,7 @@ class Monitor(threading.Thread):
             log.exception("the pipeline failed")
             self.failure = error
         finally:
+            self._books.minute(self._pipeline.points.values())
             self._reporter.end()
 
     def _round(self) -> None:
@@ -65,8 +85,7 @@ class Monitor(threading.Thread):
             point = self._pipeline.points[verdict.window.point]
             self._due_s[point.name] = self._overdue_s(point)
             self._reporter.verdict(verdict, point)
-            if verdict.event is not None:
-                log.warning("%s: alert %s %s", point.name, verdict.event.alert_id, verdict.event.type)
+            self._books.verdict(verdict, point)
         # after the windows: they came before the report, and a sensor that is lost must not look well again
         for status in mail.reports:
             self._sensor(status)
@@ -76,6 +95,9 @@ class Monitor(threading.Thread):
         if self.heartbeat_s - self._refreshed_s > REFRESH_S:
             self._refreshed_s = self.heartbeat_s
             self._reporter.refresh()
+            self._books.minute(self._pipeline.points.values())
+            if self._adaptation is not None:
+                self._adaptation.tick()
             self._tell_baselines()
         self.sessions.tick()
 
@@ -111,7 +133,8 @@ class Monitor(threading.Thread):
         try:
             baseline = self._store.active(point.name)
             if baseline is not None:
-                point.adopt(baseline)
+                promised_by = baseline.id if self._lineage is None else self._lineage.ancestor(baseline)
+                point.adopt(baseline, self._books.operation(point.name, promised_by), promised_by)
         except (BaselineError, EnrollError) as error:  # this point only; the others carry on
             log.error("%s: not monitored: %s", point.name, error)
             point.refuse(str(error))
@@ -132,3 +155,48 @@ class Monitor(threading.Thread):
     def state_of(self, point: str) -> dict[str, Any]:
         """What is told, known and heard of a point's operating state."""
         return self._pipeline.points[point].about_state()
+
+    def review(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Note what a person says of an alert, or settle it; see ``review_orders``."""
+        books = self._books
+        result = review_orders.run_verb(Desk(books.log, books.history, books.examples, self._store), verb, args)
+        point = self._pipeline.points.get(result.get("point", ""))
+        if point is not None and point.baseline is not None:
+            point.operation.faults = books.operation(point.name, point.promised_by).faults
+        return result
+
+    def adapts(self, config: Config) -> None:
+        """Let the baselines of those machines grow that are configured so; before the thread starts."""
+        if self._lineage is not None:
+            self._adaptation = AdaptationJob(config, self._books.history, self._lineage, self._post_adapted)
+
+    def _post_adapted(self, point: str, adapted: Adapted) -> None:
+        if not self._mailbox.order(lambda: self._adapted(point, adapted)):
+            log.warning("%s: too busy to be adapted; tried again tomorrow", point)
+
+    def _adapted(self, name: str, adapted: Adapted) -> None:
+        """Judge by what adaptation made, unless something happened while it was made."""
+        point = self._pipeline.points[name]
+        present = None if point.baseline is None else point.baseline.id
+        if self._lineage is None or present != adapted.parent or point.open_alert or self.sessions.busy(name):
+            log.info("%s: not adapted: an alert, an enrollment or another baseline came in between", name)
+            return
+        try:
+            baseline = self._lineage.keep(name, adapted)
+        except BaselineError as error:
+            log.error("%s: not adapted: %s", name, error)
+            return
+        if baseline is None:
+            log.info("%s: proposed by adaptation, waits for a person: %s", name, adapted.why)
+            return
+        point.adopt(baseline, point.operation, point.promised_by)
+        self._reporter.baseline(point)
+        log.info("%s: adapted as %s: %s", name, baseline.id, adapted.why)
+
+    def run_verb(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Change something about baselines; what is active then judges the point at once."""
+        result = run_verb(self._store, verb, args)
+        if verb in CHANGES_ACTIVE and (point := self._pipeline.points.get(args["point"])):
+            self._load_baseline(point)
+            self._reporter.baseline(point)
+        return result

@@ -237,7 +237,7 @@ def _unlike_before(share: float | None) -> list[Check]:
 
 
 def _rounded(rate: FalseAlarmRate) -> dict[str, float]:
-    return {name: float(f"{value:.4g}") for name, value in asdict(rate).items()}
+    return {name: float(f"{value:.4g}") for name, value in asdict(rate).items() if name != "kept"}
 
 
 def _rate(per_month: float) -> str:

@@ -18,7 +18,7 @@ from echo_edge.baseline import Baseline, Origin
 from echo_edge.config import PointConfig
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.errors import EnrollError
-from echo_edge.material import Material
+from echo_edge.past import Past
 from echo_edge.records import Embedding, Window
 from echo_edge.self_test import Check, SelfTest, Subject
 from echo_edge.session_checks import MachineCheck, SensorCheck
@@ -64,8 +64,9 @@ class World:
     active: Callable[[], Baseline | None]
     """The baseline in force now."""
 
-    keep: Callable[[Baseline, str], Baseline]
-    """Store what was accepted, by whom, and put it in force; what it raises leaves the session as it was."""
+    keep: Callable[[Baseline, str], tuple[Baseline, bool]]
+    """Store what was accepted, by whom; True when it is in force now, False when another person must activate it. What
+    it raises leaves the session as it was."""
 
     unlearnable: Callable[[Window], Finding | None] = lambda _: None
     """Why a good window must not be learned all the same (somebody speaks); sees every good window, in order."""
@@ -94,6 +95,7 @@ class EnrollSession:
         if request.how == "live":
             needed = windows_needed(request.minutes, window.length_s, window.hop_s)
         self.enrollment = Enrollment(request.point, request.state, needed)
+        self.enrollment.how = request.how
         self._world = world
         self._sensor = SensorCheck(world.active(), live=request.how == "live", hop_s=window.hop_s)
         self._machine = MachineCheck(world.active())
@@ -196,19 +198,21 @@ class EnrollSession:
     # what comes from elsewhere
 
     def source_is(self, identity: str) -> None:
-        """What it is learned from, where that is not a sensor."""
+        """Which recordings it is learned from."""
         self.enrollment.identity = identity
 
-    def take(self, material: Material, origin: Origin, learned_s: float, excluded: dict[str, int]) -> None:
+    def take(self, past: Past) -> None:
         """Learn what was kept of past hours; it was checked when it was heard."""
         if self.phase not in LISTENING:
             return
-        try:
-            self.enrollment.take(material, origin, learned_s)
-        except EnrollError as error:
-            self.fail(error)
+        enrollment = self.enrollment
+        enrollment.excluded.update(past.excluded)
+        if past.material is None or past.origin is None:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in past.excluded.items()) or "nothing was heard"
+            self.fail(EnrollError(f"{self.request.point}: no window of that time can be learned: {reasons}", 4))
             return
-        self.enrollment.excluded.update(excluded)
+        enrollment.take(past.material, past.origin, past.heard, past.heard_s)
+        enrollment.identity, enrollment.settings = past.identity, dict(past.settings)
         self._forward_s = self._now_s
         self.material_ends()
 
@@ -283,13 +287,17 @@ class EnrollSession:
         test = self.self_test
         if self.phase != "deciding" or test is None:
             raise EnrollError(f"{self.request.point}: nothing to accept: the session is {self.phase}", 6)
-        second_person = self.request.two_person or (by and self.request.author and by != self.request.author)
+        other = by.casefold() != self.request.author.casefold()
+        second_person = self.request.two_person or (by and self.request.author and other)
         if test.doubtful and not (healthy or self.request.healthy or second_person):
             (doubt,) = [c for c in test.checks if c.check == "unlike_before"]
             raise EnrollError(f"{self.request.point}: {doubt.text}; {doubt.advice} (--healthy)", 5)
-        stored = self._world.keep(self.enrollment.finish(self._world.active(), test.state), by)
+        enrollment = self.enrollment
+        enrollment.checks = tuple(asdict(check) for check in self.checks)
+        enrollment.self_test = test.about()
+        stored, in_force = self._world.keep(enrollment.finish(self._world.active(), test.state), by)
         self.baseline = stored.id
-        self._end("proposed" if self.request.two_person else "accepted", 0, None)
+        self._end("accepted" if in_force else "proposed", 0, None)
         return stored
 
     def extend(self, minutes: float) -> None:

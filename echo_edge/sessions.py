@@ -11,15 +11,18 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from echo_edge.baseline import Baseline, BaselineStore
+from echo_edge.audit import check_words
+from echo_edge.baseline import Baseline
+from echo_edge.baseline_store import BaselineStore
 from echo_edge.capture import SensorStatus
 from echo_edge.enroll import recorded_batches
 from echo_edge.enroll_orders import EnrollAccept, EnrollExtend, EnrollOrder, EnrollStart, EnrollStatus
-from echo_edge.errors import EchoEdgeError, EnrollError, RecordingError
+from echo_edge.errors import BaselineError, EchoEdgeError, EnrollError, RecordingError
+from echo_edge.history_reader import HistoryReader
 from echo_edge.mailbox import Mailbox
 from echo_edge.normal import FIRM_AFTER_S
 from echo_edge.pipeline import Pipeline, Point
@@ -47,17 +50,22 @@ class Sessions:
         self,
         pipeline: Pipeline,
         store: BaselineStore,
+        history: HistoryReader,
         mailbox: Mailbox[SensorStatus],
         tell: Tell,
         adopted: Callable[[Point], None],
     ) -> None:
-        self._pipeline, self._store, self._mailbox = pipeline, store, mailbox
+        self._pipeline, self._store, self._history, self._mailbox = pipeline, store, history, mailbox
         self._tell, self._adopted = tell, adopted
         self._sessions: dict[str, EnrollSession] = {}
         self._sensors: dict[str, SensorStatus] = {}
         self._results: dict[str, dict[str, Any]] = {}  # session -> what a person wants to know of what it made
         self.progress: dict[str, dict[str, Any]] = {}
         """Point -> progress of its newest session; each is replaced as a whole, so any thread may read."""
+
+    def busy(self, point: str) -> bool:
+        """True while the point is being enrolled."""
+        return point in self._sessions
 
     def handle(self, order: EnrollOrder) -> dict[str, Any]:
         """Do what somebody asked for, and return the progress after it.
@@ -95,22 +103,29 @@ class Sessions:
     def _start(self, order: EnrollStart) -> None:
         if (running := self._sessions.get(order.point)) is not None:
             raise EnrollError(f"{order.point} is being enrolled already, in session {running.id}: {running.phase}", 6)
-        if order.past_ns is not None:
-            raise EnrollError(f"{order.point}: nothing is kept of past hours", 4)
+        author = order.by or "unknown"
+        try:
+            check_words(author, order.note)  # now, and not when all has been learned
+        except BaselineError as error:
+            raise EnrollError(str(error), 2) from error
         point = self._pipeline.points[order.point]
         request = Request(
             point=order.point,
             state=order.state,
-            how="recordings" if order.files else "live",
+            how="history" if order.past_ns else "recordings" if order.files else "live",
             minutes=order.minutes,
-            author=order.by,
+            author=author,
             note=order.note,
             healthy=order.healthy,
+            two_person=self._store.needs_another_person(point.name),
         )
         name = secrets.token_hex(4)
         world = World(point.config, point.target_per_month, lambda: point.baseline, partial(self._keep, name))
         session = EnrollSession(name, request, world, time.monotonic())
-        if order.files:
+        if order.past_ns:
+            self._sessions[point.name] = session
+            _thread(f"enroll:{point.name}", partial(self._read_past, session, order.past_ns), self._post)
+        elif order.files:
             try:
                 identity, batches = recorded_batches(point.config, point.name, order.files, order.scale)
             except RecordingError as error:
@@ -190,16 +205,21 @@ class Sessions:
             self.progress[point] = progress
             self._tell(point, progress)
 
-    def _keep(self, name: str, baseline: Baseline, by: str) -> Baseline:
-        """Store a baseline and judge by it from now on."""
+    def _keep(self, name: str, baseline: Baseline, by: str) -> tuple[Baseline, bool]:
+        """Store a baseline and judge by it from now on, unless another person must activate it."""
         point = self._pipeline.points[baseline.point]
         session = self._sessions[point.name]
-        stored = self._store.add(baseline)
-        point.adopt(stored)
-        log.info("%s: '%s' enrolled as %s, accepted by %s", point.name, session.request.state, stored.id, by or "-")
-        self._results[name] = summary(point, session)
-        self._adopted(point)
-        return stored
+        author, note = session.request.author, session.request.note
+        stored = self._store.propose(replace(baseline, false_alarms=point.promises(baseline)), author, note)
+        in_force = not session.request.two_person or by.casefold() != author.casefold()
+        if in_force:
+            self._store.activate(point.name, stored.id, by, note)
+            point.adopt(stored)
+            self._adopted(point)
+        how = f"accepted by {by}" if in_force else "waits for another person to activate it"
+        log.info("%s: '%s' enrolled as %s, %s", point.name, session.request.state, stored.id, how)
+        self._results[name] = summary(point, session, stored, in_force)
+        return stored, in_force
 
     # in threads of their own
 
@@ -218,6 +238,14 @@ class Sessions:
         except EnrollError as error:
             result = error
         self._post(partial(session.tested, number, result))
+
+    def _read_past(self, session: EnrollSession, span_ns: tuple[int, int]) -> None:
+        try:
+            past = self._history.read(session.request.point, *span_ns, model_sha256=self._pipeline.model_sha256)
+        except EchoEdgeError as error:
+            self._post(partial(session.fail, EnrollError(str(error), 4)))
+            return
+        self._post(partial(session.take, past))
 
     def _feed(self, session: EnrollSession, batches: Iterator[list[Window]]) -> None:
         """Read recordings, one batch ahead of the pipeline."""
@@ -258,14 +286,13 @@ def _again(error: Exception) -> None:
     raise error
 
 
-def summary(point: Point, session: EnrollSession) -> dict[str, Any]:
-    """What a person wants to know of the enrollment that a point has just adopted."""
-    baseline, rate = point.baseline, point.false_alarm_rate
-    if baseline is None or rate is None:
-        raise RuntimeError(f"{point.name}: nothing was adopted")
+def summary(point: Point, session: EnrollSession, baseline: Baseline, in_force: bool) -> dict[str, Any]:
+    """What a person wants to know of the baseline that a session made."""
+    rate = point.expected_rate(baseline)
     learned_s = sum(state.learned_s for state in baseline.states)
     return {
         "baseline": baseline.id,
+        "active": in_force,
         "parent": baseline.parent,
         "states": [state.name for state in baseline.states],
         "left_out": session.enrollment.left_out,
@@ -273,7 +300,7 @@ def summary(point: Point, session: EnrollSession) -> dict[str, Any]:
         "rate_hz": baseline.origin.rate_hz,
         "learned_s": round(learned_s, 3),
         "provisional": learned_s < FIRM_AFTER_S,
-        "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items()},
+        "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items() if k != "kept"},
         "point": point.name,
         "state": session.request.state,
         "useful": session.enrollment.useful,

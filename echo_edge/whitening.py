@@ -102,6 +102,15 @@ class Whitening:
         z -= (z @ self.shy)[:, None] * self.shy
         return z
 
+    def back(self, whitened: NDArray[np.floating[Any]]) -> Array:
+        """The vectors that would be whitened so. (W, P) -> (W, P)"""
+        z = whitened.astype(np.float32)
+        z = z + (z @ self.shy)[:, None] * self.shy / np.float32(1 - self.shy @ self.shy)
+        along = 1 / (self.rest + self.weights) - np.float32(1 / self.rest)
+        off = z / np.float32(self.rest) + ((z @ self.axes.T) * along) @ self.axes
+        unit = np.divide(1, self.inverse_unit, out=np.zeros_like(self.inverse_unit), where=self.live)
+        return (off * unit + self.mean).astype(np.float32)
+
     @property
     def live(self) -> NDArray[np.bool_]:
         """Shape (P,): the numbers that change at all."""

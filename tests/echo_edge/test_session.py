@@ -17,6 +17,7 @@ from echo_edge.baseline import Baseline
 from echo_edge.embedder import Embedder
 from echo_edge.envelope import Envelope
 from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.past import Past
 from echo_edge.payload import load_schema
 from echo_edge.payload_enroll import enroll_payload
 from echo_edge.pipeline import Pipeline
@@ -52,13 +53,15 @@ class Bench:
         if request.how == "live":
             self.session.sensor_back(INFO)
 
-    def _keep(self, baseline: Baseline, by: str) -> Baseline:
+    def _keep(self, baseline: Baseline, by: str) -> tuple[Baseline, bool]:
         if self.disk_full:
             raise BaselineError("the disk is full")
         stored = replace(baseline, id=f"bl_{len(self.stored) + 1:04d}")
         self.stored.append((stored, by))
-        self.active = stored
-        return stored
+        in_force = not self.session.request.two_person or by != self.session.request.author
+        if in_force:
+            self.active = stored
+        return stored, in_force
 
     def hear(self, windows: Sequence[Window]) -> Bench:
         self.pipeline.learn(self.session, windows)
@@ -258,11 +261,19 @@ def test_what_the_baseline_in_force_would_call_strange_needs_somebody_who_vouche
     assert vouched.session.accept("").parent == old.id
 
 
-def test_another_state_is_added_and_two_persons_only_propose() -> None:
-    bench = Bench(Request(POINT, "idle", minutes=MINUTES, two_person=True), active=learned())
-    stored = bench.hear(machine_windows(60, skip_s=50, load=0.1)).test().session.accept("m.lang")
+@pytest.mark.parametrize(("by", "phase"), [("m.lang", "proposed"), ("a.weber", "accepted")])
+def test_another_state_is_added_and_where_two_must_agree_one_only_proposes(by: str, phase: str) -> None:
+    request = Request(POINT, "idle", minutes=MINUTES, author="m.lang", two_person=True)
+    bench = Bench(request, active=learned())
+    stored = bench.hear(machine_windows(60, skip_s=50, load=0.1)).test().session.accept(by)
     assert [state.name for state in stored.states] == ["run", "idle"]
-    assert bench.session.phase == "proposed"
+    assert bench.session.phase == phase
+
+
+def test_what_was_checked_and_tested_is_part_of_the_baseline() -> None:
+    told = learned().learned["run"]
+    assert (told.how, told.windows, told.self_test["passed"]) == ("live", 60, True)
+    assert {"level", "machine", "halves"} <= {check["check"] for check in told.checks}
 
 
 def test_recordings_end_by_themselves_and_cannot_be_extended() -> None:
@@ -282,11 +293,16 @@ def test_recordings_end_by_themselves_and_cannot_be_extended() -> None:
 
 def test_kept_windows_of_past_hours_teach_at_once() -> None:
     source = Bench().hear(machine_windows(59)).session.enrollment
-    assert source.origin is not None
+    past = Past(source.material(), source.origin, "ee1:A7", {"range": "16 g"}, 59, source.learned_s, {"alert_open": 3})
     bench = Bench(Request(POINT, "run", how="history"))
-    bench.session.take(source.material(), source.origin, source.learned_s, {"gap": 3})
+    bench.session.take(past)
     assert bench.test().session.phase == "deciding"
-    assert bench.session.progress["excluded"] == {"gap": 3}
+    assert bench.session.progress["excluded"] == {"alert_open": 3}
+    kept = bench.session.accept("m.lang")
+    assert (kept.identity, kept.settings, kept.learned["run"].how) == ("ee1:A7", {"range": "16 g"}, "history")
+    empty = Bench(Request(POINT, "run", how="history"))
+    empty.session.take(replace(past, material=None))
+    assert (empty.session.code, "3 alert_open" in str(empty.session.reason)) == (4, True)
 
 
 def test_windows_in_which_somebody_speaks_are_left_out_and_say_nothing_against_the_sensor() -> None:

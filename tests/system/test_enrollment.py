@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_edge.enroll_command import Desk, until_decision
+from echo_edge.enroll_command import EnrollDesk, until_decision
 from echo_edge.errors import EnrollError
 from sensors import Machine, PtyAccelerometer
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
@@ -26,9 +26,9 @@ def config(port: int, devices: dict[str, str]) -> str:
     return usual_config(port, devices).replace(WINDOW, "window: {length_s: 0.25, hop_s: 0.25}")
 
 
-def desk(daemon: Daemon, point: str = "m/de") -> Desk:
+def desk(daemon: Daemon, point: str = "m/de") -> EnrollDesk:
     """What the command line uses, without the second that its process takes to start."""
-    return Desk(daemon.state, point, alone=False)
+    return EnrollDesk(daemon.state, point, alone=False)
 
 
 def baselines(daemon: Daemon) -> int:
