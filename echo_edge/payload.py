@@ -42,7 +42,7 @@ __all__ = [  # the whole contract can be had from here
     "will_payload",
 ]
 
-SCHEMAS = ("status", "info", "point-state", "quality", "features", "alert", "alert-active")
+SCHEMAS = ("status", "info", "point-state", "quality", "features", "alert", "alert-active", "enroll", "baseline")
 VERDICTS = ("normal", "warning", "alarm")
 LEVELS = (*VERDICTS, "unknown", "not_monitored")
 

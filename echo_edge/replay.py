@@ -24,7 +24,7 @@ def replay(config: Config, point: str, files: Sequence[Path], scale: float | Non
     """
     baseline = open_store(config, state_folder(config.gateway.id)).active(point)
     if baseline is None:
-        raise BaselineError(f"{point}: not enrolled yet; run 'echo-edge enroll' first")
+        raise BaselineError(f"{point}: not enrolled yet; run 'echo-edge enroll start' first")
     settings = config.points()[point]
     pipeline = Pipeline(config, make_embedder(config))
     pipeline.points[point].adopt(baseline)

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import jsonschema
+import numpy as np
 import pytest
 
+from echo_edge.baseline import Baseline, Origin
 from echo_edge.envelope import Envelope, Payload, Topics, timestamp
+from echo_edge.normal import NormalState
 from echo_edge.payload import (
     SCHEMAS,
     FalseAlarmRate,
@@ -31,6 +34,7 @@ from echo_edge.payload import (
     status_payload,
     will_payload,
 )
+from echo_edge.payload_enroll import InForce, baseline_payload, enroll_payload
 from echo_edge.records import BandShare, Event, Score
 from echo_edge.sentence import dominant_bands
 from echo_edge.signal_checks import Finding
@@ -57,6 +61,48 @@ QUALITY = Quality(
     "pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, "g", "sensor", COUNTERS, (CLIPPED,)
 )
 INFO = Info("0.1.0", "echo-tiny", "ab" * 32, "onnx", "5", ("pump-12/de", "pump-12/nde"), {"pump-12": "Feed pump 12"})
+RATE = FalseAlarmRate(1, 0.5, 13000)
+FIGURES = {"target": 1, "estimated": 0.5, "demonstrated_upper_95": 13000}
+PROGRESS = {
+    "session": "00c0ffee",
+    "normal_state": "run",
+    "how": "live",
+    "by": "m.lang",
+    "phase": "deciding",
+    "step": 5,
+    "steps": 6,
+    "useful": 118,
+    "needed": 118,
+    "excluded": {"gap": 1},
+    "checks": [{"check": "rate", "severity": "ok", "text": "26667 Hz", "advice": ""}],
+    "spectrum": [{"hz": [0, 1280.0], "db": -31.5}],
+    "self_test": {
+        "passed": True,
+        "alerts": 0,
+        "heard_s": 590,
+        "threshold": 4.1,
+        "supports_one_in": 118,
+        "false_alarms_per_month": FIGURES,
+        "table": [{"threshold": 4.1, **FIGURES}],
+        "text": "leave-block-out: 0 alerts",
+    },
+    "seconds_left": 3600,
+}
+LEARNED = NormalState("run", {}, {}, np.ones(12), np.arange(12), np.arange(12), 590.0, *[np.empty(0)] * 3)
+IN_FORCE = InForce(
+    Baseline(
+        "pump-12/de",
+        Origin("echo-tiny", "ab" * 32, 26667, (0,), 5.0, "g"),
+        "ee1:A7",
+        (LEARNED,),
+        parent="bl_0001",
+        id="bl_0002",
+        created_ns=OPENED_NS,
+    ),
+    {"run": 4.1},
+    RATE,
+    provisional=True,
+)
 
 
 def envelope() -> Envelope:
@@ -72,6 +118,8 @@ MESSAGES: dict[str, Callable[[], Payload]] = {
         envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25, "crest_x": 4.1}, "unverified", "B"
     ),
     "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12"),
+    "enroll": lambda: enroll_payload(envelope(), "pump-12/de", OPENED_NS, PROGRESS),
+    "baseline": lambda: baseline_payload(envelope(), "pump-12/de", OPENED_NS, IN_FORCE),
     "alert-active": lambda: alert_active_payload(
         envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny")
     ),
@@ -246,3 +294,13 @@ def test_topics_follow_the_tree_and_refuse_what_a_broker_would_misread() -> None
     for point in ("pump-12", "pump-12/de/x", "pump-12/+", "/de", "pump-12/"):
         with pytest.raises(ValueError, match="id "):
             topics.state(point)
+
+
+def test_an_enrollment_that_is_over_says_how_it_ended_and_a_point_without_one_says_null() -> None:
+    over = PROGRESS | {"phase": "accepted", "code": 0, "baseline": "bl_0002", "result": {}, "point": "pump-12/de"}
+    told = enroll_payload(envelope(), "pump-12/de", OPENED_NS, over)
+    last = {"session": "00c0ffee", "normal_state": "run", "phase": "accepted", "code": 0, "baseline": "bl_0002"}
+    assert (told["session"], told["last"]) == (None, last)
+    assert valid("enroll", told)
+    assert valid("enroll", enroll_payload(envelope(), "pump-12/de", OPENED_NS, None))
+    assert valid("baseline", baseline_payload(envelope(), "pump-12/de", OPENED_NS, None))
