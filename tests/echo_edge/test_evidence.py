@@ -235,7 +235,7 @@ def faulty(fault: str) -> Verdict:
     pipeline = Pipeline(config, make_embedder())
     enrollment = Enrollment(POINT, "run", 0)
     pipeline.learn(enrollment, machine_windows(60))
-    pipeline.points[POINT].adopt(enrollment.finish(None))
+    pipeline.points[POINT].adopt(replace(enrollment.finish(None), id="bl_0001"))
     for verdict in pipeline.step(machine_windows(12, fault=fault)):
         if verdict.event is not None:
             return replace(verdict, evidence=zoned(config, verdict))
@@ -279,7 +279,7 @@ class Broker:
     def set_state(self, topic: str, payload: bytes) -> None:
         pass
 
-    def send_event(self, topic: str, payload: bytes, kind: str) -> None:
+    def send_event(self, _topic: str, payload: bytes, _kind: str) -> None:
         self.events.append(json.loads(payload))
 
 

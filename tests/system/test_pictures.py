@@ -11,14 +11,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from echo_edge.baseline import BaselineStore
 from echo_edge.config import Config
-from echo_edge.daemon import make_embedder
-from echo_edge.enroll import Enrollment
-from echo_edge.pipeline import Pipeline
-from echo_edge.recordings import recorded_windows
+from echo_edge.enroll_command import enroll_point
 from echo_edge.replay import replay
-from echo_edge.store import database
 from sensors import Machine
 
 POINT, RATE_HZ, FULL_SCALE_G = "pump-12/de", 25_600, 4.0
@@ -49,12 +44,9 @@ def record(folder: Path, seconds: int, fault: str | None, severity: float = 1.0)
 
 
 @pytest.fixture
-def enrolled(tmp_path: Path, state_folder: Path) -> Config:
+def enrolled(tmp_path: Path, state_folder: Path) -> Config:  # noqa: ARG001  # state goes there
     normal = record(tmp_path / "normal", 40, None)
-    pipeline = Pipeline(config(), make_embedder(config()))
-    enrollment = Enrollment(POINT, "run", 0)
-    pipeline.learn(enrollment, list(recorded_windows(POINT, [0], 1, 1, [normal])))
-    BaselineStore(database(state_folder)).add(enrollment.finish(None))
+    enroll_point(config(), POINT, "run", 1, [normal], None, lambda _: None, "m.lang", "")
     return config()
 
 
