@@ -139,6 +139,9 @@ def replay(
     point: PointName,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, played one after the other.")],
     scale: Annotated[float | None, typer.Option(min=1e-30, help="Physical units per stored unit.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Draw every event into this folder: the window beside its nearest normal, PNG.")
+    ] = None,
 ) -> None:
     """Judge recordings exactly as the daemon would: prints scores and events as JSON lines.
 
@@ -148,7 +151,7 @@ def replay(
 
     loaded = load_config(config)
     known_point(loaded, point)
-    for line in replay_files(loaded, point, files, scale):
+    for line in replay_files(loaded, point, files, scale, pictures):
         print(json.dumps(line))
 
 

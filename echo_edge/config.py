@@ -197,6 +197,13 @@ class PointConfig(Model):
     """The rolling bearing under the sensor: its lines join the indicators. Needs the machine's ``shaft_hz``."""
 
     @property
+    def channel_labels(self) -> list[str]:
+        """What tells the channels apart: axes by their letter, others as ``ch0``; one alone needs nothing."""
+        if len(self.channels) == 1:
+            return [""]
+        return [c if isinstance(c, str) else f"ch{c}" for c in self.channels]
+
+    @property
     def channel_numbers(self) -> list[int]:
         return [AXES[c] if isinstance(c, str) else c for c in self.channels]
 

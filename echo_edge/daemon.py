@@ -15,6 +15,7 @@ from types import FrameType
 from pydantic import SecretStr
 
 from echo_edge import __version__
+from echo_edge.album import Album
 from echo_edge.artifact import load_package, verify
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
@@ -102,7 +103,8 @@ def _wire(
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
     plant = StateTopics(config, mailbox.state)
     publisher = Publisher(settings, topics, envelope, listen_to=config.state_topics(), hear=plant.hear)
-    reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder))
+    album = None if silent else Album(folder / "evidence")
+    reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder), album)
     kept = config.gateway.history
     history = History(history_folder(folder), 0 if silent else kept.keep_days, kept.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))

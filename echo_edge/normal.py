@@ -36,6 +36,7 @@ MIN_BLOCKS, MAX_BLOCKS = 4, 24
 BLOCK_S = 60  # windows closer than this are too alike to test each other; short enrollments use shorter blocks
 MAX_BANK = 2048  # windows that a state is compared with
 PICTURED = 256  # of them have a spectrogram to show
+USUAL = (0.05, 0.95)  # quantiles of an indicator that a person is told as its usual range
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
 WITHIN_S = 60.0  # an alert is to open so soon
 PERSISTENCES = (Persistence(1, 1), Persistence(2, 3), Persistence(3, 5), Persistence(6, 10))
@@ -78,6 +79,7 @@ class NormalState:
         quiet_db: shape (C,): the level that nearly all windows learned exceed.
         pictures, pictured: coarse spectrograms of some windows of the bank, and their numbers in it.
         indicator_names: what the indicators' part compares.
+        usual: shape (2, C, K): what 5 % and 95 % of the windows learned are below, in the indicators' units.
     """
 
     def __init__(
@@ -92,7 +94,8 @@ class NormalState:
         quiet_db: Array,
         pictures: NDArray[np.uint8],
         pictured: NDArray[np.int64],
-        indicator_names: tuple[str, ...] = (),
+        indicator_names: tuple[str, ...],
+        usual: Array,
     ) -> None:
         self.name = name
         self.parts, self.tails = parts, tails
@@ -101,6 +104,7 @@ class NormalState:
         self.quiet_db = quiet_db
         self.pictures, self.pictured = pictures, pictured
         self.indicator_names = indicator_names
+        self.usual = usual
 
     @classmethod
     def learn(cls, name: str, material: Material, learned_s: float | None = None) -> NormalState:
@@ -151,6 +155,7 @@ class NormalState:
             material.picture[kept][pictured],
             pictured,
             material.indicator_names,
+            np.quantile(material.indicators, USUAL, axis=0),
         )
 
     def with_more(self, material: Material) -> NormalState:
@@ -189,6 +194,7 @@ class NormalState:
             pictures[shown],
             np.searchsorted(kept, pictured[shown]),
             self.indicator_names,
+            self.usual,
         )
 
     @property
@@ -284,6 +290,7 @@ class NormalState:
             "pictures": self.pictures,
             "pictured": self.pictured,
             "indicator_names": np.frombuffer("\n".join(self.indicator_names).encode(), np.uint8),
+            "usual": self.usual,
         }
         for name, part in self.parts.items():
             tail = self.tails[name]
@@ -319,6 +326,7 @@ class NormalState:
                 arrays["pictures"],
                 arrays["pictured"],
                 tuple(arrays["indicator_names"].astype(np.uint8).tobytes().decode().split()),
+                arrays["usual"],
             )
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise BaselineError(f"the stored state '{name}' cannot be read: {error}") from error

@@ -15,6 +15,7 @@ from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import RECORDED
 from echo_edge.errors import BaselineError
+from echo_edge.evidence import Evidence, gather
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
@@ -46,6 +47,9 @@ class Verdict:
     event: Event | None = None
     operating_state: OperatingState | None = None
     """None where nothing tells it and no score was made."""
+    evidence: Evidence | None = None
+    """Why, wherever there is an event."""
+
     indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     """As ``Embedding.indicators``; empty where the samples tell nothing of the machine."""
     embedding: Embedding | None = None
@@ -262,9 +266,14 @@ class Point:
         self.operation.alerts += event is not None and event.type == "open"
         level = self._policy.open.severity if self._policy.open else "normal"
         strange = self._policy.strange_windows
-        return Verdict(
+        verdict = Verdict(
             window, level, now.reason, score=score, strange_windows=strange, event=event, operating_state=state
         )
+        if event is None:
+            return verdict
+        # now: within the batch a new baseline may come, or the next step of the alert
+        normal, labels = self._normal.states[score.state], self.config.channel_labels
+        return replace(verdict, evidence=gather(embedding, score, normal, self._policy.began_ns, labels))
 
     def _in_force(self, embedding: Embedding, normal: Normal) -> InForce:
         quiet_db = {name: state.quiet_db for name, state in normal.states.items()}

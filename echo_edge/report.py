@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from echo_edge.album import Album
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
-from echo_edge.features import Features, describe
+from echo_edge.features import Features, describe, zoned
 from echo_edge.payload import (
     Envelope,
     Info,
@@ -126,8 +127,17 @@ def _news(quality: Quality, told: Quality) -> bool:
 class Reporter:
     """Publishes what the gateway is, point states, sensor quality and alerts."""
 
-    def __init__(self, config: Config, publisher: Publisher, topics: Topics, envelope: Envelope, info: Info) -> None:
+    def __init__(
+        self,
+        config: Config,
+        publisher: Publisher,
+        topics: Topics,
+        envelope: Envelope,
+        info: Info,
+        album: Album | None = None,
+    ) -> None:
         self._config = config
+        self._album = album
         self._publisher = publisher
         self._envelope = envelope
         self._topics = topics
@@ -226,7 +236,9 @@ class Reporter:
             )
         )
         if verdict.event is not None:
-            payload = alert_payload(self._envelope, verdict.event, self._model, self._config.title(name))
+            evidence, title = zoned(self._config, verdict), self._config.title(name)
+            picture = self._album.keep(verdict.event, evidence, title) if self._album and evidence else None
+            payload = alert_payload(self._envelope, verdict.event, self._model, title, evidence, picture)
             self._publisher.send_event(self._topics.alert(name), encode(payload), verdict.event.type)
             self._tell_active(name, window.end_ns, None if verdict.event.type == "clear" else payload)
 
