@@ -243,14 +243,18 @@ class Point:
             self.learner.hear(window, embedding, findings, origin)
         return verdict
 
+    def _unfit(self, window: Window) -> str | None:
+        """Why a window is not to be compared with normal, in words."""
+        # a moved knob looks like a fault, and another machine's sensor like nothing at all
+        if bad := next((finding for finding in self.sensor_findings if finding.bad), None):
+            return f"the sensor: {bad.check}, {bad.text} ({bad.advice})"
+        return "the gain has just moved" if window.time_ns < self.unsettled_ns else None
+
     def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
             return Verdict(window, "not_monitored", self.problem)
-        # a moved knob looks like a fault, and another machine's sensor like nothing at all
-        if bad := next((finding for finding in self.sensor_findings if finding.bad), None):
-            return Verdict(window, "not_monitored", f"the sensor: {bad.check}, {bad.text} ({bad.advice})")
-        if window.time_ns < self.unsettled_ns:
-            return Verdict(window, "not_monitored", "the gain has just moved")
+        if unfit := self._unfit(window):
+            return Verdict(window, "not_monitored", unfit)
         try:
             self._baseline.check(origin)
             now = self._in_force(embedding, self._normal)
