@@ -270,14 +270,12 @@ class Point:
         self.operation.alerts += event is not None and event.type == "open"
         level = self._policy.open.severity if self._policy.open else "normal"
         strange = self._policy.strange_windows
-        verdict = Verdict(
-            window, level, now.reason, score=score, strange_windows=strange, event=event, operating_state=state
-        )
-        if event is None:
-            return verdict
-        # now: within the batch a new baseline may come, or the next step of the alert
-        normal, labels = self._normal.states[score.state], self.config.channel_labels
-        return replace(verdict, evidence=gather(embedding, score, normal, self._policy.began_ns, labels))
+        evidence = None
+        if event is not None:  # now: within the batch a new baseline may come, or the next step of the alert
+            normal, labels = self._normal.states[score.state], self.config.channel_labels
+            evidence = gather(embedding, score, normal, self._policy.began_ns, labels)
+        verdict = Verdict(window, level, now.reason, score=score, strange_windows=strange, event=event)
+        return replace(verdict, evidence=evidence, operating_state=state)
 
     def _in_force(self, embedding: Embedding, normal: Normal) -> InForce:
         quiet_db = {name: state.quiet_db for name, state in normal.states.items()}
