@@ -26,7 +26,7 @@ from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
 from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll import recorded_enrollment
-from echo_edge.errors import EchoEdgeError, EnrollError, OrderError
+from echo_edge.errors import EchoEdgeError, OrderError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.tap import block_message, info_message
@@ -290,7 +290,7 @@ class Control(threading.Thread):
             return
         try:
             self._in_pipeline(work)
-        except EnrollError as error:
+        except OrderError as error:
             yield {"ok": False, "code": error.exit_code, "error": "the daemon is stopping"}
             return
         yield from answers
