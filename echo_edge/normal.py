@@ -36,6 +36,7 @@ MIN_BLOCKS, MAX_BLOCKS = 4, 24
 BLOCK_S = 60  # windows closer than this are too alike to test each other; short enrollments use shorter blocks
 MAX_BANK = 2048  # windows that a state is compared with
 PICTURED = 256  # of them have a spectrogram to show
+USUAL = (0.05, 0.95)  # quantiles of an indicator that a person is told as its usual range
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
 WITHIN_S = 60.0  # an alert is to open so soon
 PERSISTENCES = (Persistence(1, 1), Persistence(2, 3), Persistence(3, 5), Persistence(6, 10))
@@ -78,6 +79,7 @@ class NormalState:
         quiet_db: shape (C,): the level that nearly all windows learned exceed.
         pictures, pictured: coarse spectrograms of some windows of the bank, and their numbers in it.
         indicator_names: what the indicators' part compares.
+        usual: shape (2, C, K): what 5 % and 95 % of the windows learned are below, in the indicators' units.
     """
 
     def __init__(
@@ -92,7 +94,8 @@ class NormalState:
         quiet_db: Array,
         pictures: NDArray[np.uint8],
         pictured: NDArray[np.int64],
-        indicator_names: tuple[str, ...] = (),
+        indicator_names: tuple[str, ...],
+        usual: Array,
     ) -> None:
         self.name = name
         self.parts, self.tails = parts, tails
@@ -101,6 +104,7 @@ class NormalState:
         self.quiet_db = quiet_db
         self.pictures, self.pictured = pictures, pictured
         self.indicator_names = indicator_names
+        self.usual = usual
 
     @classmethod
     def learn(cls, name: str, material: Material, learned_s: float | None = None) -> NormalState:
@@ -151,6 +155,7 @@ class NormalState:
             material.picture[kept][pictured],
             pictured,
             material.indicator_names,
+            np.quantile(material.indicators, USUAL, axis=0),
         )
 
     def with_more(self, material: Material) -> NormalState:
@@ -189,6 +194,7 @@ class NormalState:
             pictures[shown],
             np.searchsorted(kept, pictured[shown]),
             self.indicator_names,
+            self.usual,
         )
 
     @property
@@ -284,6 +290,7 @@ class NormalState:
             "pictures": self.pictures,
             "pictured": self.pictured,
             "indicator_names": np.frombuffer("\n".join(self.indicator_names).encode(), np.uint8),
+            "usual": self.usual,
         }
         for name, part in self.parts.items():
             tail = self.tails[name]
@@ -319,6 +326,7 @@ class NormalState:
                 arrays["pictures"],
                 arrays["pictured"],
                 tuple(arrays["indicator_names"].astype(np.uint8).tobytes().decode().split()),
+                arrays["usual"],
             )
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise BaselineError(f"the stored state '{name}' cannot be read: {error}") from error
@@ -341,26 +349,29 @@ class Normal:
         self.baseline = baseline
         self.states = {state.name: state for state in states}
         self._target = target_per_month
-        share = target_per_month / len(states)
+        self.learned_s = sum(state.learned_s for state in states)
+        # what a day brings was heard only in part: until all of it was, thresholds are as much more careful
+        share = target_per_month / len(states) * min(1.0, self.learned_s / FIRM_AFTER_S)
         tails = {rule: [_episodes(state, rule, hop_s) for state in states] for rule in _rules(alert, hop_s)}
         # Persistence that gains nothing, because neighbouring windows are alike, only costs time: take what lets the
         # thresholds be lowest at the same rate of false alarms.
         self.persistence = min(tails, key=lambda rule: sum(tail.threshold(share) for tail in tails[rule]))
         self._tails = dict(zip(self.states, tails[self.persistence], strict=True))
         self.thresholds = {name: tail.threshold(share) for name, tail in self._tails.items()}
-        self.learned_s = sum(state.learned_s for state in states)
         self._shape = states[0].shape
 
     def false_alarm_rate(self, monitored_s: float = 0.0, alerts: int = 0) -> FalseAlarmRate:
         """The promise in force, after so many seconds of monitoring and alerts in them.
 
-        The enrollment counts as time without an alert: its windows were judged as if they had not been learned. The
-        bound on the mean of a Poisson count of n is half the 95 % quantile of chi-square with 2 n + 2 degrees of
-        freedom; 3.0 for 0.
+        The enrollment counts as time without an alert: its windows were judged as if they had not been learned.
+        *Estimated* is what the tails say of all that was heard, and for what never was the mean of a Poisson rate of
+        which n events were seen (Jeffreys): (n + 0.5) / T. *Demonstrated* is the bound on it: half the 95 % quantile of
+        chi-square with 2 n + 2 degrees of freedom, over T; 3 / T for none.
         """
-        estimated = sum(self._tails[name].per_month(threshold) for name, threshold in self.thresholds.items())
+        months = (self.learned_s + monitored_s) / MONTH_S
+        heard = sum(self._tails[name].per_month(threshold) for name, threshold in self.thresholds.items())
         bound = float(chdtri(2 * alerts + 2, 0.05)) / 2
-        return FalseAlarmRate(self._target, estimated, bound * MONTH_S / (self.learned_s + monitored_s))
+        return FalseAlarmRate(self._target, heard + (alerts + 0.5) / months, bound / months)
 
     def score(self, embedding: Embedding, told: str | None = None, *, provisional: bool = False) -> Score:
         """Compare a window with the state in force, or with every state, and keep the one it is most like.
