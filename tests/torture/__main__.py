@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 
+from tests.shared_data import SHARED
+
 LONG_TESTS = ["tests/sensors", "tests/system/test_reopening.py"]
 
 
 def main() -> int:
     long_form = {**os.environ, "ECHO_EDGE_TORTURE": "1"}
     runs = [["pytest", "-s", *(sys.argv[1:] or LONG_TESTS)], ["tests.torture.signal_health"]]
+    if (SHARED / "data").is_dir():
+        runs.append(["tests.torture.enrollment_checks", str(SHARED / "data")])
     return max(subprocess.run([sys.executable, "-m", *run], env=long_form, check=False).returncode for run in runs)
 
 
