@@ -25,6 +25,8 @@ def main() -> int:
         ["tests.torture.false_alarm_promise", *at_work],
         ["tests.torture.detection", *at_work],
     ]
+    if (SHARED / "data").is_dir():
+        runs.append(["tests.torture.enrollment_checks", str(SHARED / "data")])
     return max(subprocess.run([sys.executable, "-m", *run], env=long_form, check=False).returncode for run in runs)
 
 
