@@ -70,6 +70,11 @@ class Enrollment:
         return Progress(self.point, self.state, self._useful, self._needed, dict(self._excluded))
 
     @property
+    def material(self) -> Material:
+        """What was collected so far, at least one window."""
+        return Material.of(self._embeddings)
+
+    @property
     def complete(self) -> bool:
         return 0 < self._needed <= self._useful
 
@@ -112,7 +117,7 @@ class Enrollment:
         """
         if self._origin is None:
             raise EnrollError(f"{self.point}: no useful window was seen")
-        state = NormalState.learn(self.state, Material.of(self._embeddings), self._learned_s)
+        state = NormalState.learn(self.state, self.material, self._learned_s)
         learned = Baseline(self.point, self._origin, self.identity, (state,), dict(self._excluded), dict(self.settings))
         if active is None:
             return learned

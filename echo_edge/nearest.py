@@ -91,6 +91,12 @@ class Nearest:
         distances: Array = found / self._size
         return distances
 
+    def learned_vectors(self) -> NDArray[np.float32]:
+        """The vectors in the bank as they were before, but for rounding: shape (M, C, N, D)."""
+        flat = self.bank.reshape(*self.bank.shape[:2], -1)
+        whole = [whitening.back(flat[:, c]) for c, whitening in enumerate(self._whitenings)]
+        return np.stack(whole, axis=1).reshape(self.bank.shape)
+
     def nearest_of(self, vectors: NDArray[np.floating[Any]], among: NDArray[np.int64]) -> int:
         """Which of some windows of the bank is the most like one window over all bands: its place in ``among``."""
         whitened = _whiten(self._whitenings, vectors[None])[0].astype(np.float32)

@@ -122,13 +122,13 @@ class NormalState:
         if len(material) < MIN_WINDOWS:
             raise EnrollError(f"{len(material)} useful windows are too few to learn '{name}'; at least {MIN_WINDOWS}")
         kept = thin(material.bands.reshape(len(material), -1), MAX_BANK)
-        held = _held_out(name, material.start_ns, material.end_ns)
+        held = held_blocks(name, material.start_ns, material.end_ns)
         parts: dict[str, Part] = {}
         values: dict[str, Array] = {}
         try:
             for part, vectors in (("echo", material.bands), ("spectrum", material.spectrum)):
                 parts[part], distances = Nearest.learn(vectors, kept, held, TOLERATED[part])
-                values[part] = _rms(distances).max(axis=1)
+                values[part] = band_rms(distances).max(axis=1)
         except EnrollError as error:
             raise EnrollError(f"'{name}': {error}") from error
         if material.indicators.shape[2]:
@@ -195,7 +195,7 @@ class NormalState:
         for name, part in self.parts.items():
             if isinstance(part, Nearest):
                 by_band[name] = part.distances(seen[name])
-                by_channel = _rms(by_band[name])
+                by_channel = band_rms(by_band[name])
             else:
                 by_channel = part.ratios(seen[name]).max(axis=1)
             channels[name] = int(by_channel.argmax())
@@ -357,7 +357,7 @@ def blocks(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]) -> NDArray[np
     return np.arange(len(start_ns), dtype=np.int64) * count // len(start_ns)
 
 
-def _held_out(
+def held_blocks(
     name: str, start_ns: NDArray[np.int64], end_ns: NDArray[np.int64]
 ) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
     """For each block: the indices of its windows, and a mask of those outside that share no sample with it.
@@ -386,7 +386,7 @@ def _episodes(state: NormalState, rule: Persistence, hop_s: float) -> EpisodeTai
     return EpisodeTail(state.held_out, state.run_starts(), rule, len(state.held_out) * hop_s)
 
 
-def _rms(ratios: Array) -> Array:
+def band_rms(ratios: Array) -> Array:
     """One value from the ratios of all bands (last axis): their root mean square, so that few bad bands are heard."""
     combined: Array = np.sqrt(np.mean(np.square(ratios), axis=-1))
     return combined

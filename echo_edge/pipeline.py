@@ -43,6 +43,9 @@ class Verdict:
     indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     """As ``Embedding.indicators``; empty where the samples tell nothing of the machine."""
 
+    embedding: Embedding | None = None
+    """What the encoder said; None where nobody asked it."""
+
 
 class Point:
     """Everything the pipeline keeps of one point: its normal states, its alert, its enrollment."""
@@ -156,7 +159,8 @@ class Point:
     def judge(self, window: Window, embedding: Embedding, findings: tuple[Finding, ...]) -> Verdict:
         """Score one window, then learn it if it is wanted: the last one learned must not be judged by itself."""
         origin = self.origin(window)
-        verdict = replace(self._judged(window, embedding, origin), findings=findings, indicators=embedding.indicators)
+        judged = self._judged(window, embedding, origin)
+        verdict = replace(judged, findings=findings, indicators=embedding.indicators, embedding=embedding)
         self._learn(lambda enrollment: enrollment.add(embedding, origin))
         return verdict
 

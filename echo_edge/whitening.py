@@ -102,6 +102,17 @@ class Whitening:
         z -= (z @ self.shy)[:, None] * self.shy
         return z
 
+    def back(self, whitened: NDArray[np.floating[Any]]) -> Array:
+        """What ``whitened`` came from, (W, P) -> (W, P); a number that never changes is its mean."""
+        z = whitened.astype(np.float32)
+        z = z + (z @ self.shy)[:, None] * self.shy / (1 - np.float32(self.shy @ self.shy))
+        along = (z @ self.axes.T) / (self.weights + np.float32(self.rest))
+        across = (z - (z @ self.axes.T) @ self.axes) / np.float32(self.rest)
+        off: Array = across + along @ self.axes
+        off[:, self.live] /= self.inverse_unit[self.live]
+        off[:, ~self.live] = 0
+        return off + self.mean
+
     @property
     def live(self) -> NDArray[np.bool_]:
         """Shape (P,): the numbers that change at all."""
