@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from echo_edge import config
 from echo_edge import config_devices as devices
 from echo_edge import config_machine as machine
+from echo_edge import config_states as states
 from echo_edge.config_model import ID_PATTERN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ line1.yaml:9: machines.pump-12.points.de.window.lenght_s: unknown key; did you m
 
 - Keys that are not listed here are refused, and so are keys that stand twice.
 - A number's unit is the end of its key: `_s` seconds, `_hz` hertz, `_mm` millimetres,
-  `_deg` degrees.
+  `_deg` degrees, `_db` decibels.
 - An *id* has up to 48 lower-case letters, digits, `-` and `_`, and starts with a letter or digit. Ids become parts of
   MQTT topics.
 - A path is absolute, or relative to the folder of the configuration file. The files must exist.
@@ -111,6 +112,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "vib1: {kind: vibration_meter, port: /dev/serial/by-id/usb-rs485-1, velocity_scale_mm_s: 0.001}",
     ),
     ("`machines.NAME`", config.MachineConfig, "pump-12: {title: Feed pump 12, points: {de: {device: acc1}}}"),
+    (
+        "`machines.NAME.operating_state`",
+        states.OperatingStateConfig,
+        'operating_state: {topic: plant/pump-12/state, settle_s: 10, values: {"1": run-50hz, "0": idle}}',
+    ),
     ("`machines.NAME.points.NAME`", config.PointConfig, "de: {device: acc1, channels: [x, y, z]}"),
     ("`machines.NAME.points.NAME.window`", config.WindowConfig, "window: {length_s: 5, hop_s: 2.5}"),
     ("`machines.NAME.points.NAME.alert`", config.AlertConfig, "alert: {windows: 10, strange_windows: 6}"),
@@ -121,7 +127,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ),
 )
 TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
-UNITS = {"_mm_s": "mm/s", "_s": "s", "_hz": "Hz", "_mm": "mm", "_deg": "degrees"}
+UNITS = {"_mm_s": "mm/s", "_s": "s", "_hz": "Hz", "_mm": "mm", "_deg": "degrees", "_db": "dB"}
 BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
 
 
@@ -182,7 +188,7 @@ def _meaning(name: str, field: FieldInfo) -> str:
 def _type(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        text = "device"
+        text = "id" if any(getattr(m, "pattern", None) == ID_PATTERN for m in arguments[1].metadata) else "device"
     elif origin is typing.Literal:
         text = " or ".join(_code(value) for value in arguments)
     elif origin in (typing.Union, types.UnionType):
@@ -190,7 +196,7 @@ def _type(annotation: Any) -> str:
     elif origin is list:
         text = f"list of {_type(arguments[0])}"
     elif origin is dict:
-        text = f"mapping of id to {_type(arguments[1])}"
+        text = f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     elif issubclass(annotation, BaseModel):
         text = "section"
     else:

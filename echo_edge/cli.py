@@ -34,6 +34,7 @@ from echo_edge.cli_shared import (
     out,
     progress_bar,
 )
+from echo_edge.cli_state import state as state_commands
 from echo_edge.config_file import load_config, read_password
 from echo_edge.config_model import ID_PATTERN
 from echo_edge.errors import (
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 for command in (devices, listen, record, simulate):
     app.command()(command)
+app.add_typer(state_commands, name="state")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from pydantic import (
 from echo_edge.config_devices import DeviceConfig, IioConfig, opened_channels
 from echo_edge.config_machine import BearingConfig, VibrationClass
 from echo_edge.config_model import Id, Model, existing
+from echo_edge.config_states import OperatingStateConfig
 from echo_edge.frontend import SPEC
 from echo_edge.indicators import IndicatorSpec
 from echo_edge.mqtt import is_loopback
@@ -176,6 +177,10 @@ class PointConfig(Model):
 
     window: WindowConfig = WindowConfig()
     alert: AlertConfig = AlertConfig()
+    off_below_db: float | None = Field(default=None, ge=-400, le=400)
+    """A window is of the state ``off`` when every channel's level is below: 20 log10 of the RMS without its mean, in
+    dB relative to 1 of the sensor's unit (-50 dB: 0.0032 g, or 0.0032 of full scale). Absent: the level decides
+    nothing."""
     bearing: BearingConfig | None = None
     """The rolling bearing under the sensor: its lines join the indicators. Needs the machine's ``shaft_hz``."""
 
@@ -209,6 +214,7 @@ class MachineConfig(Model):
     to 75 kW, on special foundations up to 300 kW), larger ones as ``large_rigid`` or ``large_flexible`` by their
     foundation; classes I to IV of ISO 10816-1. Absent: no zone."""
 
+    operating_state: OperatingStateConfig = OperatingStateConfig()
     points: dict[Id, PointConfig] = Field(min_length=1)
     """The machine's measuring points."""
 
@@ -280,6 +286,15 @@ class Config(Model):
         """The name for people of a point's machine."""
         machine = point.partition("/")[0]
         return self.machines[machine].title or machine
+
+    def operating_state(self, point: str) -> OperatingStateConfig:
+        """How the state of a point's machine is told."""
+        return self.machines[point.partition("/")[0]].operating_state
+
+    def state_topics(self) -> list[str]:
+        """Topics of the plant that tell the state of a machine, each once."""
+        topics = [machine.operating_state.topic for machine in self.machines.values()]
+        return list(dict.fromkeys(topic for topic in topics if topic is not None))
 
     def indicator_spec(self, window: Window) -> IndicatorSpec:
         """What decides which indicators a window has."""

@@ -25,6 +25,7 @@ from echo_edge.config import (
 from echo_edge.config_devices import DEVICE_KINDS, CalibrationConfig, RecordingConfig
 from echo_edge.config_machine import BearingConfig
 from echo_edge.config_model import ID_PATTERN, Model
+from echo_edge.config_states import OperatingStateConfig
 from echo_edge.errors import ConfigError
 
 
@@ -127,6 +128,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "files": RecordingConfig,
     "window": WindowConfig,
     "alert": AlertConfig,
+    "operating_state": OperatingStateConfig,
     "bearing": BearingConfig,
     "points": PointConfig,
     "machines": MachineConfig,

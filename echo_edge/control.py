@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
+from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll import recorded_enrollment
 from echo_edge.errors import EchoEdgeError, EnrollError
 from echo_edge.mailbox import Mailbox
@@ -59,8 +60,28 @@ class ListenOrder(BaseModel):
     """Where the client is going to store them: nothing is stored unless asked, and then the log says so."""
 
 
-ORDER: TypeAdapter[EnrollOrder | ListenOrder] = TypeAdapter(
-    Annotated[EnrollOrder | ListenOrder, Field(discriminator="order")]
+class StateOrder(BaseModel):
+    """Tell the operating state of a point, take that back, or ask what is in force."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["state"]
+    do: Literal["set", "clear", "show"]
+    point: str
+    name: str | None = Field(default=None, pattern=ID_PATTERN)
+    """With ``set``: the state."""
+
+    until: AwareDatetime | None = None
+    """With ``set``: when it ends by itself."""
+
+    @model_validator(mode="after")
+    def _a_state_is_set(self) -> StateOrder:
+        if (self.do == "set") != (self.name is not None) or (self.until is not None and self.do != "set"):
+            raise ValueError("'name' goes with 'set' and only there, and so does 'until'")
+        return self
+
+
+ORDER: TypeAdapter[EnrollOrder | ListenOrder | StateOrder] = TypeAdapter(
+    Annotated[EnrollOrder | ListenOrder | StateOrder, Field(discriminator="order")]
 )
 
 
@@ -126,6 +147,8 @@ class Control(threading.Thread):
                 order = ORDER.validate_json(_read_line(client))
                 if isinstance(order, ListenOrder):
                     answers = self._samples(order)
+                elif isinstance(order, StateOrder):
+                    answers = self._state(order)
                 else:
                     answers = self._from_files(order) if order.files else self._from_stream(order, client)
                 with closing(answers):
@@ -208,6 +231,26 @@ class Control(threading.Thread):
             yield {"ok": False, "code": error.exit_code, "error": str(error)}
         except EchoEdgeError as error:
             yield {"ok": False, "code": 4, "error": str(error)}
+
+    def _state(self, order: StateOrder) -> Generator[dict[str, Any], None, None]:
+        answers: list[dict[str, Any]] = []
+        until_ns = None if order.until is None else round(order.until.timestamp() * 1e3) * 1_000_000
+
+        def work() -> None:
+            if order.do != "show":
+                self._monitor.tell_state(order.point, order.name, until_ns)
+            answers.append({"ok": True, "result": self._monitor.state_of(order.point)})
+
+        if order.point not in self._config.points():
+            known = ", ".join(self._config.points())
+            yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {known}"}
+            return
+        try:
+            self._in_pipeline(work)
+        except EnrollError as error:
+            yield {"ok": False, "code": error.exit_code, "error": "the daemon is stopping"}
+            return
+        yield from answers
 
     def _in_pipeline(self, work: Callable[[], None]) -> None:
         """Have the pipeline thread do something, and wait for it; its errors of ours come back here."""

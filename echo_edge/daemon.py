@@ -28,6 +28,7 @@ from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
 from echo_edge.report import Reporter
+from echo_edge.state_topics import StateTopics
 from echo_edge.store import control_socket, database, exclusive, state_folder
 from sensors import create_source
 
@@ -63,7 +64,8 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
         embedder = make_embedder(config)
         mailbox: Mailbox[SensorStatus] = Mailbox()
         topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
-        publisher = Publisher(settings, topics, envelope)
+        plant = StateTopics(config, mailbox.state)
+        publisher = Publisher(settings, topics, envelope, listen_to=config.state_topics(), hear=plant.hear)
         reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder))
         monitor = Monitor(Pipeline(config, embedder), mailbox, BaselineStore(database(folder)), reporter)
         by_device = {device: _capture(config, device, mailbox) for device in config.devices}

@@ -1,6 +1,7 @@
 """Mailbox: the one hand-over into the pipeline thread. Bounded and fair: no point can crowd out another.
 
-It carries windows, orders and reports; what a report holds is between the one who posts and the one who takes.
+It carries windows, orders, reports and the states that the plant tells; what a report holds is between the one who
+posts and the one who takes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from echo_edge.records import Window
+from echo_edge.records import PlantState, Window
 
 WINDOWS_PER_POINT = 2
 ORDERS = 16
@@ -30,10 +31,13 @@ class Mail(Generic[Report]):
     orders: list[Order]
     reports: list[Report]
     windows: list[Window]
+    states: dict[str, PlantState]
+    """Point -> what the plant tells of its state."""
 
 
 class Mailbox(Generic[Report]):
-    """Windows per point (the oldest is forgotten when full), orders (refused when full), one report per sender."""
+    """Bounded: windows per point (a full one forgets its oldest), orders (refused when full), the newest report of each
+    sender and state of each point."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
@@ -41,6 +45,7 @@ class Mailbox(Generic[Report]):
         self._number = 0  # of the windows that came
         self._orders: deque[Order] = deque()
         self._reports: dict[str, Report] = {}
+        self._states: dict[str, PlantState] = {}
         self._closed = False
         self.windows_dropped: Counter[str] = Counter()
 
@@ -70,21 +75,30 @@ class Mailbox(Generic[Report]):
             self._reports[sender] = report
             self._lock.notify()
 
+    def state(self, point: str, state: PlantState) -> None:
+        """Post the newest state told of a point, in place of the one before; never waits, however many come."""
+        with self._lock:
+            self._states[point] = state
+            self._lock.notify()
+
     def take(self, timeout_s: float) -> Mail[Report]:
         """Wait for mail, at most so long, and take all of it; windows in the order in which they came."""
         with self._lock:
             self._lock.wait_for(
-                lambda: self._closed or self._orders or self._reports or any(self._windows.values()), timeout_s
+                lambda: self._closed or self._orders or self._reports or self._states or any(self._windows.values()),
+                timeout_s,
             )
             orders, reports = list(self._orders), list(self._reports.values())
             self._orders.clear()
+            states = dict(self._states)
             self._reports.clear()
+            self._states.clear()
             # in the order in which they came: the system clock may have been set back between two of them
             numbered = [pair for waiting in self._windows.values() for pair in waiting]
             windows = [window for _, window in sorted(numbered, key=lambda pair: pair[0])]
             for waiting in self._windows.values():
                 waiting.clear()
-            return Mail(orders, reports, windows)
+            return Mail(orders, reports, windows, states)
 
     def close(self) -> None:
         """Wake the taker for good."""

@@ -12,6 +12,7 @@ from typing import Any
 from echo_edge.baseline import BaselineStore, moved_settings
 from echo_edge.capture import SensorStatus
 from echo_edge.enroll import Enrollment, windows_needed
+from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.mailbox import Mailbox
 from echo_edge.normal import FIRM_AFTER_S
@@ -68,6 +69,8 @@ class Monitor(threading.Thread):
         mail = self._mailbox.take(timeout_s=1.0)
         for order in mail.orders:
             order()
+        for name, said in mail.states.items():  # before the windows: they may be the first of the new state
+            self._pipeline.points[name].hear(said)
         for verdict in self._pipeline.step(mail.windows):
             point = self._pipeline.points[verdict.window.point]
             self._due_s[point.name] = self._overdue_s(point)
@@ -177,6 +180,21 @@ class Monitor(threading.Thread):
             del self._learning[point]
             self._pipeline.points[point].enrollment = None
             log.info("%s: enrollment cancelled", point)
+
+    def tell_state(self, point: str, name: str | None, until_ns: int | None) -> None:
+        """Take a person's word for the state of a point; None: nobody's word any more."""
+        states, now_ns = self._pipeline.points[point].states, time.time_ns()
+        if name is None:
+            states.forget("order", now_ns)
+            log.info("%s: no operating state by order any more", point)
+        else:
+            states.tell(name, "order", now_ns, until_ns)
+            until = "it is cleared" if until_ns is None else timestamp(until_ns)
+            log.info("%s: operating state %s by order, until %s", point, name, until)
+
+    def state_of(self, point: str) -> dict[str, Any]:
+        """What is told, known and heard of a point's operating state."""
+        return self._pipeline.points[point].about_state()
 
     def learn(self, enrollment: Enrollment, windows: Sequence[Window]) -> None:
         """Add recorded windows to an enrollment."""

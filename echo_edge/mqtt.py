@@ -11,13 +11,15 @@ import selectors
 import socket
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv5, MQTTv311
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0  # for TCP and again for the TLS handshake
 BAD_CREDENTIALS = (0x86, 0x87)
+KEPT_BYTES = 512  # of a payload that comes in: nobody who may publish to us may fill our memory
+MAX_PACKET_BYTES = 128 * 1024  # a longest topic and more; the broker withholds what is larger
 UNTOLD = (0x00, 0x80)  # success and unspecified error explain nothing
 
 
@@ -92,7 +96,23 @@ class Ack:
     reason: int
 
 
-Notice = Connected | Lost | Ack
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker does not let us listen to a topic."""
+
+    topic: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message on a topic that we listen to; of a long payload only the first ``KEPT_BYTES`` bytes."""
+
+    topic: str
+    payload: bytes
+
+
+Notice = Connected | Lost | Ack | Refused | Incoming
 
 
 class Connection:
@@ -119,6 +139,9 @@ class Connection:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+        self._asked: dict[int | None, Sequence[str]] = {}  # subscriptions without an answer
         self._client.on_log = self._on_log
 
     def open(self) -> None:
@@ -126,7 +149,12 @@ class Connection:
         try:
             if self._settings.secure:
                 self._client.tls_set_context(self._tls_context())
-            self._client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
+            properties = None
+            if self._settings.protocol == "5":
+                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+                properties.MaximumPacketSize = MAX_PACKET_BYTES
+            settings = self._settings
+            self._client.connect(settings.host, settings.port, settings.keepalive_s, properties=properties)
         except (OSError, UnicodeError) as error:  # also TLS, certificates and name look-up
             self._notices.append(Lost(_reason(error)))
 
@@ -151,6 +179,12 @@ class Connection:
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """Hand one QoS 1 message to the socket and return the id that its ``Ack`` will carry."""
         return self._client.publish(topic, payload, qos=1, retain=retain).mid
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Ask for what is and will be published on these topics; it comes as ``Incoming``, a refusal as ``Refused``."""
+        if topics:
+            _, mid = self._client.subscribe([(topic, 1) for topic in topics])
+            self._asked[mid] = topics
 
     def close(self, *, announced: bool) -> None:
         """Leave. Unless ``announced``, without a DISCONNECT, so that the broker publishes the will."""
@@ -188,6 +222,16 @@ class Connection:
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         self._notices.append(Ack(mid, reason.value))
+
+    def _on_subscribe(
+        self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        for topic, reason in zip(self._asked.pop(mid, ()), reasons, strict=False):
+            if reason.is_failure:
+                self._notices.append(Refused(topic, _words(reason)))
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self._notices.append(Incoming(message.topic, bytes(message.payload[:KEPT_BYTES])))
 
     def _on_log(self, _client: Client, _data: Any, _level: int, text: str) -> None:
         if text.startswith("Caught exception"):  # the library suppresses what a callback raises

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from echo_edge.envelope import Envelope, Payload, Topics, split_point, timestamp
-from echo_edge.records import BandShare, Event, FalseAlarmRate, Score
+from echo_edge.records import BandShare, Event, FalseAlarmRate, OperatingState, Score
 from echo_edge.sentence import alert_text
 from echo_edge.signal_checks import Finding
 
@@ -57,13 +57,6 @@ class WindowCount:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatingState:
-    name: str
-    source: str
-    """``auto`` (nearest normal), ``mqtt`` (told) or ``level`` (machine off)."""
-
-
-@dataclass(frozen=True, slots=True)
 class PointState:
     """How one point is now."""
 
@@ -72,7 +65,7 @@ class PointState:
     """Capture time just past the newest sample that was judged; without one, when the level was decided."""
 
     level: str
-    """One of ``LEVELS``. ``VERDICTS`` need a score and a model; ``not_monitored`` needs a reason."""
+    """One of ``LEVELS``. ``VERDICTS`` need a score and a model; the others have no score and need a reason."""
 
     model: str | None = None
     """Name of the model that judged."""
@@ -169,13 +162,13 @@ def point_state_payload(envelope: Envelope, state: PointState) -> Payload:
     """Return a point's state.
 
     Raises:
-        ValueError: a number is not finite, a verdict lacks its score or model, or ``not_monitored`` its reason.
+        ValueError: a number is not finite, a verdict lacks its score or model, or another level its reason.
     """
     score = state.score
     if state.level in VERDICTS and (score is None or state.model is None):
         raise ValueError(f"{state.point}: level {state.level} needs a score and a model")
-    if state.level == "not_monitored" and (score is not None or not state.reason):
-        raise ValueError(f"{state.point}: not_monitored needs a reason and has no score")
+    if state.level not in VERDICTS and (score is not None or not state.reason):
+        raise ValueError(f"{state.point}: {state.level} needs a reason and has no score")
     windows, operating, alarms = state.windows, state.operating_state, state.false_alarms
     fields = _known(
         level=state.level,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from echo_edge.enroll import RECORDED, Enrollment
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
-from echo_edge.records import Embedding, Event, FalseAlarmRate, Score, Window
+from echo_edge.operating import InForce, StateWatch
+from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
 
@@ -29,10 +31,10 @@ class Verdict:
 
     window: Window
     level: str
-    """``normal``, ``warning``, ``alarm``, or ``not_monitored`` when there is no score."""
+    """``normal``, ``warning``, ``alarm``; ``not_monitored`` or ``unknown`` when there is no score."""
 
     reason: str | None = None
-    """Why there is no score, in words."""
+    """Why there is no score, in words; beside one, why the operating state is not the one that was told."""
 
     findings: tuple[Finding, ...] = ()
     """What is wrong with the samples themselves, the worst first."""
@@ -40,6 +42,8 @@ class Verdict:
     score: Score | None = None
     strange_windows: int = 0
     event: Event | None = None
+    operating_state: OperatingState | None = None
+    """None where nothing tells it and no score was made."""
     indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     """As ``Embedding.indicators``; empty where the samples tell nothing of the machine."""
 
@@ -50,7 +54,9 @@ class Verdict:
 class Point:
     """Everything the pipeline keeps of one point: its normal states, its alert, its enrollment."""
 
-    def __init__(self, name: str, config: PointConfig, target_per_month: float, model: tuple[str, str]) -> None:
+    def __init__(
+        self, name: str, config: PointConfig, target_per_month: float, model: tuple[str, str], settle_s: float
+    ) -> None:
         self.name = name
         self.config = config
         self.enrollment: Enrollment | None = None
@@ -58,6 +64,7 @@ class Point:
         """Called once an enrollment is complete, in the pipeline's thread."""
 
         self.on_enroll_failed: Callable[[EnrollError], None] = lambda _: None
+        self.states = StateWatch(name, config.off_below_db, settle_s)
         self._target = target_per_month
         self._model_name, self._model_sha256 = model
         self._policy = AlertPolicy(config.alert, PERSISTENCES[0])
@@ -108,6 +115,26 @@ class Point:
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""
         self._baseline, self._normal, self.problem = None, None, problem
+
+    def hear(self, said: PlantState) -> None:
+        """Take in what the plant tells of the machine's state."""
+        if said.name is None:
+            self.states.forget("mqtt", said.at_ns)
+        else:
+            self.states.tell(said.name, "mqtt", said.at_ns, said.until_ns)
+
+    def about_state(self) -> dict[str, Any]:
+        """What is told, taught and heard of the operating state, for a person."""
+        states = self._normal.states if self._normal else {}
+        heard = self.states.latest
+        return {
+            "point": self.name,
+            "told": [asdict(told) for told in self.states.told],
+            "enrolled": {name: round(float(state.quiet_db.max()), 1) for name, state in states.items()},
+            "in_force": None if heard is None else asdict(heard),
+            "level_db": self.states.level_db,
+            "off_below_db": self.config.off_below_db,
+        }
 
     def gain_moved(self, now_ns: int) -> None:
         """Note that the gain moved at some time before ``now_ns``: what was heard until then tells nothing."""
@@ -174,14 +201,29 @@ class Point:
             return Verdict(window, "not_monitored", "the gain has just moved")
         try:
             self._baseline.check(origin)
-            score = self._normal.score(embedding, provisional=self.provisional)
+            now = self._in_force(embedding, self._normal)
+            if now.withheld:
+                state = None if now.name is None else OperatingState(now.name, now.source)
+                return Verdict(window, now.withheld, now.reason, operating_state=state)
+            score = self._normal.score(embedding, now.name, provisional=self.provisional)
         except BaselineError as error:
             return Verdict(window, "not_monitored", str(error))
+        state = OperatingState(score.state, now.source)
         event = self._policy.update(score)
         self._monitored_s += self.config.window.hop_s
         self._alerts += event is not None and event.type == "open"
         level = self._policy.open.severity if self._policy.open else "normal"
-        return Verdict(window, level, score=score, strange_windows=self._policy.strange_windows, event=event)
+        strange = self._policy.strange_windows
+        return Verdict(
+            window, level, now.reason, score=score, strange_windows=strange, event=event, operating_state=state
+        )
+
+    def _in_force(self, embedding: Embedding, normal: Normal) -> InForce:
+        quiet_db = {name: state.quiet_db for name, state in normal.states.items()}
+        now = self.states.in_force(embedding.time_ns, embedding.end_ns, embedding.level_db, quiet_db)
+        if now.changed:
+            self._policy.forget()
+        return now
 
     def _learn(self, step: Callable[[Enrollment], None]) -> None:
         if self.enrollment is None:
@@ -205,7 +247,8 @@ class Pipeline:
         self._embedder = embedder
         model = (embedder.model_name, embedder.model_sha256)
         self.points = {
-            name: Point(name, point, config.target_per_month(name), model) for name, point in config.points().items()
+            name: Point(name, point, config.target_per_month(name), model, config.operating_state(name).settle_s)
+            for name, point in config.points().items()
         }
 
     def step(self, windows: Sequence[Window]) -> list[Verdict]:

@@ -1,6 +1,7 @@
 """Keep the broker informed: one thread that connects, sends what is owed, and starts again when the connection is lost.
 
-Any thread may call ``set_state`` and ``send_event``; they neither wait nor fail, whatever the broker does.
+Any thread may call ``set_state`` and ``send_event``; they neither wait nor fail, whatever the broker does. What comes
+on the topics it listens to is handed on at once.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from echo_edge.backlog import Backlog, Counters
 from echo_edge.envelope import Envelope, Topics
-from echo_edge.mqtt import Ack, Connected, Connection, Lost, MqttSettings
+from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Refused
 from echo_edge.payload import encode, status_payload, will_payload
+from echo_edge.records import TopicMessage
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +61,18 @@ class Publisher:
         backlog: Backlog | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         jitter: Callable[[float], float] | None = None,
+        listen_to: Sequence[str] = (),
+        hear: Callable[[TopicMessage], None] = lambda _: None,
     ) -> None:
-        """``jitter`` turns the ceiling of a back-off into the delay, in seconds; absent, evenly from 0 up to it."""
+        """Nothing is sent before ``start``.
+
+        Args:
+            jitter: turns the ceiling of a back-off into the delay, in seconds; absent, evenly from 0 up to it.
+            listen_to: topics to subscribe to after every connect.
+            hear: takes each message on them, in our thread: it must neither wait nor fail.
+        """
+        self._listen_to, self._hear = listen_to, hear
+        self._refused: tuple[str, ...] = ()
         self._settings, self._topics, self._envelope = settings, topics, envelope
         self._timing = timing or Timing()
         self._backlog = backlog or Backlog()
@@ -132,6 +144,7 @@ class Publisher:
         counters = self._backlog.counters
         problems = [] if self._problem is None else [self._problem]
         problems += [f"mqtt_denied: {topic}" for topic in counters.topics_denied]
+        problems += [f"mqtt_subscribe_denied: {topic}" for topic in self._refused]
         if counters.no_subscriber:
             problems.append("no_subscriber: nobody listens to alerts")
         return tuple(problems)
@@ -178,6 +191,11 @@ class Publisher:
             elif isinstance(notice, Connected):
                 link.up_s = time.monotonic()
                 self._greet(notice, link)
+            elif isinstance(notice, Incoming):
+                self._hear(TopicMessage(notice.topic, notice.payload, self._now_ns()))
+            elif isinstance(notice, Refused):
+                self._refused = (*self._refused, notice.topic)
+                log.error("%s does not let us listen to %s: %s", self._where(), notice.topic, notice.problem)
             else:
                 lost = lost or notice  # a refusal says more than the disconnection that follows it
         return lost
@@ -193,6 +211,8 @@ class Publisher:
         self._backlog.reconnected(notice.receive_maximum)
         # Subscribers learn that we are back before they see what we have to say.
         self._say(link, first=True)
+        self._refused = ()
+        link.connection.subscribe(self._listen_to)
         self._connected, self._problem = True, None
         log.info("connected to %s as %s", self._where(), self._client_id)
 

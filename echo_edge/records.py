@@ -157,3 +157,35 @@ class Event:
     peak_ns: int
     score: Score
     """The score that made the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingState:
+    """The way of running that a window was, or should be, compared with."""
+
+    name: str
+    source: str
+    """``auto`` (nearest normal), ``mqtt`` or ``order`` (told), or ``level`` (machine off)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicMessage:
+    """What came on a topic that we subscribed to."""
+
+    topic: str
+    payload: bytes
+    """No longer than a few hundred bytes: a longer one is cut, and too long for its reader."""
+
+    arrived_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlantState:
+    """What the plant says of a machine's operating state."""
+
+    name: str | None
+    """None: nothing is told any more."""
+
+    at_ns: int
+    until_ns: int | None = None
+    """When it ends by itself."""

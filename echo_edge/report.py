@@ -13,7 +13,6 @@ from echo_edge.features import Features, describe
 from echo_edge.payload import (
     Envelope,
     Info,
-    OperatingState,
     Payload,
     PointState,
     Quality,
@@ -134,7 +133,7 @@ class Reporter:
         self._model = info.model
         self._interval_s = config.mqtt.state_interval_s
         self._quality = {device: SensorQuality() for device in config.devices}
-        self._told: dict[str, tuple[str, str | None, float]] = {}  # point -> level, reason, monotonic s
+        self._told: dict[str, tuple[tuple[str | None, ...], float]] = {}  # point -> what is news, monotonic s
         self._told_quality: dict[str, Quality] = {}
         self._told_features_s: dict[str, float] = {}
         self._of_point: dict[str, tuple[Finding, ...]] = {}
@@ -184,7 +183,16 @@ class Reporter:
         if features := describe(self._config, verdict):
             self._tell_features(name, point.config.device, window.end_ns, features)
         if score is None:
-            self.unmonitored(name, verdict.reason or "no verdict")
+            self._tell_state(
+                PointState(
+                    name,
+                    time.time_ns(),
+                    verdict.level,
+                    model=self._model,
+                    operating_state=verdict.operating_state,
+                    reason=verdict.reason or "no verdict",
+                )
+            )
             return
         needed = point.persistence
         self._tell_state(
@@ -196,7 +204,8 @@ class Reporter:
                 score=score,
                 false_alarms=point.false_alarm_rate,
                 windows=WindowCount(verdict.strange_windows, needed.windows, needed.strange),
-                operating_state=OperatingState(score.state, "auto"),
+                operating_state=verdict.operating_state,
+                reason=verdict.reason,
                 quality=quality.state,
                 lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),
             )
@@ -207,11 +216,14 @@ class Reporter:
             self._tell_active(name, window.end_ns, None if verdict.event.type == "clear" else payload)
 
     def _tell_state(self, state: PointState) -> None:
-        level, reason, told_s = self._told.get(state.point, ("", None, 0.0))
-        now_s = time.monotonic()
-        if (state.level, state.reason) == (level, reason) and now_s - told_s < self._interval_s:
+        operating = state.operating_state
+        # which of the states is nearest may change with every window: that alone is no news
+        named = None if operating is None or operating.source == "auto" else operating.name
+        news, now_s = (state.level, state.reason, named), time.monotonic()
+        before, told_s = self._told.get(state.point, ((), 0.0))
+        if news == before and now_s - told_s < self._interval_s:
             return
-        self._told[state.point] = (state.level, state.reason, now_s)
+        self._told[state.point] = (news, now_s)
         self._set(self._topics.state(state.point), point_state_payload(self._envelope, state))
 
     def _tell_quality(self, point: str, device: str, *, anyway: bool = False) -> Quality:

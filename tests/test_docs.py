@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jsonschema
 import pytest
@@ -102,16 +103,19 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path):
             assert heading in {re.sub(r"[^\w\s-]", "", h.lower()).replace(" ", "-") for h in headings}, target
 
 
+def options_of(command: Any) -> set[str]:
+    """The options of a command, and of the commands below it."""
+    own = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    return own.union(*(options_of(sub) for sub in getattr(command, "commands", {}).values()))
+
+
 @each_page
 def test_every_command_and_option_named_exists(page: Path):
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group, of typer's or click's
     text = page.read_text("utf-8")
     code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks(page, "console"), *blocks(page, "yaml")])
     used = re.findall(r"echo-edge (?!-)([a-z]+)\b([^\n|]*)", code)
-    options = {
-        name: {o for p in sub.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
-        for name, sub in commands.items()
-    }
+    options = {name: options_of(sub) | {"--help"} for name, sub in commands.items()}
     for name, rest in used:
         assert name in options, f"echo-edge {name}"
         unknown = set(re.findall(r"(?<!\S)--[a-z-]+", rest)) - options[name]

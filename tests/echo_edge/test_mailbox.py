@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from echo_edge.mailbox import ORDERS, WINDOWS_PER_POINT, Mailbox
-from echo_edge.records import Window
+from echo_edge.records import PlantState, Window
 
 
 def window(point: str, time_ns: int) -> Window:
@@ -31,6 +31,15 @@ def test_orders_are_refused_when_too_many_wait() -> None:
     assert not mailbox.order(lambda: None)
     assert len(mailbox.take(0).orders) == ORDERS
     assert mailbox.order(lambda: None)
+
+
+def test_only_the_newest_state_of_a_point_is_kept() -> None:
+    mailbox: Mailbox[str] = Mailbox()
+    for i in range(100):
+        mailbox.state("a/p", PlantState(f"state-{i}", i))
+    mailbox.state("b/p", PlantState(None, 0))
+    assert mailbox.take(0).states == {"a/p": PlantState("state-99", 99), "b/p": PlantState(None, 0)}
+    assert mailbox.take(0).states == {}
 
 
 def test_only_the_newest_report_of_a_sender_is_kept() -> None:

@@ -150,7 +150,17 @@ def test_a_verdict_without_a_score_and_a_silence_without_a_reason_are_refused() 
         point_state_payload(envelope(), PointState("pump-12/de", OPENED_NS, "not_monitored"))
     assert not valid("point-state", envelope().stamp("point-state", OPENED_NS, "p/q") | {"level": "normal"})
     assert not valid("point-state", envelope().stamp("point-state", OPENED_NS, "p/q") | {"level": "not_monitored"})
+    with pytest.raises(ValueError, match="needs a reason"):
+        point_state_payload(envelope(), replace(STATE, level="unknown", reason="not enrolled"))
+    assert not valid("point-state", envelope().stamp("point-state", OPENED_NS, "p/q") | {"level": "unknown"})
     assert not valid("quality", envelope().stamp("quality", OPENED_NS, "p/q") | {"state": "lost", "reasons": []})
+
+
+def test_an_unknown_state_needs_no_score_and_says_who_told_it() -> None:
+    told = PointState("p/q", OPENED_NS, "unknown", operating_state=OperatingState("x", "order"), reason="not enrolled")
+    unknown = point_state_payload(envelope(), told)
+    assert unknown["operating_state"] == {"name": "x", "source": "order"}
+    assert valid("point-state", unknown)
 
 
 def test_the_score_says_how_far_from_the_threshold_it_is() -> None:
