@@ -171,27 +171,45 @@ class BaselineStore:
         """
         with self._connect() as db:
             row = db.execute(
-                "SELECT id, manifest, vectors, sha256 FROM baseline WHERE point = ? ORDER BY id DESC LIMIT 1", (point,)
+                "SELECT id, point, manifest, vectors, sha256 FROM baseline WHERE point = ? ORDER BY id DESC LIMIT 1",
+                (point,),
+            ).fetchone()
+        return None if row is None else _read(*row)
+
+    def load(self, id_: str) -> Baseline:
+        """Any version.
+
+        Raises:
+            BaselineError: there is none of this id, or it is damaged.
+        """
+        number = id_.removeprefix("bl_")
+        with self._connect() as db:
+            row = db.execute(
+                "SELECT id, point, manifest, vectors, sha256 FROM baseline WHERE id = ?",
+                (int(number) if number.isdecimal() else -1,),
             ).fetchone()
         if row is None:
-            return None
-        number, manifest, vectors, sha256 = row
-        name = f"bl_{number:04d}"
-        if _digest(point, manifest, vectors) != sha256:
-            raise BaselineError(f"{point}: baseline {name} is damaged (its SHA-256 does not match); enroll again")
-        data = json.loads(manifest)
-        origin = Origin(**{**data["origin"], "channels": tuple(data["origin"]["channels"])})
-        return Baseline(
-            point,
-            origin,
-            data["identity"],
-            _unpack(data["states"], vectors),
-            data["excluded"],
-            data.get("settings", {}),  # absent in what 0.1 stored
-            data["parent"],
-            name,
-            data["created_ns"],
-        )
+            raise BaselineError(f"there is no baseline {id_}")
+        return _read(*row)
+
+
+def _read(number: int, point: str, manifest: str, vectors: bytes, sha256: str) -> Baseline:
+    name = f"bl_{number:04d}"
+    if _digest(point, manifest, vectors) != sha256:
+        raise BaselineError(f"{point}: baseline {name} is damaged (its SHA-256 does not match); enroll again")
+    data = json.loads(manifest)
+    origin = Origin(**{**data["origin"], "channels": tuple(data["origin"]["channels"])})
+    return Baseline(
+        point,
+        origin,
+        data["identity"],
+        _unpack(data["states"], vectors),
+        data["excluded"],
+        data.get("settings", {}),  # absent in what 0.1 stored
+        data["parent"],
+        name,
+        data["created_ns"],
+    )
 
 
 def _digest(point: str, manifest: str, vectors: bytes) -> str:

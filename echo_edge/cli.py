@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from echo_edge import __version__
+from echo_edge.cli_backtest import backtest
 from echo_edge.cli_sensors import devices, listen, record, simulate
 from echo_edge.cli_shared import (
     EXIT_CONFIG,
@@ -56,7 +57,7 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 usage, 3 sensor bad, 4 not enough or unusable data, "
     "6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
-for command in (devices, listen, record, simulate):
+for command in (backtest, devices, listen, record, simulate):
     app.command()(command)
 app.add_typer(state_commands, name="state")
 

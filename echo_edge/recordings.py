@@ -39,17 +39,18 @@ def cut_recordings(
 
     Args:
         scale: physical units per stored unit, of all or of some; None takes it from a ``manifest.csv`` beside the file.
-        starts_ns: when each file begins; None lets the first begin in 1970 and each follow on the one before.
+        starts_ns: when each file begins, none before another's end; None lets the first begin in 1970 and each follow
+            on the one before.
 
     Raises:
         RecordingError: names the file and what is wrong with it: missing, empty, not audio, truncated, not finite, of
-            another rate or unit than the first, without the channel, shorter than a window, or begun before the end of
-            the one before.
+            another rate or unit than the first, without the channel, or shorter than a window.
     """
     rate_hz, unit, end_ns = 0, "", 0
     for i, path in enumerate(files):
+        its_scale = scale.get(path) if isinstance(scale, Mapping) else scale
         try:
-            samples, rate, its_unit = read_recording(path, scale=scale.get(path) if isinstance(scale, Mapping) else scale)
+            samples, rate, its_unit = read_recording(path, scale=its_scale)
         except SensorError as error:
             raise RecordingError(str(error)) from error
         if rate_hz and (rate, its_unit) != (rate_hz, unit):
@@ -61,10 +62,6 @@ def cut_recordings(
         if max(channels) >= samples.shape[1]:
             raise RecordingError(f"{path}: has {samples.shape[1]} channel(s); {point} needs channel {max(channels)}")
         start_ns = end_ns if starts_ns is None else starts_ns[i]
-        if start_ns < end_ns:
-            raise RecordingError(
-                f"{path}: begins {(end_ns - start_ns) / 1e9:.3f} s before {files[i - 1]} ends; mend the times"
-            )
         try:
             windower = Windower(point, channels, rate_hz, length_s, hop_s, unit)
         except ValueError as error:

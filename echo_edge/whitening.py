@@ -105,7 +105,7 @@ class Whitening:
     def back(self, whitened: NDArray[np.floating[Any]]) -> Array:
         """What ``whitened`` came from, (W, P) -> (W, P); a number that never changes is its mean."""
         z = whitened.astype(np.float32)
-        z = z + (z @ self.shy)[:, None] * self.shy / (1 - np.float32(self.shy @ self.shy))
+        z += (z @ self.shy)[:, None] * self.shy / (1 - np.float32(self.shy @ self.shy))
         along = (z @ self.axes.T) / (self.weights + np.float32(self.rest))
         across = (z - (z @ self.axes.T) @ self.axes) / np.float32(self.rest)
         off: Array = across + along @ self.axes
