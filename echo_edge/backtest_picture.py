@@ -82,11 +82,11 @@ class _Canvas:
             x, until = self._x(alert.opened_ns), self._x(cleared_ns)
             to.rectangle((x, bottom - 8, max(until, x + 2), bottom - 2), TRUE if good else FALSE)
             to.line((x, top + 28, x, bottom - 2), TRUE if good else FALSE)
-        taken = 0
+        taken = LEFT + 20 + int(to.textlength(one.name, self._plain))
         for fault in faults:
             x, text = self._x(fault.start_ns) + 4, fault_name(fault)
             if x > taken:
-                to.text((x, top + 22), text, INK, self._small)
+                to.text((x, top + 4), text, INK, self._small)
                 taken = x + int(to.textlength(text, self._small)) + 8
         to.rectangle((LEFT, top, WIDTH - RIGHT, bottom), None, FAINT)
         to.rectangle((LEFT + 1, top + 1, LEFT + 12 + int(to.textlength(one.name, self._plain)), top + 19), PAPER)
@@ -103,9 +103,9 @@ class _Canvas:
             own = rows[columns == x]
             low, high = int(own.max()), int(own.min())
             if low >= threshold:
-                self._to.line((x, max(high, threshold), x, low + 1), LINE)
+                self._to.rectangle((x, max(high, threshold), x + 1, low + 1), LINE)
             if above[columns == x].any():
-                self._to.line((x, high - 1, x, min(low, threshold)), STRANGE)
+                self._to.rectangle((x, high - 1, x + 1, min(low, threshold)), STRANGE)
         if len(columns) < (WIDTH - LEFT - RIGHT) / 4:  # few windows: dots are seen, strokes of one pixel are not
             for x, row, strange in zip(columns, rows, above, strict=True):
                 self._to.ellipse((x - 2, row - 2, x + 2, row + 2), STRANGE if strange else LINE)

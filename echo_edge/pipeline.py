@@ -245,6 +245,7 @@ class Pipeline:
     def __init__(self, config: Config, embedder: Embedder) -> None:
         self._config = config
         self._embedder = embedder
+        self.model_name = embedder.model_name
         model = (embedder.model_name, embedder.model_sha256)
         self.points = {
             name: Point(name, point, config.target_per_month(name), model, config.operating_state(name).settle_s)
