@@ -67,6 +67,7 @@ schema ([schema.json](../configs/daemon/schema.json)), by path or address:
 SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The file", config.Config, ""),
     ("`gateway`", config.GatewayConfig, "gateway: {id: gw-hall3}"),
+    ("`gateway.history`", config.HistoryConfig, "history: {keep_days: 30, max_mb: 2000}"),
     ("`engine`", config.EngineConfig, "engine: {kind: auto, threads: 2}"),
     (
         "`mqtt`",
@@ -117,6 +118,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         states.OperatingStateConfig,
         'operating_state: {topic: plant/pump-12/state, settle_s: 10, values: {"1": run-50hz, "0": idle}}',
     ),
+    ("`machines.NAME.adaptation`", config.AdaptationConfig, "adaptation: {share_per_month: 0.05}"),
     ("`machines.NAME.points.NAME`", config.PointConfig, "de: {device: acc1, channels: [x, y, z]}"),
     ("`machines.NAME.points.NAME.window`", config.WindowConfig, "window: {length_s: 5, hop_s: 2.5}"),
     ("`machines.NAME.points.NAME.alert`", config.AlertConfig, "alert: {windows: 10, strange_windows: 6}"),

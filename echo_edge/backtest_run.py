@@ -9,7 +9,8 @@ from pathlib import Path
 
 from echo_edge.backtest import Assessment, Course, Fault, assess
 from echo_edge.backtest_labels import faults_of, read_labels, timeline
-from echo_edge.baseline import Baseline, BaselineStore
+from echo_edge.baseline import Baseline
+from echo_edge.baseline_store import BaselineStore
 from echo_edge.config import AlertConfig, Config
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import BATCH, RECORDED, Enrollment, recorded_enrollment

@@ -16,6 +16,9 @@ from rich.table import Table
 
 from echo_edge import __version__
 from echo_edge.cli_backtest import backtest
+from echo_edge.cli_baseline import app as baseline
+from echo_edge.cli_baseline import audit
+from echo_edge.cli_past import drift, feedback, promise, review
 from echo_edge.cli_sensors import devices, listen, record, simulate
 from echo_edge.cli_shared import (
     EXIT_CONFIG,
@@ -27,6 +30,7 @@ from echo_edge.cli_shared import (
     EXIT_TERMINATED,
     EXIT_USAGE,
     AsJson,
+    By,
     ConfigPath,
     PointName,
     err,
@@ -43,8 +47,8 @@ from echo_edge.errors import (
     ConfigError,
     EchoEdgeError,
     EngineError,
-    EnrollError,
     ListenError,
+    OrderError,
     RecordingError,
 )
 from echo_edge.store import StoreBusyError
@@ -57,9 +61,10 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 usage, 3 sensor bad, 4 not enough or unusable data, "
     "6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
-for command in (backtest, devices, listen, record, simulate):
+for command in (backtest, devices, listen, record, simulate, drift, feedback, review, promise, audit):
     app.command()(command)
 app.add_typer(state_commands, name="state")
+app.add_typer(baseline, name="baseline")
 
 
 def main() -> None:
@@ -72,7 +77,7 @@ def main() -> None:
         for problem in error.problems:
             err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_CONFIG)
-    except EnrollError as error:
+    except OrderError as error:
         fail(error, error.exit_code)
     except EchoEdgeError as error:
         codes: dict[type[EchoEdgeError], int] = {
@@ -135,6 +140,7 @@ def check(config: ConfigPath, as_json: AsJson = False) -> None:
 def enroll(
     config: ConfigPath,
     point: PointName,
+    by: By,
     state: Annotated[str, typer.Option(help="Name of the normal state, for example `run-50hz`.")] = "run",
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to listen to the live sensor.")] = 10.0,
     files: Annotated[
@@ -144,6 +150,7 @@ def enroll(
     scale: Annotated[
         float | None, typer.Option(min=1e-30, help="Physical units per stored unit of the recordings.")
     ] = None,
+    note: Annotated[str, typer.Option(help="What to remember of it; kept with the baseline.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Teach a normal state: from the live sensor for `--minutes`, or with `--from` from recordings to their end.
@@ -172,7 +179,8 @@ def enroll(
                 description=f"useful windows{excluded}",
             )
 
-        result = enroll_point(loaded, point, state, minutes, [f.absolute() for f in files or []], scale, show)
+        recordings = [f.absolute() for f in files or []]
+        result = enroll_point(loaded, point, state, minutes, recordings, scale, show, by, note)
     if as_json:
         print(json.dumps({"ok": True, "result": result}))
         return
@@ -183,6 +191,9 @@ def enroll(
         f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
         f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %).",
     ]
+    if not result["active"]:
+        order = f"echo-edge baseline activate {config} {point} {result['baseline']}"
+        lines.append(f"[yellow]PROPOSED[/yellow]: another person must activate it: {order}")
     if result["left_out"]:
         lines.append(f"[yellow]Left out[/yellow] of it, enroll again: {result['left_out']}.")
     if result["provisional"]:

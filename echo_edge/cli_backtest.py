@@ -48,9 +48,9 @@ def backtest(
     from echo_edge.backtest_report import as_json, as_markdown, notes, tables, tidy  # noqa: PLC0415
     from echo_edge.backtest_run import Plan  # noqa: PLC0415
     from echo_edge.backtest_run import backtest as run_backtest  # noqa: PLC0415
-    from echo_edge.baseline import BaselineStore  # noqa: PLC0415
+    from echo_edge.baseline_store import open_store  # noqa: PLC0415
     from echo_edge.daemon import make_embedder  # noqa: PLC0415
-    from echo_edge.store import database, state_folder  # noqa: PLC0415
+    from echo_edge.store import state_folder  # noqa: PLC0415
 
     loaded = load_config(config)
     known_point(loaded, point)
@@ -63,7 +63,7 @@ def backtest(
         fail(f"{missing[0]}: there is no such folder", EXIT_USAGE)
     recordings, starts_ns = _recordings(files, times)
     plan = Plan(recordings, starts_ns, labels, scale, baseline, learn or (), learn_minutes)
-    store = BaselineStore(database(state_folder(loaded.gateway.id)))
+    store = open_store(loaded, state_folder(loaded.gateway.id))
     with progress_bar(hidden=False) as bar:
         task = bar.add_task("reading", total=None)
 

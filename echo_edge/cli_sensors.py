@@ -24,16 +24,12 @@ from echo_edge.cli_shared import (
     fail,
     known_point,
     out,
+    printable,
     progress_bar,
 )
 from echo_edge.config_file import load_config
 
 MAX_S = 30 * 24 * 3600
-
-
-def printable(text: str) -> str:
-    """What a device calls itself, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def devices(as_json: AsJson = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -18,8 +19,21 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 out = Console()
 err = Console(stderr=True)
 
+
+def login_name() -> str:
+    """Who is at the terminal."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a user without an entry, as in some containers
+        return "unknown"
+
+
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration file.", show_default=False)]
 PointName = Annotated[str, typer.Argument(metavar="POINT", help="Which point, as `machine/point`.", show_default=False)]
+By = Annotated[
+    str,
+    typer.Option("--by", default_factory=login_name, show_default="login name", help="Who; kept in the audit log."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
@@ -31,6 +45,11 @@ def fail(error: Exception | str, code: int) -> NoReturn:
 def known_point(config: Config, point: str) -> None:
     if point not in config.points():
         fail(f"no point '{point}' in the configuration; known are {', '.join(config.points())}", EXIT_USAGE)
+
+
+def printable(text: str) -> str:
+    """What devices, files and people call themselves, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def progress_bar(hidden: bool) -> Progress:

@@ -26,11 +26,23 @@ from echo_edge.records import Window
 AXES = {"x": 0, "y": 1, "z": 2}
 
 
+class HistoryConfig(Model):
+    """What points remember of their past: embeddings, indicators and verdicts; no sound."""
+
+    keep_days: float = Field(default=30.0, ge=0, le=3650)
+    """Older hours are deleted. 0: nothing is remembered."""
+
+    max_mb: float = Field(default=2000.0, ge=10)
+    """Megabytes on disk, of all points together. Beyond, the oldest hours' vectors go first, then their verdicts."""
+
+
 class GatewayConfig(Model):
-    """Who we are on the network."""
+    """Who we are on the network, and what we keep."""
 
     id: Id
     """Name of this gateway in every topic: lower-case letters, digits, ``-`` and ``_``."""
+
+    history: HistoryConfig = HistoryConfig()
 
 
 class EngineConfig(Model):
@@ -197,6 +209,13 @@ class PointConfig(Model):
         return value
 
 
+class AdaptationConfig(Model):
+    """Let the normal states grow by what was clearly normal a week ago, without a person."""
+
+    share_per_month: float = Field(default=0.05, gt=0, le=0.25)
+    """At most this share of a state's windows is added in 30 days."""
+
+
 class MachineConfig(Model):
     """A monitored machine."""
 
@@ -215,6 +234,12 @@ class MachineConfig(Model):
     foundation; classes I to IV of ISO 10816-1. Absent: no zone."""
 
     operating_state: OperatingStateConfig = OperatingStateConfig()
+    approval: Literal["local", "two_person"] = "local"
+    """With ``two_person``, a new baseline is only proposed, and somebody else than its author must activate it."""
+
+    adaptation: AdaptationConfig | None = None
+    """Absent: only a person changes what is normal."""
+
     points: dict[Id, PointConfig] = Field(min_length=1)
     """The machine's measuring points."""
 
@@ -281,6 +306,10 @@ class Config(Model):
     def points(self) -> dict[str, PointConfig]:
         """Every point under its full name ``machine/point``."""
         return {f"{m}/{p}": point for m, machine in self.machines.items() for p, point in machine.points.items()}
+
+    def two_person_points(self) -> frozenset[str]:
+        """Points whose baselines their authors must not activate."""
+        return frozenset(p for p in self.points() if self.machines[p.partition("/")[0]].approval == "two_person")
 
     def title(self, point: str) -> str:
         """The name for people of a point's machine."""

@@ -11,10 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from echo_edge.config import (
+    AdaptationConfig,
     AlertConfig,
     Config,
     EngineConfig,
     GatewayConfig,
+    HistoryConfig,
     MachineConfig,
     MqttConfig,
     PointConfig,
@@ -121,6 +123,7 @@ def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
 
 _SECTIONS: dict[str, type[Model]] = {
     "gateway": GatewayConfig,
+    "history": HistoryConfig,
     "engine": EngineConfig,
     "mqtt": MqttConfig,
     "tls": TlsConfig,
@@ -130,6 +133,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "alert": AlertConfig,
     "operating_state": OperatingStateConfig,
     "bearing": BearingConfig,
+    "adaptation": AdaptationConfig,
     "points": PointConfig,
     "machines": MachineConfig,
     **DEVICE_KINDS,

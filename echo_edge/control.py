@@ -26,7 +26,7 @@ from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
 from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll import recorded_enrollment
-from echo_edge.errors import EchoEdgeError, EnrollError
+from echo_edge.errors import EchoEdgeError, EnrollError, OrderError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.tap import block_message, info_message
@@ -48,6 +48,26 @@ class EnrollOrder(BaseModel):
     minutes: float = Field(default=10.0, gt=0, le=14 * 24 * 60)
     files: list[Path] = []
     scale: float | None = Field(default=None, gt=0)
+    by: str = "unknown"
+    note: str = ""
+
+
+class BaselineOrder(BaseModel):
+    """Change something about baselines: activate, roll back, reject, import."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["baseline"]
+    verb: str
+    args: dict[str, Any]
+
+
+class ReviewOrder(BaseModel):
+    """Say what an alert was, or settle what was said: feedback, accept, dismiss."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["review"]
+    verb: str
+    args: dict[str, Any]
 
 
 class ListenOrder(BaseModel):
@@ -80,8 +100,8 @@ class StateOrder(BaseModel):
         return self
 
 
-ORDER: TypeAdapter[EnrollOrder | ListenOrder | StateOrder] = TypeAdapter(
-    Annotated[EnrollOrder | ListenOrder | StateOrder, Field(discriminator="order")]
+ORDER: TypeAdapter[EnrollOrder | BaselineOrder | ListenOrder | StateOrder | ReviewOrder] = TypeAdapter(
+    Annotated[EnrollOrder | BaselineOrder | ListenOrder | StateOrder | ReviewOrder, Field(discriminator="order")]
 )
 
 
@@ -149,6 +169,10 @@ class Control(threading.Thread):
                     answers = self._samples(order)
                 elif isinstance(order, StateOrder):
                     answers = self._state(order)
+                elif isinstance(order, BaselineOrder):
+                    answers = self._baselines(order)
+                elif isinstance(order, ReviewOrder):
+                    answers = self._reviews(order)
                 else:
                     answers = self._from_files(order) if order.files else self._from_stream(order, client)
                 with closing(answers):
@@ -164,7 +188,8 @@ class Control(threading.Thread):
     def _from_stream(self, order: EnrollOrder, client: socket.socket) -> Generator[dict[str, Any], None, None]:
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         reply = answers.put
-        if not self._mailbox.order(lambda: self._monitor.enroll_live(order.point, order.state, order.minutes, reply)):
+        told = (order.point, order.state, order.minutes, order.by, order.note, reply)
+        if not self._mailbox.order(lambda: self._monitor.enroll_live(*told)):
             yield {"ok": False, "code": 6, "error": "the daemon is busy with other orders; try again in a minute"}
             return
         try:
@@ -212,6 +237,23 @@ class Control(threading.Thread):
                     yield {"idle": True}
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
 
+    def _baselines(self, order: BaselineOrder) -> Generator[dict[str, Any], None, None]:
+        return self._result(lambda: self._monitor.run_verb(order.verb, order.args))
+
+    def _reviews(self, order: ReviewOrder) -> Generator[dict[str, Any], None, None]:
+        return self._result(lambda: self._monitor.review(order.verb, order.args))
+
+    def _result(self, work: Callable[[], dict[str, Any]]) -> Generator[dict[str, Any], None, None]:
+        """Do it in the pipeline's thread and tell what came of it."""
+        results: list[dict[str, Any]] = []
+        try:
+            self._in_pipeline(lambda: results.append(work()))
+            yield {"ok": True, "result": results[0]}
+        except OrderError as error:
+            yield {"ok": False, "code": error.exit_code, "error": str(error)}
+        except EchoEdgeError as error:
+            yield {"ok": False, "code": 1, "error": str(error)}
+
     def _from_files(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
         points = self._config.points()
         if order.point not in points:
@@ -221,13 +263,14 @@ class Control(threading.Thread):
             enrollment, batches = recorded_enrollment(
                 points[order.point], order.point, order.state, order.files, order.scale
             )
+            enrollment.author, enrollment.note = order.by, order.note
             for batch in batches:
                 self._in_pipeline(partial(self._monitor.learn, enrollment, batch))
                 yield {"progress": asdict(enrollment.progress)}
             answers: list[dict[str, Any]] = []
             self._in_pipeline(lambda: self._monitor.finish(enrollment, answers.append))
             yield from answers
-        except EnrollError as error:
+        except OrderError as error:
             yield {"ok": False, "code": error.exit_code, "error": str(error)}
         except EchoEdgeError as error:
             yield {"ok": False, "code": 4, "error": str(error)}
@@ -267,10 +310,10 @@ class Control(threading.Thread):
 
         while not self._mailbox.order(order):
             if self._stop_asked.wait(0.1):
-                raise EnrollError("the daemon is stopping; nothing was changed", 1)
+                raise OrderError("the daemon is stopping; nothing was changed")
         while not done.wait(0.2):
             if self._stop_asked.is_set():
-                raise EnrollError("the daemon is stopping; look whether the enrollment was still stored", 1)
+                raise OrderError("the daemon is stopping; look whether it was still done")
         if errors:
             raise errors[0]
 

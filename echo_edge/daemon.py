@@ -14,22 +14,25 @@ from pydantic import SecretStr
 
 from echo_edge import __version__
 from echo_edge.artifact import load_package, verify
-from echo_edge.baseline import BaselineStore
+from echo_edge.baseline_store import open_store
+from echo_edge.books import Books
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config, MqttConfig
 from echo_edge.config_file import read_password
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
+from echo_edge.history import History
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
+from echo_edge.operation import OperationLog
 from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
-from echo_edge.store import control_socket, database, exclusive, state_folder
+from echo_edge.store import control_socket, database, examples_folder, exclusive, history_folder, state_folder
 from sensors import create_source
 
 log = logging.getLogger(__name__)
@@ -67,7 +70,11 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
         plant = StateTopics(config, mailbox.state)
         publisher = Publisher(settings, topics, envelope, listen_to=config.state_topics(), hear=plant.hear)
         reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder))
-        monitor = Monitor(Pipeline(config, embedder), mailbox, BaselineStore(database(folder)), reporter)
+        kept = config.gateway.history
+        history = History(history_folder(folder), kept.keep_days, kept.max_mb)
+        books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
+        monitor = Monitor(Pipeline(config, embedder), mailbox, open_store(config, folder), reporter, books)
+        monitor.adapts(config)
         by_device = {device: _capture(config, device, mailbox) for device in config.devices}
         captures = list(by_device.values())
         control = Control(control_socket(folder), config, mailbox, monitor, by_device)

@@ -241,7 +241,7 @@ def _enroll_all(config: Path, env: dict[str, str], points: list[str]) -> None:
 
     def enroll(point: str) -> None:
         try:
-            enroll_point(loaded, point, "run", ENROLL_S / 60, [], None, lambda _: None)
+            enroll_point(loaded, point, "run", ENROLL_S / 60, [], None, lambda _: None, "demo", "")
         except EchoEdgeError as error:
             errors.append(error)
 

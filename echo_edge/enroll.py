@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from echo_edge.baseline import Baseline, Origin
+from echo_edge.baseline import Baseline, How, Learned, Origin
 from echo_edge.config import PointConfig
 from echo_edge.errors import EnrollError, RecordingError
 from echo_edge.material import Material
@@ -53,6 +54,12 @@ class Enrollment:
         self.point = point
         self.state = state
         self.identity = identity
+        self.author, self.note = "unknown", ""
+        self.how: How = "live"
+        self.checks: tuple[dict[str, Any], ...] = ()
+        self.self_test: dict[str, Any] = {}
+        """What the checks of sensor and machine found, and the self-test, for the baseline's manifest."""
+
         self.settings: dict[str, str] = {}
         self.left_out: str | None = None
         """States of the active baseline that the new one cannot hold, and why; known once it is finished."""
@@ -118,7 +125,8 @@ class Enrollment:
         if self._origin is None:
             raise EnrollError(f"{self.point}: no useful window was seen")
         state = NormalState.learn(self.state, self.material, self._learned_s)
-        learned = Baseline(self.point, self._origin, self.identity, (state,), dict(self._excluded), dict(self.settings))
+        told = Learned(self.how, self._useful, dict(self._excluded), self.checks, self.self_test)
+        learned = Baseline(self.point, self._origin, self.identity, (state,), {self.state: told}, dict(self.settings))
         if active is None:
             return learned
         if (difference := active.difference(learned)) is None:
@@ -149,4 +157,6 @@ def recorded_enrollment(
         raise RecordingError(f"{twice[0]}: is given twice; what is repeated teaches nothing and would look like more")
     cut = recorded_windows(point, config.channel_numbers, window.length_s, window.hop_s, recordings, scale)
     identity = RECORDED + ", ".join(path.name for path in recordings)
-    return Enrollment(point, state, 0, identity), iter(lambda: list(islice(cut, BATCH)), [])
+    enrollment = Enrollment(point, state, 0, identity)
+    enrollment.how = "recordings"
+    return enrollment, iter(lambda: list(islice(cut, BATCH)), [])

@@ -8,16 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from echo_edge.baseline import BaselineStore
+from echo_edge.audit import check_words
+from echo_edge.baseline_store import open_store
 from echo_edge.capture import point_windower
 from echo_edge.config import Config
-from echo_edge.control import send_order
+from echo_edge.control_client import ask_daemon
 from echo_edge.daemon import make_embedder
 from echo_edge.enroll import Enrollment, recorded_enrollment, windows_needed
 from echo_edge.errors import BaselineError, EnrollError
-from echo_edge.monitor import summary
+from echo_edge.monitor import conclude
 from echo_edge.pipeline import Pipeline
-from echo_edge.store import StoreBusyError, control_socket, database, exclusive, state_folder
+from echo_edge.store import StoreBusyError, exclusive, state_folder
 from sensors import SensorError, create_source
 
 log = logging.getLogger(__name__)
@@ -26,36 +27,31 @@ Show = Callable[[dict[str, Any]], None]
 
 
 def enroll_point(
-    config: Config, point: str, state: str, minutes: float, files: list[Path], scale: float | None, show: Show
+    config: Config,
+    point: str,
+    state: str,
+    minutes: float,
+    files: list[Path],
+    scale: float | None,
+    show: Show,
+    by: str,
+    note: str,
 ) -> dict[str, Any]:
-    """Enroll and return a summary; ``show`` is told of progress.
+    """Enroll for ``by`` and return a summary; ``show`` is told of progress.
 
     Raises:
-        EnrollError: refused, with the exit code that says why. The active baseline is untouched.
+        OrderError: refused, with the exit code that says why. The active baseline is untouched.
         RecordingError: a recording cannot be used.
+        BaselineError: no name, or a name or note that cannot be kept.
     """
+    check_words(by, note)  # now, and not when all has been learned
     folder = state_folder(config.gateway.id)
     try:
         with exclusive(folder):
-            return _alone(config, folder, point, state, minutes, files, scale, show)
+            return _alone(config, folder, point, state, minutes, files, scale, show, by, note)
     except StoreBusyError:
         order = {"order": "enroll", "point": point, "state": state, "minutes": minutes, "scale": scale}
-        return _through_daemon(folder, {**order, "files": [str(f) for f in files]}, show)
-
-
-def _through_daemon(folder: Path, order: dict[str, Any], show: Show) -> dict[str, Any]:
-    try:
-        for answer in send_order(control_socket(folder), order):
-            if "progress" in answer:
-                show(answer["progress"])
-            elif answer["ok"]:
-                result: dict[str, Any] = answer["result"]
-                return result
-            else:
-                raise EnrollError(answer["error"], answer["code"])
-    except OSError as error:
-        raise EnrollError(f"{folder}: in use, but no daemon answers: {error}", 6) from error
-    raise EnrollError("the daemon went away before it finished; nothing was changed", 1)
+        return ask_daemon(folder, {**order, "files": [str(f) for f in files], "by": by, "note": note}, show)
 
 
 def _alone(
@@ -67,10 +63,12 @@ def _alone(
     files: list[Path],
     scale: float | None,
     show: Show,
+    by: str,
+    note: str,
 ) -> dict[str, Any]:
     settings = config.points()[point]
     pipeline = Pipeline(config, make_embedder(config))
-    store = BaselineStore(database(folder))
+    store = open_store(config, folder)
     try:
         active = store.active(point)
     except BaselineError as error:  # it is to be replaced
@@ -83,9 +81,8 @@ def _alone(
             show(asdict(enrollment.progress))
     else:
         enrollment = _listen(config, pipeline, point, state, minutes, show)
-    watched = pipeline.points[point]
-    watched.adopt(store.add(enrollment.finish(active)))
-    return summary(watched, enrollment)
+    enrollment.author, enrollment.note = by, note
+    return conclude(store, pipeline.points[point], enrollment, active)
 
 
 def _listen(config: Config, pipeline: Pipeline, point: str, state: str, minutes: float, show: Show) -> Enrollment:

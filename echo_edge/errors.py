@@ -5,7 +5,9 @@ EchoEdgeError
  +-- ArtifactError   a person must fix the model      exit 78
  +-- EngineError     the inference engine is suspect  exit 70, systemd restarts us
  +-- BaselineError   one point's normal states cannot be used: only that point is not monitored
- +-- EnrollError     an enrollment was refused: the active baseline is untouched
+ +-- OrderError      an order was refused; its exit code says why
+ |    +-- EnrollError     an enrollment was refused: the active baseline is untouched
+ +-- HistoryError    what a point remembers, or was told of it, cannot be read or written: monitoring goes on
  +-- RecordingError  a recording cannot be used: it is named
  +-- ListenError     a point cannot be listened to   exit 3
  +-- SimulateError   a stand-in cannot be made       exit 1
@@ -35,15 +37,26 @@ class EngineError(EchoEdgeError):
 
 
 class BaselineError(EchoEdgeError):
-    """A stored baseline is damaged or was made with another model, rate or channel count."""
+    """A baseline is damaged, foreign, or made with another model, rate or channel count; or a change is not allowed."""
 
 
-class EnrollError(EchoEdgeError):
+class OrderError(EchoEdgeError):
+    """The daemon, or who does its work while none runs, refused an order; ``exit_code`` is the command's."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class EnrollError(OrderError):
     """The collected windows cannot teach a normal state; ``exit_code`` follows the enrollment specification."""
 
     def __init__(self, message: str, exit_code: int = 4) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+        super().__init__(message, exit_code)
+
+
+class HistoryError(EchoEdgeError):
+    """What is remembered of a point, or was said of its alerts, cannot be read or written."""
 
 
 class RecordingError(EchoEdgeError):

@@ -6,19 +6,27 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from echo_edge.baseline import BaselineStore, moved_settings
+from echo_edge import review_orders
+from echo_edge.adaptation_job import AdaptationJob, Adapted
+from echo_edge.baseline import Baseline, moved_settings
+from echo_edge.baseline_orders import CHANGES_ACTIVE, run_verb
+from echo_edge.baseline_store import BaselineStore
+from echo_edge.books import Books
 from echo_edge.capture import SensorStatus
+from echo_edge.config import Config
 from echo_edge.enroll import Enrollment, windows_needed
 from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.lineage import StoredLineage, VersionStore
 from echo_edge.mailbox import Mailbox
 from echo_edge.normal import FIRM_AFTER_S
 from echo_edge.pipeline import Pipeline, Point
 from echo_edge.records import Window
 from echo_edge.report import Reporter
+from echo_edge.review_orders import Desk
 from sensors import SourceInfo
 
 log = logging.getLogger(__name__)
@@ -35,7 +43,12 @@ class Monitor(threading.Thread):
     """Everything after the mailbox belongs to this thread, so nothing in it is locked."""
 
     def __init__(
-        self, pipeline: Pipeline, mailbox: Mailbox[SensorStatus], store: BaselineStore, reporter: Reporter
+        self,
+        pipeline: Pipeline,
+        mailbox: Mailbox[SensorStatus],
+        store: BaselineStore,
+        reporter: Reporter,
+        books: Books,
     ) -> None:
         super().__init__(name="pipeline", daemon=True)
         self.failure: BaseException | None = None
@@ -46,6 +59,11 @@ class Monitor(threading.Thread):
         self._mailbox = mailbox
         self._store = store
         self._reporter = reporter
+        self._books = books
+        self._lineage = StoredLineage(store) if isinstance(store, VersionStore) else None
+        self._adaptation: AdaptationJob | None = None
+        for point in pipeline.points.values():
+            point.remembered = books.history.on
         self._sensors: dict[str, SensorStatus] = {}
         self._infos: dict[str, SourceInfo] = {}  # of each device when it was last open
         self._learning: dict[str, Reply] = {}
@@ -54,6 +72,7 @@ class Monitor(threading.Thread):
 
     def run(self) -> None:
         try:
+            self._books.begin()
             self._load_baselines()
             self._reporter.begin()
             while not self._mailbox.closed:
@@ -63,6 +82,7 @@ class Monitor(threading.Thread):
             log.exception("the pipeline failed")
             self.failure = error
         finally:
+            self._books.minute(self._pipeline.points.values())
             self._reporter.end()
 
     def _round(self) -> None:
@@ -75,8 +95,7 @@ class Monitor(threading.Thread):
             point = self._pipeline.points[verdict.window.point]
             self._due_s[point.name] = self._overdue_s(point)
             self._reporter.verdict(verdict, point)
-            if verdict.event is not None:
-                log.warning("%s: alert %s %s", point.name, verdict.event.alert_id, verdict.event.type)
+            self._books.verdict(verdict, point)
             if (reply := self._learning.get(point.name)) and point.enrollment is not None:
                 reply({"progress": asdict(point.enrollment.progress)})
         # after the windows: they came before the report, and a sensor that is lost must not look well again
@@ -88,6 +107,9 @@ class Monitor(threading.Thread):
         if self.heartbeat_s - self._refreshed_s > REFRESH_S:
             self._refreshed_s = self.heartbeat_s
             self._reporter.refresh()
+            self._books.minute(self._pipeline.points.values())
+            if self._adaptation is not None:
+                self._adaptation.tick()
 
     def _overdue_s(self, point: Point) -> float:
         window = point.config.window
@@ -130,14 +152,15 @@ class Monitor(threading.Thread):
         try:
             baseline = self._store.active(point.name)
             if baseline is not None:
-                point.adopt(baseline)
+                promised_by = baseline.id if self._lineage is None else self._lineage.ancestor(baseline)
+                point.adopt(baseline, self._books.operation(point.name, promised_by), promised_by)
         except (BaselineError, EnrollError) as error:  # this point only; the others carry on
             log.error("%s: not monitored: %s", point.name, error)
             point.refuse(str(error))
 
     # orders: each runs in this thread, posted through the mailbox
 
-    def enroll_live(self, point: str, state: str, minutes: float, reply: Reply) -> None:
+    def enroll_live(self, point: str, state: str, minutes: float, by: str, note: str, reply: Reply) -> None:
         """Begin to learn a normal state from the point's own stream."""
         if point not in self._pipeline.points:
             reply(
@@ -172,6 +195,7 @@ class Monitor(threading.Thread):
         self._learning[point] = reply
         watched.on_enrolled, watched.on_enroll_failed = done, failed
         watched.enrollment = Enrollment(point, state, needed)
+        watched.enrollment.author, watched.enrollment.note = by, note
         reply({"progress": asdict(watched.enrollment.progress)})
 
     def cancel(self, point: str, reply: Reply) -> None:
@@ -200,30 +224,83 @@ class Monitor(threading.Thread):
         """Add recorded windows to an enrollment."""
         self._pipeline.learn(enrollment, windows)
 
+    def review(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Note what a person says of an alert, or settle it; see ``review_orders``."""
+        books = self._books
+        result = review_orders.run_verb(Desk(books.log, books.history, books.examples, self._store), verb, args)
+        point = self._pipeline.points.get(result.get("point", ""))
+        if point is not None and point.baseline is not None:
+            point.operation.faults = books.operation(point.name, point.promised_by).faults
+        return result
+
+    def adapts(self, config: Config) -> None:
+        """Let the baselines of those machines grow that are configured so; before the thread starts."""
+        if self._lineage is not None:
+            self._adaptation = AdaptationJob(config, self._books.history, self._lineage, self._post_adapted)
+
+    def _post_adapted(self, point: str, adapted: Adapted) -> None:
+        if not self._mailbox.order(lambda: self._adapted(point, adapted)):
+            log.warning("%s: too busy to be adapted; tried again tomorrow", point)
+
+    def _adapted(self, name: str, adapted: Adapted) -> None:
+        """Judge by what adaptation made, unless something happened while it was made."""
+        point = self._pipeline.points[name]
+        present = None if point.baseline is None else point.baseline.id
+        if self._lineage is None or present != adapted.parent or point.open_alert or point.enrollment is not None:
+            log.info("%s: not adapted: an alert, an enrollment or another baseline came in between", name)
+            return
+        try:
+            baseline = self._lineage.keep(name, adapted)
+        except BaselineError as error:
+            log.error("%s: not adapted: %s", name, error)
+            return
+        if baseline is None:
+            log.info("%s: proposed by adaptation, waits for a person: %s", name, adapted.why)
+            return
+        point.adopt(baseline, point.operation, point.promised_by)
+        log.info("%s: adapted as %s: %s", name, baseline.id, adapted.why)
+
     def finish(self, enrollment: Enrollment, reply: Reply) -> None:
         """Store what was learned and judge by it from now on."""
         point = self._pipeline.points[enrollment.point]
         try:
-            baseline = self._store.add(enrollment.finish(point.baseline))
+            result = conclude(self._store, point, enrollment, point.baseline)
         except EnrollError as error:
             reply({"ok": False, "code": error.exit_code, "error": str(error)})
             return
         except BaselineError as error:  # the disk: the old baseline stays in force
             reply({"ok": False, "code": 1, "error": str(error)})
             return
+        waits = "" if result["active"] else ", which another person must activate"
+        log.info("%s: enrolled '%s' as %s%s", point.name, enrollment.state, result["baseline"], waits)
+        reply({"ok": True, "result": result})
+
+    def run_verb(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Change something about baselines; what is active then judges the point at once."""
+        result = run_verb(self._store, verb, args)
+        if verb in CHANGES_ACTIVE and (point := self._pipeline.points.get(args["point"])):
+            self._load_baseline(point)
+        return result
+
+
+def conclude(store: BaselineStore, point: Point, enrollment: Enrollment, active: Baseline | None) -> dict[str, Any]:
+    """Propose what was learned after ``active``; make it active and adopt it, unless another person must do so.
+
+    Returns:
+        What a person wants to know of it.
+    """
+    learned = enrollment.finish(active)
+    author = enrollment.author
+    baseline = store.propose(replace(learned, false_alarms=point.promises(learned)), author, enrollment.note)
+    at_once = not store.needs_another_person(point.name)
+    if at_once:
+        store.activate(point.name, baseline.id, author, enrollment.note)
         point.adopt(baseline)
-        log.info("%s: enrolled '%s' as %s", point.name, enrollment.state, baseline.id)
-        reply({"ok": True, "result": summary(point, enrollment)})
-
-
-def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
-    """What a person wants to know of the enrollment that a point has just adopted."""
-    baseline, rate = point.baseline, point.false_alarm_rate
-    if baseline is None or rate is None:
-        raise BaselineError(f"{point.name}: nothing was adopted")
-    learned_s = sum(state.learned_s for state in baseline.states)
+    rate = point.expected_rate(baseline)
+    learned_s = sum(state.about()["learned_s"] for state in baseline.states)
     return {
         "baseline": baseline.id,
+        "active": at_once,
         "parent": baseline.parent,
         "states": [state.name for state in baseline.states],
         "left_out": enrollment.left_out,
@@ -231,6 +308,6 @@ def summary(point: Point, enrollment: Enrollment) -> dict[str, Any]:
         "rate_hz": baseline.origin.rate_hz,
         "learned_s": round(learned_s, 3),
         "provisional": learned_s < FIRM_AFTER_S,
-        "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items()},
+        "false_alarms_per_month": {k: round(v, 3) for k, v in asdict(rate).items() if k != "kept"},
         **asdict(enrollment.progress),
     }

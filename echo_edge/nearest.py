@@ -91,17 +91,36 @@ class Nearest:
         distances: Array = found / self._size
         return distances
 
-    def learned_vectors(self) -> NDArray[np.float32]:
-        """The vectors in the bank as they were before, but for rounding: shape (M, C, N, D)."""
-        flat = self.bank.reshape(*self.bank.shape[:2], -1)
-        whole = [whitening.back(flat[:, c]) for c, whitening in enumerate(self._whitenings)]
-        return np.stack(whole, axis=1).reshape(self.bank.shape)
+    def vectors(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Windows of the bank as they were before they were whitened, to within rounding. (M',) -> (M', C, N, D)."""
+        bank = self.bank[which]
+        whole = [w.back(bank[:, c].reshape(len(bank), -1)) for c, w in enumerate(self._whitenings)]
+        return np.stack(whole, axis=1).reshape(bank.shape)
 
     def nearest_of(self, vectors: NDArray[np.floating[Any]], among: NDArray[np.int64]) -> int:
         """Which of some windows of the bank is the most like one window over all bands: its place in ``among``."""
         whitened = _whiten(self._whitenings, vectors[None])[0].astype(np.float32)
         apart = np.square(self.bank[among].astype(np.float32) - whitened).sum(axis=(1, 2, 3))
         return int(apart.argmin())
+
+    def whitened(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
+        """Windows in the bank's coordinates, (W, C, N, D) -> (W, C, N, D)."""
+        return _whiten(self._whitenings, vectors)
+
+    def with_more(self, vectors: NDArray[np.float16], kept: NDArray[np.int64]) -> Nearest:
+        """The same whitening over this bank and more windows; ``kept`` are the indices of both that stay.
+
+        A new window divides distances by what its nearest neighbour does, and never by more than the usual 1: the edge
+        of normal must not grow by its own sparseness.
+        """
+        new = self.whitened(vectors)
+        crowding = np.empty(new.shape[:3], np.float32)
+        for c in range(new.shape[1]):
+            for n in range(new.shape[2]):
+                near = _neighbours(new[:, c, n].astype(np.float32), self.bank[:, c, n].astype(np.float32), 1)[:, 0]
+                crowding[:, c, n] = np.minimum(self.crowding[near, c, n], 1)
+        both = np.concatenate([self.bank, new])[kept]
+        return Nearest(self._whitenings, both, np.concatenate([self.crowding, crowding])[kept])
 
     def _batch(self, vectors: NDArray[np.float16]) -> Array:
         """``distances`` of many windows, exhaustively. (W, C, N, D) -> (W, C, N)."""

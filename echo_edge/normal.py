@@ -153,6 +153,44 @@ class NormalState:
             material.indicator_names,
         )
 
+    def with_more(self, material: Material) -> NormalState:
+        """The same state with more windows in its bank, which is thinned to its bound again.
+
+        Whitening, tails and held-out scores stay as they are, so no threshold moves: windows like the new ones come
+        nearer.
+
+        Raises:
+            BaselineError: the windows have another shape.
+        """
+        if material.bands.shape[1:] != self.shape:
+            raise BaselineError(
+                f"'{self.name}' has (channels, bands, width) {self.shape}, not {material.bands.shape[1:]}"
+            )
+        both = np.concatenate([self._echo.bank, self._echo.whitened(material.bands)])
+        kept = thin(both.reshape(len(both), -1), MAX_BANK)
+        parts = dict(self.parts)
+        for name, vectors in (("echo", material.bands), ("spectrum", material.spectrum)):
+            part = parts[name]
+            if isinstance(part, Nearest):
+                parts[name] = part.with_more(vectors, kept)
+        pictures = np.concatenate([self.pictures, material.picture])
+        pictured = np.concatenate([self.pictured, np.arange(self.windows, len(both))])
+        shown = np.flatnonzero(np.isin(pictured, kept))
+        shown = shown[np.unique(np.linspace(0, len(shown) - 1, min(PICTURED, len(shown))).astype(np.int64))]
+        return NormalState(
+            self.name,
+            parts,
+            self.tails,
+            self.held_out,
+            self.start_ns,
+            self.end_ns,
+            self.learned_s,
+            self.quiet_db,
+            pictures[shown],
+            np.searchsorted(kept, pictured[shown]),
+            self.indicator_names,
+        )
+
     @property
     def windows(self) -> int:
         """How many windows the bank holds."""
@@ -189,10 +227,27 @@ class NormalState:
                     f"the point now has {', '.join(embedding.indicator_names) or 'none'}; enroll again"
                 )
             seen["indicators"] = strangeness_scale(embedding.indicators, embedding.indicator_names)
+        return self._verdict(seen)
+
+    def strange_windows(self, other: NormalState, threshold: float, most: int) -> NDArray[np.bool_]:
+        """Which windows of another state's bank, at most so many and evenly spread, score above ``threshold`` here.
+
+        Encoder and spectrum alone judge: the indicators of single windows are not kept.
+        """
+        which = np.unique(np.linspace(0, other.windows - 1, min(most, other.windows)).astype(np.int64))
+        spectra = other.parts["spectrum"]
+        if not isinstance(spectra, Nearest):
+            raise TypeError("the spectrum's part is a bank")
+        pairs = zip(other._echo.vectors(which), spectra.vectors(which), strict=True)
+        return np.array([self._verdict({"echo": b, "spectrum": s}).value > threshold for b, s in pairs])
+
+    def _verdict(self, seen: Mapping[str, NDArray[Any]]) -> Verdict:
+        """Judge by those parts that were seen."""
         rarities: dict[str, float] = {}
         channels: dict[str, int] = {}
         by_band: dict[str, Array] = {}
-        for name, part in self.parts.items():
+        for name in seen:
+            part = self.parts[name]
             if isinstance(part, Nearest):
                 by_band[name] = part.distances(seen[name])
                 by_channel = band_rms(by_band[name])
@@ -212,9 +267,8 @@ class NormalState:
     def about(self) -> dict[str, Any]:
         """What a person or a manifest wants to know of it."""
         return {
-            "name": self.name,
+            "windows": self.windows,
             "windows_heard": len(self.held_out),
-            "windows_kept": self.windows,
             "learned_s": round(self.learned_s, 3),
             "parts": list(self.parts),
         }
@@ -229,7 +283,7 @@ class NormalState:
             "quiet_db": self.quiet_db,
             "pictures": self.pictures,
             "pictured": self.pictured,
-            "indicator_names": np.array(self.indicator_names, dtype=np.str_),
+            "indicator_names": np.frombuffer("\n".join(self.indicator_names).encode(), np.uint8),
         }
         for name, part in self.parts.items():
             tail = self.tails[name]
@@ -264,7 +318,7 @@ class NormalState:
                 arrays["quiet_db"],
                 arrays["pictures"],
                 arrays["pictured"],
-                tuple(arrays["indicator_names"].tolist()),
+                tuple(arrays["indicator_names"].astype(np.uint8).tobytes().decode().split()),
             )
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise BaselineError(f"the stored state '{name}' cannot be read: {error}") from error

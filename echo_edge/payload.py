@@ -282,6 +282,7 @@ def _false_alarms(alarms: FalseAlarmRate | None) -> Payload | None:
         target=_number(alarms.target, 3),
         estimated=_number(alarms.estimated, 3),
         demonstrated_upper_95=_number(alarms.demonstrated_upper_95, 3),
+        kept=alarms.kept,
     )
 
 

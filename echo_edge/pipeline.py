@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.alerts import AlertPolicy
-from echo_edge.baseline import Baseline, Origin, moved_settings
+from echo_edge.baseline import Baseline, FalseAlarms, Origin, moved_settings
 from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import RECORDED, Enrollment
@@ -18,10 +18,12 @@ from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
+from echo_edge.promise import Operation
 from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
 
+TARGETS_PER_MONTH = (0.1, 1.0, 10.0)  # false alarms, of the table in a baseline's manifest
 UNREADABLE = "mixer"  # the setting that a sound driver tells in place of those that it cannot read
 
 
@@ -46,9 +48,8 @@ class Verdict:
     """None where nothing tells it and no score was made."""
     indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     """As ``Embedding.indicators``; empty where the samples tell nothing of the machine."""
-
     embedding: Embedding | None = None
-    """What the encoder said; None where nobody asked it."""
+    """None where the samples say nothing of the machine, or nobody wants it."""
 
 
 class Point:
@@ -80,7 +81,14 @@ class Point:
         self.identity = ""
         """Which sensor it is now; empty before it was open for the first time."""
 
-        self._monitored_s, self._alerts = 0.0, 0
+        self.remembered = False
+        """True when every good window is to be embedded, judged or not: there is a history that keeps it."""
+
+        self.operation = Operation()
+        """What became of the point under its promise."""
+
+        self.promised_by = ""
+        """The version whose thresholds are in force."""
 
     @property
     def baseline(self) -> Baseline | None:
@@ -89,7 +97,11 @@ class Point:
     @property
     def provisional(self) -> bool:
         """True until as much was heard without an alert as it takes to have seen a day."""
-        return self._normal is None or self._normal.learned_s + self._monitored_s < FIRM_AFTER_S or self._alerts > 0
+        return self._normal is None or self._heard_s < FIRM_AFTER_S or self.operation.false_alerts > 0
+
+    @property
+    def _heard_s(self) -> float:
+        return self.operation.monitored_s + (0.0 if self._normal is None else self._normal.learned_s)
 
     @property
     def open_alert(self) -> Event | None:
@@ -102,15 +114,38 @@ class Point:
 
     @property
     def false_alarm_rate(self) -> FalseAlarmRate | None:
-        return None if self._normal is None else self._normal.false_alarm_rate(self._monitored_s, self._alerts)
+        if self._normal is None:
+            return None
+        rate = self._normal.false_alarm_rate(self.operation.monitored_s, self.operation.false_alerts)
+        return replace(rate, kept=self.operation.kept(self._target))
 
-    def adopt(self, baseline: Baseline) -> None:
-        """Judge by this baseline from the next window on."""
-        self._baseline = baseline
-        hop_s = self.config.window.hop_s
-        self._normal = Normal(baseline.id, baseline.states, self._target, hop_s, self.config.alert)
+    def adopt(self, baseline: Baseline, operation: Operation | None = None, promised_by: str = "") -> None:
+        """Judge by this baseline from the next window on.
+
+        Args:
+            operation: what became of the point under this promise before; nothing when it is new.
+            promised_by: the version that the thresholds come from, where it is an earlier one.
+        """
+        self._baseline, self._normal = baseline, self._normal_of(baseline, self._target)
         self._policy.forget(self._normal.persistence)
-        self._monitored_s, self._alerts = 0.0, 0
+        self.operation = operation or Operation()
+        self.promised_by = promised_by or baseline.id
+
+    def _normal_of(self, baseline: Baseline, target_per_month: float) -> Normal:
+        return Normal(baseline.id, baseline.states, target_per_month, self.config.window.hop_s, self.config.alert)
+
+    def promises(self, baseline: Baseline) -> tuple[FalseAlarms, ...]:
+        """What thresholds for the usual targets would promise at this point, for the baseline's manifest."""
+        table = []
+        for target in TARGETS_PER_MONTH:
+            normal = self._normal_of(baseline, target)
+            rate = normal.false_alarm_rate()
+            table.append(FalseAlarms(target, normal.thresholds, rate.estimated, rate.demonstrated_upper_95))
+        return tuple(table)
+
+    def expected_rate(self, baseline: Baseline) -> FalseAlarmRate:
+        """What this point's own target comes to with a baseline that need not be active."""
+        return self._normal_of(baseline, self._target).false_alarm_rate()
 
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""
@@ -164,7 +199,7 @@ class Point:
     @property
     def idle(self) -> bool:
         """True when nobody wants this point's embeddings."""
-        return self._normal is None and self.enrollment is None
+        return self._normal is None and self.enrollment is None and not self.remembered
 
     def origin(self, window: Window) -> Origin:
         """What a baseline made of this window depends on."""
@@ -210,8 +245,8 @@ class Point:
             return Verdict(window, "not_monitored", str(error))
         state = OperatingState(score.state, now.source)
         event = self._policy.update(score)
-        self._monitored_s += self.config.window.hop_s
-        self._alerts += event is not None and event.type == "open"
+        self.operation.monitored_s += self.config.window.hop_s
+        self.operation.alerts += event is not None and event.type == "open"
         level = self._policy.open.severity if self._policy.open else "normal"
         strange = self._policy.strange_windows
         return Verdict(

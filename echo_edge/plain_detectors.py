@@ -52,7 +52,7 @@ class Learned:
         echo, spectrum = state.parts["echo"], state.parts["spectrum"]
         if not isinstance(echo, Nearest) or not isinstance(spectrum, Nearest) or state.windows < len(state.held_out):
             return None
-        bands, averages = (part.learned_vectors().astype(np.float16) for part in (echo, spectrum))
+        bands, averages = (part.vectors(np.arange(state.windows)).astype(np.float16) for part in (echo, spectrum))
         return cls(state, bands, averages)
 
 

@@ -135,7 +135,11 @@ class FalseAlarmRate:
     """From the fitted tail; an extrapolation as far as the data are shorter than the promise."""
 
     demonstrated_upper_95: float
-    """What the time so far proves if every alert in it was a false one: the 95 % Poisson bound, 3/T without any."""
+    """What the time so far proves if every alert in it was a false one, except those that a person labelled a fault:
+    the 95 % Poisson bound, 3/T without any."""
+
+    kept: bool | None = None
+    """False once operation had more alerts than the target can explain (``promise.broken``); None before any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from echo_edge.baseline import BaselineStore
+from echo_edge.baseline_store import open_store
 from echo_edge.config import Config
 from echo_edge.daemon import make_embedder
 from echo_edge.errors import BaselineError
 from echo_edge.pipeline import Pipeline, Verdict
 from echo_edge.recordings import recorded_windows, recordings_in
-from echo_edge.store import database, state_folder
+from echo_edge.store import state_folder
 
 
 def replay(config: Config, point: str, files: Sequence[Path], scale: float | None = None) -> Iterator[dict[str, Any]]:
@@ -22,7 +22,7 @@ def replay(config: Config, point: str, files: Sequence[Path], scale: float | Non
         BaselineError: the point was never enrolled, or its baseline is damaged.
         RecordingError: a recording cannot be used.
     """
-    baseline = BaselineStore(database(state_folder(config.gateway.id))).active(point)
+    baseline = open_store(config, state_folder(config.gateway.id)).active(point)
     if baseline is None:
         raise BaselineError(f"{point}: not enrolled yet; run 'echo-edge enroll' first")
     pipeline = Pipeline(config, make_embedder(config))

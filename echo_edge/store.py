@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,38 @@ def state_folder(gateway: str) -> Path:
 
 def database(folder: Path) -> Path:
     return folder / "state.db"
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Put a whole file in place: after a power cut there is the old one or the new one, never a part.
+
+    Raises:
+        OSError: the disk; the old file is as it was.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name, too, must survive
+    finally:
+        os.close(folder)
+
+
+def history_folder(folder: Path) -> Path:
+    return folder / "history"
+
+
+def examples_folder(folder: Path) -> Path:
+    return folder / "examples"
 
 
 def control_socket(folder: Path) -> Path:

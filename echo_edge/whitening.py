@@ -103,15 +103,13 @@ class Whitening:
         return z
 
     def back(self, whitened: NDArray[np.floating[Any]]) -> Array:
-        """What ``whitened`` came from, (W, P) -> (W, P); a number that never changes is its mean."""
+        """The vectors that would be whitened so. (W, P) -> (W, P)"""
         z = whitened.astype(np.float32)
-        z += (z @ self.shy)[:, None] * self.shy / (1 - np.float32(self.shy @ self.shy))
-        along = (z @ self.axes.T) / (self.weights + np.float32(self.rest))
-        across = (z - (z @ self.axes.T) @ self.axes) / np.float32(self.rest)
-        off: Array = across + along @ self.axes
-        off[:, self.live] /= self.inverse_unit[self.live]
-        off[:, ~self.live] = 0
-        return off + self.mean
+        z = z + (z @ self.shy)[:, None] * self.shy / np.float32(1 - self.shy @ self.shy)
+        along = 1 / (self.rest + self.weights) - np.float32(1 / self.rest)
+        off = z / np.float32(self.rest) + ((z @ self.axes.T) * along) @ self.axes
+        unit = np.divide(1, self.inverse_unit, out=np.zeros_like(self.inverse_unit), where=self.live)
+        return (off * unit + self.mean).astype(np.float32)
 
     @property
     def live(self) -> NDArray[np.bool_]:

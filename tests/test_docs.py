@@ -116,6 +116,8 @@ def test_every_command_and_option_named_exists(page: Path):
     code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks(page, "console"), *blocks(page, "yaml")])
     used = re.findall(r"echo-edge (?!-)([a-z]+)\b([^\n|]*)", code)
     options = {name: options_of(sub) | {"--help"} for name, sub in commands.items()}
+    for name, verb in re.findall(r"echo-edge (baseline) ([a-z]+)", code):
+        assert verb in commands[name].commands, f"echo-edge {name} {verb}"
     for name, rest in used:
         assert name in options, f"echo-edge {name}"
         unknown = set(re.findall(r"(?<!\S)--[a-z-]+", rest)) - options[name]

@@ -18,7 +18,7 @@ from echo_edge.backtest_labels import faults_of, read_labels, read_times, timeli
 from echo_edge.backtest_picture import draw
 from echo_edge.backtest_report import as_json, as_markdown, notes, tables
 from echo_edge.backtest_run import Backtest, Plan, backtest
-from echo_edge.baseline import BaselineStore
+from echo_edge.baseline_store import BaselineStore
 from echo_edge.enroll import Enrollment
 from echo_edge.errors import BaselineError, RecordingError
 from echo_edge.pipeline import Pipeline
@@ -55,7 +55,7 @@ def labelled(folder: Path, *rows: str, columns: str = "path,start_s,end_s,label,
 
 
 def store(folder: Path) -> BaselineStore:
-    return BaselineStore(folder / "state.db")
+    return BaselineStore(folder / "state.db", "gw")
 
 
 def run_of(folder: Path, plan: Plan) -> Backtest:
@@ -118,7 +118,8 @@ def enrollment_from(files: Sequence[Path]) -> Enrollment:
 
 def test_a_stored_baseline_is_compared_with_plain_detectors_of_the_very_windows_it_learned(tmp_path: Path) -> None:
     enrollment = enrollment_from(recordings(tmp_path / "well", [None] * 3))
-    baseline = store(tmp_path).add(enrollment.finish(None))
+    baseline = store(tmp_path).propose(enrollment.finish(None), "tester")
+    store(tmp_path).activate(POINT, baseline.id, "tester")
     restored = Learned.restored(store(tmp_path).load(baseline.id).states[0])
     assert restored is not None
     for kept, true in ((restored.bands, enrollment.material.bands), (restored.spectrum, enrollment.material.spectrum)):

@@ -6,7 +6,12 @@ import os
 import subprocess
 import sys
 
-LONG_TESTS = ["tests/sensors", "tests/system/test_reopening.py"]
+LONG_TESTS = [
+    "tests/sensors",
+    "tests/system/test_reopening.py",
+    "tests/echo_edge/test_baseline_kills.py",
+    "tests/echo_edge/test_baseline_mutations.py",
+]
 
 
 def main() -> int:

@@ -1,0 +1,184 @@
+"""What can be asked about baselines: verbs with arguments in JSON, the same for the command line and the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from echo_edge.baseline_diff import difference
+from echo_edge.baseline_store import BaselineStore
+from echo_edge.errors import OrderError
+
+CHANGES_ACTIVE = ("activate", "rollback")
+CHANGES = (*CHANGES_ACTIVE, "reject", "import")
+"""Verbs that write: through the daemon while one runs. The others only read, and anyone may call them beside it."""
+
+EXIT_USAGE = 2
+
+
+class Args(BaseModel):
+    """Arguments of a verb."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Decision(Args):
+    """Who asks for a change, and why."""
+
+    by: str
+    why: str = ""
+
+
+class ActivateArgs(Decision):
+    """Judge the point by this version."""
+
+    point: str
+    id: str
+
+
+class RollbackArgs(Decision):
+    """Judge the point by the version before."""
+
+    point: str
+
+
+class RejectArgs(Decision):
+    """Never activate this version."""
+
+    id: str
+
+
+class ImportArgs(Decision):
+    """Propose a file's baseline; ``key`` is the PEM of a public key that is trusted from now on."""
+
+    point: str
+    file: Path
+    key: str | None = None
+
+
+class ListArgs(Args):
+    """Of a point, or of all."""
+
+    point: str | None = None
+
+
+class ShowArgs(Args):
+    """Everything but the vectors."""
+
+    id: str
+
+
+class DiffArgs(Args):
+    """From one version to another."""
+
+    old: str
+    new: str
+
+
+class ExportArgs(Args):
+    """To a file that does not exist yet."""
+
+    id: str
+    file: Path
+
+
+class AuditArgs(Args):
+    """The newest entries, or a check of all of them."""
+
+    point: str | None = None
+    limit: int = Field(default=50, ge=1)
+    verify: bool = False
+
+
+def run_verb(store: BaselineStore, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+    """Do what a verb says and return what a person wants to know, as JSON.
+
+    Raises:
+        OrderError: no such verb, or arguments that do not fit it.
+        BaselineError: refused; nothing was changed.
+    """
+    if verb not in VERBS:
+        raise OrderError(f"'{verb}' is no verb of baselines; there are {', '.join(VERBS)}", EXIT_USAGE)
+    return VERBS[verb](store, args)
+
+
+T = TypeVar("T", bound=Args)
+
+
+def _verb(
+    model: type[T], work: Callable[[BaselineStore, T], dict[str, Any]]
+) -> Callable[[BaselineStore, dict[str, Any]], dict[str, Any]]:
+    def checked(store: BaselineStore, args: dict[str, Any]) -> dict[str, Any]:
+        try:
+            parsed = model.model_validate(args)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise OrderError(f"{where}: {first['msg']}", EXIT_USAGE) from error
+        return work(store, parsed)
+
+    return checked
+
+
+def _activate(store: BaselineStore, args: ActivateArgs) -> dict[str, Any]:
+    baseline = store.activate(args.point, args.id, args.by, args.why)
+    return {"point": args.point, "active": baseline.id, "states": [state.name for state in baseline.states]}
+
+
+def _rollback(store: BaselineStore, args: RollbackArgs) -> dict[str, Any]:
+    baseline = store.rollback(args.point, args.by, args.why)
+    return {"point": args.point, "active": baseline.id, "states": [state.name for state in baseline.states]}
+
+
+def _reject(store: BaselineStore, args: RejectArgs) -> dict[str, Any]:
+    store.reject(args.id, args.by, args.why)
+    return {"rejected": args.id}
+
+
+def _import(store: BaselineStore, args: ImportArgs) -> dict[str, Any]:
+    key = None if args.key is None else args.key.encode()
+    baseline = store.import_(args.file, args.point, args.by, key, args.why)
+    origin = baseline.imported_from
+    return {"point": args.point, "proposed": baseline.id, "imported_from": None if origin is None else asdict(origin)}
+
+
+def _list(store: BaselineStore, args: ListArgs) -> dict[str, Any]:
+    return {"baselines": [asdict(summary) for summary in store.list(args.point)]}
+
+
+def _show(store: BaselineStore, args: ShowArgs) -> dict[str, Any]:
+    baseline = store.load(args.id)  # with its vectors: what is shown has been verified whole
+    manifest = store.manifest(args.id)
+    (status,) = (one.status for one in store.list(baseline.point) if one.id == args.id)
+    return {"status": status, "manifest": manifest.model_dump(mode="json")}
+
+
+def _diff(store: BaselineStore, args: DiffArgs) -> dict[str, Any]:
+    return difference(store.load(args.old), store.load(args.new))
+
+
+def _export(store: BaselineStore, args: ExportArgs) -> dict[str, Any]:
+    return {"exported": args.id, "file": str(args.file), "key_id": store.export(args.id, args.file).id}
+
+
+def _audit(store: BaselineStore, args: AuditArgs) -> dict[str, Any]:
+    if args.verify:
+        return asdict(store.verify_audit())
+    return {"entries": [asdict(entry) for entry in store.audit(args.limit, args.point)]}
+
+
+VERBS = {
+    "list": _verb(ListArgs, _list),
+    "show": _verb(ShowArgs, _show),
+    "diff": _verb(DiffArgs, _diff),
+    "activate": _verb(ActivateArgs, _activate),
+    "rollback": _verb(RollbackArgs, _rollback),
+    "reject": _verb(RejectArgs, _reject),
+    "export": _verb(ExportArgs, _export),
+    "import": _verb(ImportArgs, _import),
+    "audit": _verb(AuditArgs, _audit),
+}

@@ -1,0 +1,130 @@
+"""Operation log: how long each point was monitored under which baseline, and its alerts, in ``state.db``.
+
+It survives restarts, so that months of operation can be held against a promise per month. One process writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from echo_edge.errors import HistoryError
+from echo_edge.promise import Operation
+from echo_edge.records import Event
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS operation(point TEXT NOT NULL, baseline TEXT NOT NULL, monitored_s REAL NOT NULL,
+    PRIMARY KEY (point, baseline)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS episode(alert_id TEXT PRIMARY KEY, point TEXT NOT NULL, baseline TEXT NOT NULL,
+    state TEXT NOT NULL, opened_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL, open INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS review(seq INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL,
+    time_ns INTEGER NOT NULL, alert_id TEXT NOT NULL, label TEXT NOT NULL, status TEXT NOT NULL, cause TEXT NOT NULL,
+    note TEXT NOT NULL, who TEXT NOT NULL);
+"""
+NEWEST_LABEL = """
+SELECT label FROM review AS newest WHERE newest.alert_id = episode.alert_id AND newest.status != 'dismissed'
+    AND NOT EXISTS (SELECT 1 FROM review AS later WHERE later.item = newest.item AND later.status = 'dismissed')
+    ORDER BY seq DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """The life of one alert, as far as it is known."""
+
+    alert_id: str
+    point: str
+    baseline: str
+    """The one whose thresholds it was measured by."""
+
+    state: str
+    """The normal state that it was compared with when it opened."""
+
+    opened_ns: int
+    until_ns: int
+    """When it cleared; the latest time at which it was known to be open where it did not, or not yet."""
+
+    open: bool
+
+
+class OperationLog:
+    """Tables ``operation`` (counters), ``episode`` (alerts) and ``review`` (what people said of them).
+
+    Every method raises HistoryError when the database is locked, damaged, full or not to be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self.transaction() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            for table in TABLES.split(";"):
+                db.execute(table)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Stored whole at its end, or not at all."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=2)) as db, db:
+                db.execute("PRAGMA synchronous=FULL")
+                yield db
+        except sqlite3.Error as error:
+            raise HistoryError(f"{self._path}: {error}; look at the disk") from error
+
+    def of(self, point: str, baseline: str) -> Operation:
+        """What is known of a point under a baseline; new counters where nothing is."""
+        with self.transaction() as db:
+            row = db.execute(
+                "SELECT monitored_s FROM operation WHERE point = ? AND baseline = ?", (point, baseline)
+            ).fetchone()
+            alerts, faults = db.execute(
+                f"SELECT count(*), coalesce(sum(({NEWEST_LABEL}) = 'fault'), 0) FROM episode"
+                " WHERE point = ? AND baseline = ?",
+                (point, baseline),
+            ).fetchone()
+        return Operation(0.0 if row is None else row[0], alerts, faults)
+
+    def save(self, point: str, baseline: str, monitored_s: float, now_ns: int) -> None:
+        """Write a point's time, and that an alert that is open is open still."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO operation VALUES (?, ?, ?)", (point, baseline, monitored_s))
+            db.execute("UPDATE episode SET until_ns = ? WHERE point = ? AND open", (now_ns, point))
+
+    def note(self, event: Event, promised_by: str) -> None:
+        """Write an alert's opening, news or end; ``promised_by`` is the baseline whose promise it counts against."""
+        row = (event.alert_id, event.point, promised_by, event.score.state, event.opened_ns, event.time_ns)
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO episode VALUES (?, ?, ?, ?, ?, ?, 1)", row)
+            db.execute(
+                "UPDATE episode SET until_ns = ?, open = ? WHERE alert_id = ?",
+                (event.time_ns, event.type != "clear", event.alert_id),
+            )
+
+    def begin(self) -> None:
+        """Note that a new run begins: no alert of an earlier one is open any more."""
+        with self.transaction() as db:
+            db.execute("UPDATE episode SET open = 0 WHERE open")
+
+    def episode(self, alert_id: str) -> Episode:
+        """Raises HistoryError when there is no such alert, and names the latest ones."""
+        with self.transaction() as db:
+            row = db.execute(f"{SELECT} WHERE alert_id = ?", (alert_id,)).fetchone()
+        if row is None:
+            latest = ", ".join(f"{e.alert_id} ({e.point})" for e in self.episodes()[-3:]) or "none so far"
+            raise HistoryError(f"there is no alert '{alert_id}'; the latest: {latest}")
+        return _episode(row)
+
+    def episodes(self, point: str | None = None) -> list[Episode]:
+        """All alerts of a point, or of all points, oldest first."""
+        with self.transaction() as db:
+            rows = db.execute(f"{SELECT} WHERE ? IN (point, '') ORDER BY opened_ns", (point or "",)).fetchall()
+        return [_episode(row) for row in rows]
+
+
+SELECT = "SELECT alert_id, point, baseline, state, opened_ns, until_ns, open FROM episode"
+
+
+def _episode(row: tuple[str, str, str, str, int, int, int]) -> Episode:
+    return Episode(*row[:6], bool(row[6]))

@@ -1,0 +1,73 @@
+"""The promise in operation: does a point alarm more often than its threshold promised? Pure.
+
+Alerts of a healthy machine are rare and independent, so their number in a time is Poisson; an alert that a person
+labelled a fault is none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scipy.special import pdtrc
+
+from echo_edge.records import FalseAlarmRate
+from echo_edge.tail import MONTH_S
+
+ACCEPTED = 0.05  # chance of calling a promise broken that is kept
+FEWEST = 2  # one alert may always happen
+
+
+@dataclass(slots=True)
+class Operation:
+    """What became of a point under one baseline, over all restarts. Its only owner is the pipeline's thread."""
+
+    monitored_s: float = 0.0
+    alerts: int = 0
+    faults: int = 0
+    """Alerts that a person labelled a fault."""
+
+    @property
+    def false_alerts(self) -> int:
+        """Alerts that nobody labelled a fault."""
+        return max(0, self.alerts - self.faults)
+
+    def kept(self, target_per_month: float) -> bool | None:
+        """False when so many alerts are hardly possible at the rate that was promised; None before any monitoring."""
+        if self.monitored_s <= 0:
+            return None
+        return not broken(self.false_alerts, self.monitored_s, target_per_month)
+
+
+def expected(monitored_s: float, target_per_month: float) -> float:
+    """How many false alarms the target allows in a time."""
+    return target_per_month * monitored_s / MONTH_S
+
+
+def broken(alerts: int, monitored_s: float, target_per_month: float) -> bool:
+    """True when at least two alerts came, and so many or more would come in less than one of 20 such times.
+
+    The chance of n or more events where mu are expected is the upper tail of the Poisson distribution.
+    """
+    return alerts >= FEWEST and float(pdtrc(alerts - 1, expected(monitored_s, target_per_month))) < ACCEPTED
+
+
+def in_words(operation: Operation, rate: FalseAlarmRate, learned_s: float) -> str:
+    """The verdict for a person, with what can be done.
+
+    Args:
+        rate: after this operation.
+        learned_s: seconds of enrollment behind the baseline; they count as time without an alert.
+    """
+    if operation.kept(rate.target) is False:
+        hours = operation.monitored_s / 3600
+        return (
+            f"BROKEN: {operation.false_alerts} alerts in {hours:.0f} h, "
+            f"{expected(operation.monitored_s, rate.target):.2g} were promised; label the faults among them, "
+            "or learn longer over the machine's usual work"
+        )
+    if rate.demonstrated_upper_95 <= rate.target:
+        return "kept, and demonstrated"
+    if operation.false_alerts:
+        return "not contradicted"
+    days = (rate.demonstrated_upper_95 / rate.target - 1) * (learned_s + operation.monitored_s) / 86400
+    return f"not contradicted; demonstrated after {days:.0f} more days without a false alarm"
