@@ -174,7 +174,7 @@ def _figures(one: Assessment, target: float) -> dict[str, Any]:
             },
         },
         "faults": {
-            **{outcome: one.count(outcome) for outcome in ("found", "missed", "hidden", "not_judged")},  # type: ignore[arg-type]
+            **{outcome: one.count(outcome) for outcome in ("found", "missed", "hidden", "not_judged")},
             "delay_s": {"median": median(delays), "worst": delays[-1]} if delays else None,
             "each": [
                 {

@@ -85,7 +85,7 @@ def backtest(
 
         picture.write_bytes(draw(found))
     if markdown is not None:
-        markdown.write_text(as_markdown(found, picture and picture.name))
+        markdown.write_text(as_markdown(found, None if picture is None else picture.name))
 
 
 def _recordings(files: list[Path] | None, times: Path | None) -> tuple[list[Path], list[int] | None]:

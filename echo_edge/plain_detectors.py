@@ -50,7 +50,7 @@ class Learned:
     def restored(cls, state: NormalState) -> Learned | None:
         """From the bank; None when it does not hold every window that was learned."""
         echo, spectrum = state.parts["echo"], state.parts["spectrum"]
-        if not isinstance(echo, Nearest) or not isinstance(spectrum, Nearest) or state.windows < len(state.held_out):
+        if not isinstance(echo, Nearest) or not isinstance(spectrum, Nearest) or state.windows != len(state.held_out):
             return None
         bands, averages = (part.vectors(np.arange(state.windows)).astype(np.float16) for part in (echo, spectrum))
         return cls(state, bands, averages)

@@ -273,7 +273,7 @@ def test_without_a_baseline_it_says_what_to_do(tmp_path: Path) -> None:
     files = recordings(tmp_path / "days", [None], seconds=4)
     with pytest.raises(BaselineError, match="not enrolled yet"):
         run_of(tmp_path, Plan(files))
-    with pytest.raises(BaselineError, match="there is no baseline bl_0007"):
+    with pytest.raises(BaselineError, match="there is no baseline 'bl_0007'"):
         run_of(tmp_path, Plan(files, baseline="bl_0007"))
 
 
