@@ -48,9 +48,10 @@ def notes(found: Backtest) -> list[str]:
     """What the tables cannot say, a sentence each."""
     course, hop_h = found.ours.course, found.hop_s / 3600
     judged_h, all_h = float(course.judged.sum()) * hop_h, len(course.ratio) * hop_h
+    source = f"{len(found.files)} recordings" if found.files else "remembered hours"
     said = [
         f"{found.point} by baseline {found.baseline} ({found.learned_s / 3600:.3g} h learned, model {found.model}), "
-        f"{len(found.files)} recordings. {hours(judged_h)} of {hours(all_h)} were judged, "
+        f"{source}. {hours(judged_h)} of {hours(all_h)} were judged, "
         f"{hours(found.ours.false_alarms.normal_h)} of them normal."
     ]
     if course.reasons:

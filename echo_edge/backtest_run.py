@@ -1,4 +1,4 @@
-"""Run a backtest: recordings through the very pipeline, ours and the plain detectors side by side, window by window."""
+"""Run a backtest: recordings or remembered hours through the pipeline, ours and plain detectors side by side."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 from echo_edge.backtest import Assessment, Course, Fault, assess
 from echo_edge.backtest_labels import faults_of, read_labels, timeline
+from echo_edge.backtest_past import remembered_verdicts
 from echo_edge.baseline import Baseline
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.config import AlertConfig, Config
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import BATCH, RECORDED, Enrollment, recorded_enrollment
 from echo_edge.errors import BaselineError, EnrollError, RecordingError
+from echo_edge.history_reader import HistoryReader
 from echo_edge.pipeline import Pipeline, Verdict
 from echo_edge.plain_detectors import Learned, PlainDetector, plain_detectors
 from echo_edge.recordings import cut_recordings, recordings_in
@@ -49,6 +51,9 @@ class Plan:
     learn_minutes: float | None = None
     """So much of ``files`` is learned instead, and the rest judged."""
 
+    past_ns: tuple[int, int] | None = None
+    """Instead of ``files``: what is remembered from one time to another, in nanoseconds since 1970."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
@@ -73,11 +78,18 @@ class Backtest:
 
 
 def backtest(
-    config: Config, point: str, plan: Plan, embedder: Embedder, store: BaselineStore, show: Show = lambda *_: None
+    config: Config,
+    point: str,
+    plan: Plan,
+    embedder: Embedder,
+    store: BaselineStore,
+    history: HistoryReader,
+    show: Show = lambda *_: None,
 ) -> Backtest:
     """Replay a plan.
 
     Raises:
+        HistoryError: what is remembered cannot be read.
         RecordingError: a recording or a table cannot be used, or not one window could be judged.
         BaselineError: there is no baseline, it is damaged, or another point's.
         EnrollError: what is to be learned teaches nothing.
@@ -114,8 +126,12 @@ def backtest(
     target = config.target_per_month(point)
     plain, problem = _plain(known, target, window.hop_s, settings.alert)
     ours, others, thresholds = Course(), [Course() for _ in plain], {}
-    for done, one in enumerate(windows):
-        (verdict,) = pipeline.step([one])
+    if plan.past_ns is None:
+        verdicts = (verdict for one in windows for verdict in pipeline.step([one]))
+    else:
+        verdicts = remembered_verdicts(watched, history, plan.past_ns, embedder.model_sha256)
+    for done, verdict in enumerate(verdicts):
+        one = verdict.window
         ours.add(one.time_ns, one.end_ns, verdict.score, verdict.event, verdict.reason)
         if verdict.score is not None:
             thresholds[verdict.score.state] = verdict.score.threshold
@@ -123,14 +139,14 @@ def backtest(
         show("judging", done + 1, total)
     if not ours.judged.any():
         reasons = "; ".join(f"{n} windows: {reason}" for reason, n in ours.reasons.most_common(3))
-        raise RecordingError(f"{point}: not one window could be judged ({reasons or 'nothing is left after learning'})")
+        raise RecordingError(f"{point}: not one window could be judged ({reasons or 'there is none'})")
     return Backtest(
         point,
         baseline.id,
         embedder.model_name,
         target,
         tuple(plan.files),
-        plan.starts_ns is not None,
+        plan.starts_ns is not None or plan.past_ns is not None,
         plan.labels is not None,
         tuple(faults),
         window.hop_s,

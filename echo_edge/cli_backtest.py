@@ -23,6 +23,9 @@ def backtest(
     times: Annotated[
         Path | None, typer.Option(help="CSV `path,start` instead of FILE: recordings and when each began.")
     ] = None,
+    past: Annotated[
+        str | None, typer.Option(metavar="FROM..TO", help="What is remembered of the point instead of FILE.")
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="CSV `path[,start_s,end_s],label[,fault][,severity][,scale]`; labels normal, anomaly."),
@@ -50,27 +53,32 @@ def backtest(
     from echo_edge.backtest_run import backtest as run_backtest  # noqa: PLC0415
     from echo_edge.baseline_store import open_store  # noqa: PLC0415
     from echo_edge.daemon import make_embedder  # noqa: PLC0415
-    from echo_edge.store import state_folder  # noqa: PLC0415
+    from echo_edge.history_reader import HistoryReader  # noqa: PLC0415
+    from echo_edge.store import history_folder, state_folder  # noqa: PLC0415
 
     loaded = load_config(config)
     known_point(loaded, point)
-    if bool(files) == (times is not None):
-        fail("say what to replay: either FILE... or --times", EXIT_USAGE)
+    if sum((bool(files), times is not None, past is not None)) != 1:
+        fail("say what to replay: FILE..., --times or --past, one of them", EXIT_USAGE)
+    if past is not None and (labels is not None or learn_minutes is not None):
+        fail("--labels and --learn-minutes are for recordings, not for --past", EXIT_USAGE)
+    span_ns = None if past is None else _span(past)
     if sum((baseline is not None, bool(learn), learn_minutes is not None)) > 1:
         fail("--baseline, --learn and --learn-minutes exclude each other", EXIT_USAGE)
     targets = [path for path in (json_file, markdown, picture) if path is not None]
     if missing := [path for path in targets if not path.absolute().parent.is_dir()]:
         fail(f"{missing[0]}: there is no such folder", EXIT_USAGE)
     recordings, starts_ns = _recordings(files, times)
-    plan = Plan(recordings, starts_ns, labels, scale, baseline, learn or (), learn_minutes)
-    store = open_store(loaded, state_folder(loaded.gateway.id))
+    plan = Plan(recordings, starts_ns, labels, scale, baseline, learn or (), learn_minutes, span_ns)
+    folder = state_folder(loaded.gateway.id)
+    store, history = open_store(loaded, folder), HistoryReader(history_folder(folder))
     with progress_bar(hidden=False) as bar:
         task = bar.add_task("reading", total=None)
 
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=f"{what}, windows", completed=done, total=total or None)
 
-        found = run_backtest(loaded, point, plan, make_embedder(loaded), store, show)
+        found = run_backtest(loaded, point, plan, make_embedder(loaded), store, history, show)
     for note in notes(found):
         out.print(note, markup=False, highlight=False, soft_wrap=True)
     for table in tables(found):
@@ -86,6 +94,17 @@ def backtest(
         picture.write_bytes(draw(found))
     if markdown is not None:
         markdown.write_text(as_markdown(found, None if picture is None else picture.name))
+
+
+def _span(past: str) -> tuple[int, int]:
+    from datetime import datetime  # noqa: PLC0415
+
+    from echo_edge.past import past_span  # noqa: PLC0415
+
+    try:
+        return past_span(past, datetime.now().astimezone())
+    except ValueError as error:
+        fail(f"--past: {error}", EXIT_USAGE)
 
 
 def _recordings(files: list[Path] | None, times: Path | None) -> tuple[list[Path], list[int] | None]:

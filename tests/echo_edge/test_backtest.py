@@ -21,6 +21,9 @@ from echo_edge.backtest_run import Backtest, Plan, backtest
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.enroll import Enrollment
 from echo_edge.errors import BaselineError, RecordingError
+from echo_edge.history import History
+from echo_edge.history_reader import HistoryReader
+from echo_edge.memory import Circumstances, Memory, shapes_of
 from echo_edge.pipeline import Pipeline
 from echo_edge.plain_detectors import Learned
 from echo_edge.recordings import recorded_windows
@@ -59,7 +62,7 @@ def store(folder: Path) -> BaselineStore:
 
 
 def run_of(folder: Path, plan: Plan) -> Backtest:
-    return backtest(make_config(), POINT, plan, make_embedder(), store(folder))
+    return backtest(make_config(), POINT, plan, make_embedder(), store(folder), HistoryReader(folder / "history"))
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +140,28 @@ def test_a_baseline_that_kept_only_some_of_its_windows_says_that_it_cannot_be_co
     state = baseline.states[0]
     state.held_out = np.concatenate([state.held_out, state.held_out])
     assert Learned.restored(state) is None
+
+
+def test_remembered_hours_are_judged_again_as_their_recordings_would_be(tmp_path: Path) -> None:
+    learned, files = recordings(tmp_path / "well", [None] * 3), recordings(tmp_path / "days", [None, "outer_race"])
+    pipeline = Pipeline(make_config(), make_embedder())
+    pipeline.points[POINT].adopt(enrollment_from(learned).finish(None))
+    history = History(tmp_path / "history", keep_days=1e5)
+    for window in recorded_windows(POINT, [0], 0.5, 0.5, files):
+        (verdict,) = pipeline.step([window])
+        assert verdict.embedding is not None
+        origin = pipeline.points[POINT].origin(window)
+        shapes = shapes_of(verdict.embedding)
+        about = Circumstances(origin, "usb", {}, "bl_0001", ("run",), verdict.embedding.indicator_names, shapes)
+        facts = (window.time_ns, window.end_ns, verdict.level)
+        history.add(POINT, Memory(about, *facts, embedding=verdict.embedding))
+    history.flush()
+    from_files = run_of(tmp_path, Plan(files, learn=learned))
+    from_past = run_of(tmp_path, Plan((), learn=learned, past_ns=(0, 3600 * SECOND_NS)))
+    np.testing.assert_allclose(from_past.ours.course.ratio, from_files.ours.course.ratio, rtol=0.02, atol=0.02)
+    assert [a.opened_ns for a in from_past.ours.course.alerts] == [a.opened_ns for a in from_files.ours.course.alerts]
+    with pytest.raises(RecordingError, match=r"not one window could be judged \(there is none\)"):
+        run_of(tmp_path, Plan((), learn=learned, past_ns=(7200 * SECOND_NS, 9000 * SECOND_NS)))
 
 
 # what is counted, and how
