@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from echo_edge import __version__
+from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
 from echo_edge.cli_enroll import enroll
@@ -58,7 +59,7 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (devices, listen, record, simulate, drift, feedback, review, promise, audit):
+for command in (backtest, devices, listen, record, simulate, drift, feedback, review, promise, audit):
     app.command()(command)
 app.add_typer(state_commands, name="state")
 app.add_typer(baseline, name="baseline")
