@@ -136,7 +136,7 @@ def test_a_damaged_row_takes_only_its_point_out_of_service_and_is_left_alone(tmp
     ((value,),) = sql(tmp_path, f"SELECT {column} FROM baseline WHERE number = 1")
     assert isinstance(value, bytes)
     data = bytearray(value)
-    data[len(data) // 2] ^= 1
+    data[-10] ^= 1  # in a manifest, that is in the hash of the vectors
     sql(tmp_path, f"UPDATE baseline SET {column} = ? WHERE number = 1", bytes(data))
     with pytest.raises(BaselineError, match="pump/de: baseline bl_0001 is damaged"):
         store.active(POINT)
@@ -304,4 +304,5 @@ def test_the_manifest_is_canonical_and_tells_all(tmp_path: Path) -> None:
         "excluded": {},
         "checks": [],
         "self_test": {},
+        "added_windows": 0,
     }
