@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from echo_edge.baseline import Baseline, FalseAlarms, Import, Learned, Origin
 from echo_edge.errors import BaselineError
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 from echo_edge.stored_zip import stored_members
 
 FORMAT = 1

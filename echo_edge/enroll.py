@@ -17,7 +17,7 @@ from echo_edge.baseline import Baseline, How, Learned, Origin
 from echo_edge.config import PointConfig
 from echo_edge.errors import EnrollError, RecordingError
 from echo_edge.material import Material
-from echo_edge.normal import MIN_WINDOWS, NormalState
+from echo_edge.normal_state import MIN_WINDOWS, NormalState
 from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.records import Embedding, Window
 from echo_edge.signal_checks import Finding

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echo_edge.indicators import in_words, strangeness_scale
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 from echo_edge.records import BandShare, Embedding, Score
 from echo_edge.spread import Spread
 

@@ -71,7 +71,7 @@ class Nearest:
             whitenings = _fit(vectors[tested], tolerated)
             part = kept[others[kept]]
             bank = cls(whitenings, _whiten(whitenings, vectors[part]), _crowding(whitenings, vectors[part]))
-            distances[inside] = bank._batch(vectors[inside])
+            distances[inside] = bank.exact_distances(vectors[inside])
         whitenings = _fit(vectors, tolerated)
         learned = cls(whitenings, _whiten(whitenings, vectors[kept]), _crowding(whitenings, vectors[kept]))
         if not np.median(distances) > SAME:
@@ -122,7 +122,7 @@ class Nearest:
         both = np.concatenate([self.bank, new])[kept]
         return Nearest(self._whitenings, both, np.concatenate([self.crowding, crowding])[kept])
 
-    def _batch(self, vectors: NDArray[np.float16]) -> Array:
+    def exact_distances(self, vectors: NDArray[np.float16]) -> Array:
         """``distances`` of many windows, exhaustively. (W, C, N, D) -> (W, C, N)."""
         whitened = _whiten(self._whitenings, vectors)
         found = np.empty(whitened.shape[:3])

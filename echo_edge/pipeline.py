@@ -289,8 +289,9 @@ class Pipeline:
     """All points of a gateway behind one encoder."""
 
     def __init__(self, config: Config, embedder: Embedder) -> None:
-        self._config = config
+        self.config = config
         self._embedder = embedder
+        self.model_name = embedder.model_name
         model = (embedder.model_name, embedder.model_sha256)
         self.points = {
             name: Point(name, point, config.target_per_month(name), model, config.operating_state(name).settle_s)
@@ -330,11 +331,11 @@ class Pipeline:
         return [self._measured(e, w) for e, w in zip(embeddings, windows, strict=True)]
 
     def _measured(self, embedding: Embedding, window: Window) -> Embedding:
-        spec = self._config.indicator_spec(window)
+        spec = self.config.indicator_spec(window)
         return replace(embedding, indicators=measure(window, spec), indicator_names=names(spec))
 
     def _measure(self, window: Window) -> NDArray[np.float64]:
-        return measure(window, self._config.indicator_spec(window))
+        return measure(window, self.config.indicator_spec(window))
 
     def learn(self, learner: Learner, windows: Sequence[Window]) -> None:
         """Let recorded windows of one point be learned; its live windows and its active baseline are untouched.

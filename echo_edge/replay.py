@@ -33,15 +33,22 @@ def replay(
     baseline = open_store(config, state_folder(config.gateway.id)).active(point)
     if baseline is None:
         raise BaselineError(f"{point}: not enrolled yet; run 'echo-edge enroll start' first")
-    settings = config.points()[point]
     pipeline = Pipeline(config, make_embedder(config))
     pipeline.points[point].adopt(baseline)
+    yield from replay_through(pipeline, point, files, scale, pictures)
+
+
+def replay_through(
+    pipeline: Pipeline, point: str, files: Sequence[Path], scale: float | None = None, pictures: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """As ``replay``, through a pipeline whose point has a baseline."""
+    settings = pipeline.points[point].config
     window = settings.window
     recordings = [file for path in files for file in recordings_in(path)]
     windows = recorded_windows(point, settings.channel_numbers, window.length_s, window.hop_s, recordings, scale)
     for one in windows:
         for verdict in pipeline.step([one]):
-            yield from _lines(config, verdict, baseline.origin.model_name, pictures)
+            yield from _lines(pipeline.config, verdict, pipeline.model_name, pictures)
 
 
 def _lines(config: Config, verdict: Verdict, model: str, pictures: Path | None) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,8 @@ from echo_edge.config import AlertConfig
 from echo_edge.duplicates import duplicates
 from echo_edge.errors import EnrollError
 from echo_edge.material import Material
-from echo_edge.normal import MIN_WINDOWS, Normal, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import MIN_WINDOWS, NormalState
 from echo_edge.records import FalseAlarmRate, Score
 from echo_edge.signal_checks import Finding
 from echo_edge.stationarity import check_stationarity

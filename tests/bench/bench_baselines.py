@@ -19,7 +19,7 @@ from echo_edge.baseline import Baseline, Learned, Origin
 from echo_edge.baseline_manifest import pack
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.material import Material
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 
 BASELINES, WINDOWS, BANDS, WIDTH = 100, 512, 7, 192
 TARGET_S = 2.0

@@ -23,7 +23,7 @@ from echo_edge.envelope import Envelope, Topics
 from echo_edge.evidence import Evidence, Moved, moved
 from echo_edge.features import zoned
 from echo_edge.material import Material
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 from echo_edge.payload import Info, load_schema
 from echo_edge.pictures import BOTTOM, HEIGHT, MARK, NORMAL, NOW, TOP, WIDTH, draw
 from echo_edge.pipeline import Pipeline, Verdict

@@ -15,7 +15,7 @@ import pytest
 from echo_edge.baseline import Baseline, Origin
 from echo_edge.envelope import Envelope, Payload, Topics, timestamp
 from echo_edge.evidence import Evidence, Moved
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 from echo_edge.payload import (
     SCHEMAS,
     FalseAlarmRate,
@@ -93,7 +93,8 @@ PROGRESS = {
     },
     "seconds_left": 3600,
 }
-LEARNED = NormalState("run", {}, {}, np.ones(12), np.arange(12), np.arange(12), 590.0, *[np.empty(0)] * 3)
+NONE = np.empty(0)
+LEARNED = NormalState("run", {}, {}, np.ones(12), np.arange(12), np.arange(12), 590.0, NONE, NONE, NONE, (), NONE)
 IN_FORCE = InForce(
     Baseline(
         "pump-12/de",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from echo_edge.config import AlertConfig
-from echo_edge.normal import TOLERATED
+from echo_edge.normal_state import TOLERATED
 from echo_edge.tail import MONTH_S, persistent
 from sensors import FAULTS
 from tests.torture.alert_counts import Count, opened, opened_at_once

@@ -23,7 +23,8 @@ from echo_edge.coreset import thin
 from echo_edge.indicators import strangeness_scale
 from echo_edge.material import Material
 from echo_edge.nearest import Nearest
-from echo_edge.normal import MAX_BANK, WEIGHTS, Normal, NormalState, _held_out, _rms
+from echo_edge.normal import Normal, _held_out, _rms
+from echo_edge.normal_state import MAX_BANK, WEIGHTS, NormalState
 from echo_edge.records import Embedding, FalseAlarmRate
 from echo_edge.spread import Spread
 from echo_edge.tail import Persistence, Tail
@@ -86,7 +87,7 @@ class Learned:
 
     def threshold(self, scorer: Scorer, target: float, alert: AlertConfig = ALERT) -> Threshold:
         """The daemon's threshold for a target, for scores of any kind."""
-        state = NormalState(**{name: getattr(self.state, name) for name in STATE}, held_out=scorer.held_out)
+        state = replace(self.state, held_out=scorer.held_out)
         normal = Normal("measured", [state], target, self._hop_s, alert)
         return Threshold(f"{target:g}", normal.thresholds["run"], normal.persistence, target, normal)
 
@@ -136,9 +137,6 @@ class Learned:
 
     def _of(self, heard: Heard) -> Material:
         return judged(material(heard, lines=self._lines), heard)
-
-
-STATE = ("name", "parts", "tails", "start_ns", "end_ns", "learned_s", "quiet_db", "pictures", "pictured")
 
 
 def joined_parts(parts: Mapping[str, Scorer]) -> Scorer:

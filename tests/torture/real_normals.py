@@ -11,7 +11,8 @@ import numpy as np
 
 from echo_edge.config import AlertConfig
 from echo_edge.embedder import Embedder
-from echo_edge.normal import Normal, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import NormalState
 from echo_edge.records import Window
 from tests.torture.alert_counts import opened
 from tests.torture.features import Heard, hear, make_embedder

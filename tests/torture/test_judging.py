@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from echo_edge.normal import TOLERATED, Normal
+from echo_edge.normal import Normal
+from echo_edge.normal_state import TOLERATED
 from tests.torture.features import Heard, hear, make_embedder
 from tests.torture.hall import DAY_WINDOWS
 from tests.torture.judging import ALERT, METHODS, Learned, echo, embedding, joined_parts, spectrum, thumbs, whole

@@ -80,7 +80,7 @@ def baselines() -> list[Contestant]:
     return [
         Contestant("mean log spectrum", _whole(mean_log_spectrum)),
         Contestant("mean + deviation", _whole(mean_and_deviation)),
-        Contestant("mean log spectrum, by band", _spectrum_by_band),
+        Contestant("mean log spectrum, by band", spectrum_by_band),
     ]
 
 
@@ -92,7 +92,8 @@ def _whole(feature: Callable[[FloatArray, int], FloatArray]) -> Detector:
     return lambda signals, rate_hz: np.stack([feature(samples, rate_hz) for samples in signals])[:, None]
 
 
-def _spectrum_by_band(signals: Sequence[FloatArray], rate_hz: int) -> FloatArray:
+def spectrum_by_band(signals: Sequence[FloatArray], rate_hz: int) -> FloatArray:
+    """Return the mean log spectrum cut into the encoder's bands, shape (R, N, 32); the last one is padded in front."""
     spectra = [mean_log_spectrum(samples, rate_hz)[:, None] for samples in signals]
     return np.stack([split_bands(np.repeat(s, SPEC.patch_frames, axis=1))[:, :, 0] for s in spectra])
 

@@ -1,7 +1,8 @@
 """Normal machines against faulty ones, in real background noise and at other levels than they were learned at.
 
-A detector learns from normal windows and scores others by their distance to the nearest normal, band by band, by the
-rule of ``echo_edge/normal.py``. Learning hears the same kinds of background at the same ratio, as a technician who
+A detector learns from normal windows and scores others by their distance to the nearest normal, band by band, in units
+of the usual distance there: a plain rule, so that vectors are compared and not what is made of them (the daemon's own
+is in ``trainer/siren/parts.py``). Learning hears the same kinds of background at the same ratio, as a technician who
 enrolls in a running hall would, but from other clips than the test. The background's level is set against the *normal*
 machine in the same state: a hall does not get louder because a bearing fails.
 
@@ -30,7 +31,8 @@ SEED = 20250814
 SNRS_DB: tuple[float | None, ...] = (None, 10.0, 0.0, -6.0)
 GAINS_DB = (0.0, 6.0)
 MAX_FPR = 0.1
-SCALE_FLOOR = 0.1  # as in echo_edge/normal.py
+SCALE_FLOOR = 0.1  # of the median band's unit
+CROWD, SPARSE = 2, 0.1  # as in echo_edge/nearest.py
 BACKGROUND_RATE_HZ = 44_100
 BACKGROUNDS = ("rain", "sea_waves", "helicopter", "chainsaw", "fire_crackling")
 EARLY_DB = 6.0  # at 10 dB even clean AUC is below 0.9, at 3 dB it is 0.98
@@ -60,6 +62,9 @@ class Rig:
     tested: tuple[Excerpt, ...]
     folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
     """States learned and states tested, fold by fold."""
+
+    acceleration: bool = True
+    """What the samples are; else sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +175,29 @@ def conditions(
             yield Condition(snr_db, gain_db, tuple(folds))
 
 
-def scores(known: FloatArray, excerpt: NDArray[np.int64], asked: FloatArray) -> NDArray[np.float64]:
+def scores(
+    known: FloatArray, excerpt: NDArray[np.int64], asked: FloatArray, density: float = 0.0
+) -> NDArray[np.float64]:
     """Return how strange windows are: distance to the nearest normal per band, in units of the usual one, RMS of bands.
 
     Args:
         known: normal windows, shape (R, N, D).
         excerpt: shape (R,); rows of one excerpt, in several backgrounds, do not tell what is usual between normals.
         asked: shape (R', N, D).
+        density: power of the local density around each normal window that distances to it are divided by.
     Returns:
         Shape (R',).
     """
     same = excerpt[:, None] == excerpt[None, :]
-    usual = np.median(np.sqrt(np.where(same[None], np.inf, _squared(known, known)).min(axis=2)), axis=1)
+    among = np.where(same[None], np.inf, np.sqrt(_squared(known, known)))
+    apart = np.sqrt(_squared(asked, known))
+    if density:
+        local = np.sort(among, axis=2)[:, :, :CROWD].mean(axis=2)
+        crowding = np.maximum(local / np.median(local, axis=1, keepdims=True), SPARSE) ** density
+        among, apart = among / crowding[:, None], apart / crowding[:, None]
+    usual = np.median(among.min(axis=2), axis=1)
     scale = np.maximum(usual, SCALE_FLOOR * np.median(usual))
-    distance = np.sqrt(_squared(asked, known).min(axis=2)) / scale[:, None]
+    distance = apart.min(axis=2) / scale[:, None]
     combined: NDArray[np.float64] = np.sqrt(np.mean(np.square(distance), axis=0))
     return combined
 
@@ -275,6 +289,7 @@ def _motor(folder: Path) -> Rig:
         tuple(e for e in excerpts if not e.faulty),
         tuple(e for e in excerpts if e.state in inner),
         tuple((tuple(t for t in THROTTLES if t != tested), (tested,)) for tested in inner),
+        acceleration=False,
     )
 
 

@@ -29,6 +29,7 @@ from trainer.files import publish
 from trainer.siren.encoders.base import Mode
 from trainer.siren.errors import SirenError, TreeError
 from trainer.siren.methods import measure
+from trainer.siren.parts import by_parts, equally_wide
 from trainer.siren.picture import picture
 from trainer.siren.registry import FETCHED, WITHOUT_DOWNLOAD, Choice, encoder
 from trainer.siren.report import markdown
@@ -37,6 +38,7 @@ from trainer.siren.run import Wanted, evaluate
 from trainer.siren.tasks import TASKS
 from trainer.siren.tasks.base import Task
 
+RATE_HZ = 48_000  # at which encoders are asked whether their bands are equally wide
 SHOWN = 40  # problems, before a line says how many more
 
 HELP = str(__doc__).replace("\n\n    python", "\n\n\b\n    python")  # so that the examples keep their lines
@@ -156,7 +158,15 @@ def methods(
         made = [encoder(word, "strict", choice) for word in encoder_words or WITHOUT_DOWNLOAD]
         with Progress(*BAR, console=console, disable=not console.is_terminal) as bar:
             line = bar.add_task("encoders and machines", total=None)
-            text = measure(made, data, lambda done, total: bar.update(line, completed=done, total=total))
+
+            def told(done: int, total: int) -> None:
+                bar.update(line, completed=done, total=total)
+
+            text = measure(made, data, told)
+            for one in made:
+                if equally_wide(one, RATE_HZ):
+                    bar.update(line, description=f"the daemon's rule part by part, {one.name}")
+                    text += "\n" + by_parts(one, data, told)
     except (SirenError, DataError) as error:
         raise _fail(error) from error
     typer.echo(text)

@@ -80,7 +80,7 @@ class Mahalanobis(Detector):
     """Distance to the mean in units of the shrunk covariance."""
 
     def __init__(self, bank_nd: Array, *, crossed: bool = True) -> None:
-        self._mean, self._axes, variance = _spectrum(bank_nd)
+        self._mean, self._axes, variance = principal(bank_nd)
         shrinkage = float(ledoit_wolf_shrinkage(bank_nd))
         level = max(float(variance.sum()) / bank_nd.shape[1], 1e-12)
         self._rest = 1.0 / max(shrinkage * level, 1e-9 * level)
@@ -100,7 +100,7 @@ class Residual(Detector):
     """What the principal components that explain 95 % of the bank leave of a vector."""
 
     def __init__(self, bank_nd: Array, *, crossed: bool = True) -> None:
-        self._mean, axes, variance = _spectrum(bank_nd)
+        self._mean, axes, variance = principal(bank_nd)
         kept = 1 + int(np.searchsorted(np.cumsum(variance), EXPLAINED * variance.sum()))
         self._axes = axes[:kept]
         self.own = _crossed(Residual, bank_nd) if crossed else np.empty(0)
@@ -154,7 +154,7 @@ def _cosine(queries_qd: Array, bank_nd: Array, *, same: bool) -> Array:
     return distance
 
 
-def _spectrum(bank_nd: Array) -> tuple[Array, Array, Array]:
+def principal(bank_nd: Array) -> tuple[Array, Array, Array]:
     """Return mean (D,), principal axes (R, D), widest first, and the variance along each (R,).
 
     From the products of the vectors with each other, since there are mostly fewer vectors than numbers in one: four

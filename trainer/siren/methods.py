@@ -1,4 +1,4 @@
-"""Ways to score measured on real machines in noise: the same vectors, judged by each of ``backends`` and by the daemon.
+"""Ways to score measured on real machines in noise: the same vectors, judged in every way there is.
 
 The machines and conditions are those of ``trainer.evaluation.detection``: bearings with early and full faults and a
 motor without its propeller, in four backgrounds, at their own and at other levels.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trainer.evaluation.detection import Fold, conditions, load_backgrounds, load_rigs, roc, scores
 from trainer.siren.backends import Combined, LocalDensity, Mahalanobis, Nearest, Residual
+from trainer.siren.daemon_rule import nearest
 from trainer.siren.encoders.base import Encoder, FloatArray
 from trainer.siren.errors import SirenError
 from trainer.siren.tables import DASH, header, row
@@ -36,9 +37,14 @@ def _per_band(fold: Fold, edges: Edges) -> NDArray[np.float64] | None:
     return Nearest(_flat(fold.known), edges).scores(_flat(fold.asked)) if edges else None
 
 
-def _daemon(fold: Fold, edges: Edges) -> NDArray[np.float64]:
-    """Return the daemon's score: Euclidean per band, in units of the usual distance there, RMS over bands."""
+def _usual(fold: Fold, edges: Edges) -> NDArray[np.float64]:
+    """Return the Euclidean distance per band, in units of the usual one there, RMS over bands."""
     return scores(_banded(fold.known, edges), fold.excerpt, _banded(fold.asked, edges))
+
+
+def _white(fold: Fold, edges: Edges) -> NDArray[np.float64]:
+    """Return what the daemon's part for such vectors says."""
+    return nearest(_banded(fold.known, edges), fold.excerpt, _banded(fold.asked, edges))[1]
 
 
 JUDGES: dict[str, Judge] = {
@@ -48,7 +54,8 @@ JUDGES: dict[str, Judge] = {
     "Mahalanobis": _whole(Mahalanobis),
     "residual of components": _whole(Residual),
     "combined": _whole(Combined),
-    "the daemon's rule": _daemon,
+    "per band, usual distance": _usual,
+    "per band, whitened": _white,
 }
 
 
