@@ -105,7 +105,7 @@ class Learned:
         with nullcontext() if density else patch("echo_edge.nearest.DENSITY", 0.0):
             part, distances = Nearest.learn(view(self.material), self._kept, self._held, tolerated)
         return self._by_tail(
-            band_rms(distances).max(axis=1), lambda found: band_rms(part._batch(view(found))).max(axis=1)
+            band_rms(distances).max(axis=1), lambda found: band_rms(part.exact_distances(view(found))).max(axis=1)
         )
 
     def plain(self, view: View) -> Scorer:
@@ -188,7 +188,7 @@ def rarities(state: NormalState, found: Material) -> dict[str, Array]:
     rare = {}
     for name, part in state.parts.items():
         if isinstance(part, Nearest):
-            values = band_rms(part._batch(VIEWS[name](found))).max(axis=1)
+            values = band_rms(part.exact_distances(VIEWS[name](found))).max(axis=1)
         else:
             values = part.ratios(_scaled(found)).max(axis=(1, 2))
         rare[name] = state.tails[name].rarity(values)
