@@ -127,7 +127,7 @@ def backtest(
     plain, problem = _plain(known, target, window.hop_s, settings.alert)
     ours, others, thresholds = Course(), [Course() for _ in plain], {}
     if plan.past_ns is None:
-        verdicts = (verdict for one in windows for verdict in pipeline.step([one]))
+        verdicts: Iterator[Verdict] = (verdict for one in windows for verdict in pipeline.step([one]))
     else:
         verdicts = remembered_verdicts(watched, history, plan.past_ns, embedder.model_sha256)
     for done, verdict in enumerate(verdicts):
