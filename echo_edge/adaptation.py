@@ -19,7 +19,8 @@ import numpy as np
 from echo_edge.history_reader import Mask, Part
 from echo_edge.indicators import strangeness_scale
 from echo_edge.material import Material
-from echo_edge.normal import Normal, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import NormalState
 from echo_edge.past import embeddings
 from echo_edge.spread import Spread
 

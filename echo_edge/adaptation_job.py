@@ -15,7 +15,8 @@ from echo_edge.baseline import Baseline
 from echo_edge.config import Config
 from echo_edge.errors import EchoEdgeError
 from echo_edge.history_reader import HistoryReader, Part
-from echo_edge.normal import Normal, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import NormalState
 
 log = logging.getLogger(__name__)
 

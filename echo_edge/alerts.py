@@ -28,6 +28,8 @@ class AlertPolicy:
         self._strange_ns: int | None = None  # begin of the first window of those that are strange now
         self._open: Event | None = None
         self._cleared_ns: int | None = None
+        self.began_ns = 0
+        """When the first strange window of the latest alert began."""
 
     @property
     def open(self) -> Event | None:
@@ -74,6 +76,7 @@ class AlertPolicy:
         since_ns = None if self._cleared_ns is None else score.end_ns - self._cleared_ns
         if since_ns is not None and 0 <= since_ns < self._config.hold_off_s * 1e9:  # negative: the clock was set back
             return None
+        self.began_ns = score.time_ns if self._strange_ns is None else self._strange_ns
         severity = "warning" if score.provisional else "alarm"
         self._open = Event(
             score.point,

@@ -14,7 +14,7 @@ from echo_edge.baseline import Baseline
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.config import AlertConfig, Config
 from echo_edge.embedder import Embedder
-from echo_edge.enroll import BATCH, RECORDED, Enrollment, recorded_enrollment
+from echo_edge.enroll import BATCH, RECORDED, Enrollment, recorded_batches
 from echo_edge.errors import BaselineError, EnrollError, RecordingError
 from echo_edge.history_reader import HistoryReader
 from echo_edge.pipeline import Pipeline, Verdict
@@ -176,7 +176,7 @@ def _add_plain(plain: Sequence[PlainDetector], courses: Sequence[Course], verdic
 def _stored(store: BaselineStore, point: str, id_: str | None) -> Baseline:
     baseline = store.active(point) if id_ is None else store.load(id_)
     if baseline is None:
-        raise BaselineError(f"{point}: not enrolled yet; run 'echo-edge enroll' first, or say what to learn from")
+        raise BaselineError(f"{point}: not enrolled yet; run 'echo-edge enroll start' first, or say what to learn from")
     if baseline.point != point:
         raise BaselineError(f"{id_} is a baseline of {baseline.point}, not of {point}")
     return baseline
@@ -187,10 +187,11 @@ def _learned_from(pipeline: Pipeline, point: str, plan: Plan, show: Show) -> tup
     if both := learned & {file.resolve() for file in plan.files}:
         raise RecordingError(f"{sorted(both)[0]}: is to be learned and judged as well; the figures would be false")
     config = pipeline.points[point].config
-    enrollment, batches = recorded_enrollment(config, point, "run", plan.learn, plan.scale)
+    identity, batches = recorded_batches(config, point, plan.learn, plan.scale)
+    enrollment = Enrollment(point, "run", 0, identity)
     for batch in batches:
         pipeline.learn(enrollment, batch)
-        show("learning", enrollment.progress.useful, 0)
+        show("learning", enrollment.useful, 0)
     return _finished(enrollment)
 
 
@@ -203,7 +204,7 @@ def _learned_first(
     while not rest and (batch := list(islice(windows, BATCH))):
         pipeline.learn(enrollment, [one for one in batch if one.end_ns <= ends_ns])
         rest = [one for one in batch if one.time_ns >= ends_ns]
-        show("learning", enrollment.progress.useful, total)
+        show("learning", enrollment.useful, total)
     return *_finished(enrollment), _both(rest, windows)
 
 
@@ -214,7 +215,7 @@ def _both(first: Sequence[Window], then: Iterator[Window]) -> Iterator[Window]:
 
 def _finished(enrollment: Enrollment) -> tuple[Baseline, list[Learned | None]]:
     baseline = replace(enrollment.finish(None), id="learned here")
-    return baseline, [Learned.of(state, enrollment.material) for state in baseline.states]
+    return baseline, [Learned.of(state, enrollment.material()) for state in baseline.states]
 
 
 def _plain(

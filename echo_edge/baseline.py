@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from echo_edge.errors import BaselineError
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 from sensors import FULL_SCALE
 
 UNNAMED_UNIT = "unit"  # what a recording gets that was scaled by hand, with nobody saying in which unit

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from echo_edge.baseline import Baseline, FalseAlarms, Import, Learned, Origin
 from echo_edge.errors import BaselineError
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 from echo_edge.stored_zip import stored_members
 
 FORMAT = 1
@@ -182,8 +182,8 @@ def _array(content: bytes, member: str) -> NDArray[Any]:
         raise BaselineError(f"the stored vectors cannot be read: {member}: {error}") from error
     start = stream.tell()
     size = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
-    plain = dtype.kind in PLAIN and dtype.isnative and not fortran_order
+    plain = dtype.kind in PLAIN and dtype.itemsize > 0 and dtype.isnative and not fortran_order
     if not plain or min(shape, default=1) < 0 or size != len(content) - start:
         raise BaselineError(f"the stored vectors cannot be read: {member} is no plain array of its own size")
     # a copy: a view would lie at odd addresses, and keep the whole file in memory
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).copy()
+    return np.ndarray(shape, dtype, buffer=content, offset=start).copy()

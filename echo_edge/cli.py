@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -18,6 +17,7 @@ from echo_edge import __version__
 from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
+from echo_edge.cli_enroll import enroll
 from echo_edge.cli_past import drift, feedback, promise, review
 from echo_edge.cli_sensors import devices, listen, record, simulate
 from echo_edge.cli_shared import (
@@ -28,9 +28,7 @@ from echo_edge.cli_shared import (
     EXIT_NO_DATA,
     EXIT_SENSOR,
     EXIT_TERMINATED,
-    EXIT_USAGE,
     AsJson,
-    By,
     ConfigPath,
     PointName,
     err,
@@ -41,7 +39,6 @@ from echo_edge.cli_shared import (
 )
 from echo_edge.cli_state import state as state_commands
 from echo_edge.config_file import load_config, read_password
-from echo_edge.config_model import ID_PATTERN
 from echo_edge.errors import (
     ArtifactError,
     ConfigError,
@@ -59,8 +56,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Hears machines and says over MQTT when one stops sounding like itself.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 sensor bad, 4 not enough or unusable data, "
-    "6 conflict (busy), 70 engine failed, 78 a file needs a person.",
+    "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
+app.add_typer(enroll, name="enroll")
 for command in (backtest, devices, listen, record, simulate, drift, feedback, review, promise, audit):
     app.command()(command)
 app.add_typer(state_commands, name="state")
@@ -137,77 +135,14 @@ def check(config: ConfigPath, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def enroll(
-    config: ConfigPath,
-    point: PointName,
-    by: By,
-    state: Annotated[str, typer.Option(help="Name of the normal state, for example `run-50hz`.")] = "run",
-    minutes: Annotated[float, typer.Option(min=0.01, help="How long to listen to the live sensor.")] = 10.0,
-    files: Annotated[
-        list[Path] | None,
-        typer.Option("--from", help="Learn from this recording, or every one in this folder; repeatable."),
-    ] = None,
-    scale: Annotated[
-        float | None, typer.Option(min=1e-30, help="Physical units per stored unit of the recordings.")
-    ] = None,
-    note: Annotated[str, typer.Option(help="What to remember of it; kept with the baseline.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Teach a normal state: from the live sensor for `--minutes`, or with `--from` from recordings to their end.
-
-    Works through the running daemon, or alone when none runs. The active baseline changes only when all went well:
-    another `--state` is added to it, the same one is replaced. At least 12 windows are learned, however few minutes
-    are asked for; alerts stay warnings until 24 hours are.
-    """
-    from echo_edge.enroll_command import enroll_point  # noqa: PLC0415
-
-    loaded = load_config(config)
-    known_point(loaded, point)
-    if not re.match(ID_PATTERN, state):
-        fail(f"--state '{state}' is not an id: use up to 48 lower-case letters, digits, '-' and '_'", EXIT_USAGE)
-    with progress_bar(as_json) as bar:
-        task = bar.add_task("opening", total=None)
-
-        def show(progress: dict[str, Any]) -> None:
-            if as_json:
-                print(json.dumps({"progress": progress}), flush=True)
-            excluded = "".join(f", {n} excluded ({reason})" for reason, n in progress["excluded"].items())
-            bar.update(
-                task,
-                total=progress["needed"] or None,
-                completed=progress["useful"],
-                description=f"useful windows{excluded}",
-            )
-
-        recordings = [f.absolute() for f in files or []]
-        result = enroll_point(loaded, point, state, minutes, recordings, scale, show, by, note)
-    if as_json:
-        print(json.dumps({"ok": True, "result": result}))
-        return
-    rate = result["false_alarms_per_month"]
-    lines = [
-        f"[bold]{result['baseline']}[/bold]: {point} knows {', '.join(result['states'])} "
-        f"({result['useful']} windows, {result['learned_s']:.0f} s, model {result['model']}).",
-        f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
-        f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %).",
-    ]
-    if not result["active"]:
-        order = f"echo-edge baseline activate {config} {point} {result['baseline']}"
-        lines.append(f"[yellow]PROPOSED[/yellow]: another person must activate it: {order}")
-    if result["left_out"]:
-        lines.append(f"[yellow]Left out[/yellow] of it, enroll again: {result['left_out']}.")
-    if result["provisional"]:
-        lines.append("[yellow]PROVISIONAL[/yellow]: alerts stay warnings until 24 h are learned.")
-    for line in lines:
-        out.print(line, highlight=False, soft_wrap=True)
-
-
-@app.command()
 def replay(
     config: ConfigPath,
     point: PointName,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, played one after the other.")],
     scale: Annotated[float | None, typer.Option(min=1e-30, help="Physical units per stored unit.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Draw every event into this folder: the window beside its nearest normal, PNG.")
+    ] = None,
 ) -> None:
     """Judge recordings exactly as the daemon would: prints scores and events as JSON lines.
 
@@ -217,7 +152,7 @@ def replay(
 
     loaded = load_config(config)
     known_point(loaded, point)
-    for line in replay_files(loaded, point, files, scale):
+    for line in replay_files(loaded, point, files, scale, pictures):
         print(json.dumps(line))
 
 

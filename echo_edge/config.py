@@ -20,7 +20,7 @@ from echo_edge.config_model import Id, Model, existing
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.frontend import SPEC
 from echo_edge.indicators import IndicatorSpec
-from echo_edge.mqtt import is_loopback
+from echo_edge.loopback import is_loopback
 from echo_edge.records import Window
 
 AXES = {"x": 0, "y": 1, "z": 2}
@@ -195,6 +195,13 @@ class PointConfig(Model):
     nothing."""
     bearing: BearingConfig | None = None
     """The rolling bearing under the sensor: its lines join the indicators. Needs the machine's ``shaft_hz``."""
+
+    @property
+    def channel_labels(self) -> list[str]:
+        """What tells the channels apart: axes by their letter, others as ``ch0``; one alone needs nothing."""
+        if len(self.channels) == 1:
+            return [""]
+        return [c if isinstance(c, str) else f"ch{c}" for c in self.channels]
 
     @property
     def channel_numbers(self) -> list[int]:

@@ -15,8 +15,6 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +23,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
 from echo_edge.config_model import ID_PATTERN
-from echo_edge.enroll import recorded_enrollment
-from echo_edge.errors import EchoEdgeError, EnrollError, OrderError
+from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
+from echo_edge.errors import EchoEdgeError, OrderError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.tap import block_message, info_message
@@ -35,21 +33,8 @@ log = logging.getLogger(__name__)
 
 MAX_ORDER_BYTES = 65536
 MAX_CLIENTS = 8
+STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
-
-
-class EnrollOrder(BaseModel):
-    """Learn a normal state, from the live stream or from recordings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    order: Literal["enroll"]
-    point: str
-    state: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")
-    minutes: float = Field(default=10.0, gt=0, le=14 * 24 * 60)
-    files: list[Path] = []
-    scale: float | None = Field(default=None, gt=0)
-    by: str = "unknown"
-    note: str = ""
 
 
 class BaselineOrder(BaseModel):
@@ -100,8 +85,10 @@ class StateOrder(BaseModel):
         return self
 
 
-ORDER: TypeAdapter[EnrollOrder | BaselineOrder | ListenOrder | StateOrder | ReviewOrder] = TypeAdapter(
-    Annotated[EnrollOrder | BaselineOrder | ListenOrder | StateOrder | ReviewOrder, Field(discriminator="order")]
+ORDER: TypeAdapter[EnrollOrder | EnrollWatch | BaselineOrder | ListenOrder | StateOrder | ReviewOrder] = TypeAdapter(
+    Annotated[
+        EnrollOrder | EnrollWatch | BaselineOrder | ListenOrder | StateOrder | ReviewOrder, Field(discriminator="order")
+    ]
 )
 
 
@@ -167,6 +154,8 @@ class Control(threading.Thread):
                 order = ORDER.validate_json(_read_line(client))
                 if isinstance(order, ListenOrder):
                     answers = self._samples(order)
+                elif isinstance(order, EnrollWatch):
+                    answers = self._progress(order, client)
                 elif isinstance(order, StateOrder):
                     answers = self._state(order)
                 elif isinstance(order, BaselineOrder):
@@ -174,7 +163,7 @@ class Control(threading.Thread):
                 elif isinstance(order, ReviewOrder):
                     answers = self._reviews(order)
                 else:
-                    answers = self._from_files(order) if order.files else self._from_stream(order, client)
+                    answers = self._enrollment(order)
                 with closing(answers):
                     for answer in answers:
                         client.sendall(_line(answer))
@@ -185,34 +174,62 @@ class Control(threading.Thread):
             except OSError as error:
                 log.info("a control client went away: %s", error)
 
-    def _from_stream(self, order: EnrollOrder, client: socket.socket) -> Generator[dict[str, Any], None, None]:
+    def _enrollment(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
+        yield from self._asked(lambda: self._monitor.sessions.handle(order))
+
+    def _asked(self, work: Callable[[], dict[str, Any]]) -> Generator[dict[str, Any], None, None]:
+        """Have the pipeline thread do it, and wait for its answer."""
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        reply = answers.put
-        told = (order.point, order.state, order.minutes, order.by, order.note, reply)
-        if not self._mailbox.order(lambda: self._monitor.enroll_live(*told)):
+
+        def answer() -> None:
+            try:
+                answers.put({"ok": True, "result": work()})
+            except OrderError as error:
+                answers.put({"ok": False, "code": error.exit_code, "error": str(error)})
+            except EchoEdgeError as error:  # the disk: what was in force stays
+                answers.put({"ok": False, "code": 1, "error": str(error)})
+
+        if not self._mailbox.order(answer):
             yield {"ok": False, "code": 6, "error": "the daemon is busy with other orders; try again in a minute"}
             return
-        try:
-            while not self._stop_asked.is_set():
-                try:
-                    answer = answers.get(timeout=0.2)
-                except queue.Empty:
-                    if select.select([client], [], [], 0)[0] and not client.recv(1, socket.MSG_PEEK):
-                        return  # the technician closed the terminal
-                    continue
-                yield answer
-                if "ok" in answer:
-                    return
-            yield {"ok": False, "code": 1, "error": "the daemon is stopping; nothing was changed"}
-        finally:
-            self._mailbox.order(lambda: self._monitor.cancel(order.point, reply))
+        while self._runs:
+            with suppress(queue.Empty):
+                yield answers.get(timeout=0.2)
+                return
+        yield {"ok": False, "code": 1, "error": STOPPING}
+
+    def _progress(self, order: EnrollWatch, client: socket.socket) -> Generator[dict[str, Any], None, None]:
+        """Every change of a session until it is over; the client may go away and come back."""
+        told: dict[str, Any] = {}
+        while self._runs:
+            now = self._monitor.sessions.progress.get(order.point)
+            if now is None or now["session"] != order.session:
+                yield {"ok": False, "code": 6, "error": f"{order.point}: there is no session {order.session}"}
+                return
+            if now is not told:
+                told = now
+                yield {"progress": told}
+            if "code" in told:
+                yield {"ok": True, "result": told}
+                return
+            if select.select([client], [], [], 0.2)[0] and not client.recv(1, socket.MSG_PEEK):
+                return  # the terminal was closed; the session goes on
+        yield {"ok": False, "code": 1, "error": STOPPING}
+
+    @property
+    def _runs(self) -> bool:
+        return not self._stop_asked.is_set() and self._monitor.is_alive()
 
     def _samples(self, order: ListenOrder) -> Generator[dict[str, Any], None, None]:
         points = self._config.points()
         if order.point not in points:
             yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
             return
-        capture = self._captures[points[order.point].device]
+        device = points[order.point].device
+        if device not in self._captures:
+            yield {"ok": False, "code": 3, "error": f"{order.point}: {device} is not open: another command runs alone"}
+            return
+        capture = self._captures[device]
         asked = f"{order.point}: a local client listens"
         if order.save_to is None:
             log.info("%s; nothing is stored", asked)
@@ -238,84 +255,24 @@ class Control(threading.Thread):
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
 
     def _baselines(self, order: BaselineOrder) -> Generator[dict[str, Any], None, None]:
-        return self._result(lambda: self._monitor.run_verb(order.verb, order.args))
+        return self._asked(lambda: self._monitor.run_verb(order.verb, order.args))
 
     def _reviews(self, order: ReviewOrder) -> Generator[dict[str, Any], None, None]:
-        return self._result(lambda: self._monitor.review(order.verb, order.args))
-
-    def _result(self, work: Callable[[], dict[str, Any]]) -> Generator[dict[str, Any], None, None]:
-        """Do it in the pipeline's thread and tell what came of it."""
-        results: list[dict[str, Any]] = []
-        try:
-            self._in_pipeline(lambda: results.append(work()))
-            yield {"ok": True, "result": results[0]}
-        except OrderError as error:
-            yield {"ok": False, "code": error.exit_code, "error": str(error)}
-        except EchoEdgeError as error:
-            yield {"ok": False, "code": 1, "error": str(error)}
-
-    def _from_files(self, order: EnrollOrder) -> Generator[dict[str, Any], None, None]:
-        points = self._config.points()
-        if order.point not in points:
-            yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {', '.join(points)}"}
-            return
-        try:
-            enrollment, batches = recorded_enrollment(
-                points[order.point], order.point, order.state, order.files, order.scale
-            )
-            enrollment.author, enrollment.note = order.by, order.note
-            for batch in batches:
-                self._in_pipeline(partial(self._monitor.learn, enrollment, batch))
-                yield {"progress": asdict(enrollment.progress)}
-            answers: list[dict[str, Any]] = []
-            self._in_pipeline(lambda: self._monitor.finish(enrollment, answers.append))
-            yield from answers
-        except OrderError as error:
-            yield {"ok": False, "code": error.exit_code, "error": str(error)}
-        except EchoEdgeError as error:
-            yield {"ok": False, "code": 4, "error": str(error)}
+        return self._asked(lambda: self._monitor.review(order.verb, order.args))
 
     def _state(self, order: StateOrder) -> Generator[dict[str, Any], None, None]:
-        answers: list[dict[str, Any]] = []
         until_ns = None if order.until is None else round(order.until.timestamp() * 1e3) * 1_000_000
 
-        def work() -> None:
+        def work() -> dict[str, Any]:
             if order.do != "show":
                 self._monitor.tell_state(order.point, order.name, until_ns)
-            answers.append({"ok": True, "result": self._monitor.state_of(order.point)})
+            return self._monitor.state_of(order.point)
 
         if order.point not in self._config.points():
             known = ", ".join(self._config.points())
             yield {"ok": False, "code": 2, "error": f"no point '{order.point}'; known are {known}"}
             return
-        try:
-            self._in_pipeline(work)
-        except EnrollError as error:
-            yield {"ok": False, "code": error.exit_code, "error": "the daemon is stopping"}
-            return
-        yield from answers
-
-    def _in_pipeline(self, work: Callable[[], None]) -> None:
-        """Have the pipeline thread do something, and wait for it; its errors of ours come back here."""
-        done = threading.Event()
-        errors: list[EchoEdgeError] = []
-
-        def order() -> None:
-            try:
-                work()
-            except EchoEdgeError as error:
-                errors.append(error)
-            finally:
-                done.set()
-
-        while not self._mailbox.order(order):
-            if self._stop_asked.wait(0.1):
-                raise OrderError("the daemon is stopping; nothing was changed")
-        while not done.wait(0.2):
-            if self._stop_asked.is_set():
-                raise OrderError("the daemon is stopping; look whether it was still done")
-        if errors:
-            raise errors[0]
+        yield from self._asked(work)
 
 
 def _line(answer: dict[str, Any]) -> bytes:

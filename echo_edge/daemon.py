@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from pydantic import SecretStr
 
 from echo_edge import __version__
+from echo_edge.album import Album
 from echo_edge.artifact import load_package, verify
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
@@ -63,36 +66,72 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
     """
     folder = state_folder(config.gateway.id)
     with exclusive(folder), _signals() as stop:
-        settings = _mqtt_settings(config.mqtt, credentials_folder)
-        embedder = make_embedder(config)
-        mailbox: Mailbox[SensorStatus] = Mailbox()
-        topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
-        plant = StateTopics(config, mailbox.state)
-        publisher = Publisher(settings, topics, envelope, listen_to=config.state_topics(), hear=plant.hear)
-        reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder))
-        kept = config.gateway.history
-        history = History(history_folder(folder), kept.keep_days, kept.max_mb)
-        books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
-        monitor = Monitor(Pipeline(config, embedder), mailbox, open_store(config, folder), reporter, books)
-        monitor.adapts(config)
-        by_device = {device: _capture(config, device, mailbox) for device in config.devices}
-        captures = list(by_device.values())
-        control = Control(control_socket(folder), config, mailbox, monitor, by_device)
+        parts = _wire(config, folder, list(config.devices), credentials_folder)
+        embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
-        publisher.start()
-        for thread in (monitor, *captures, control):
-            thread.start()
-        try:
-            return _watch(stop, monitor, captures, publisher, mailbox)
-        finally:
-            control.stop()
-            for capture in captures:
-                capture.stop()
-            _join(*captures)
-            mailbox.close()
-            _join(monitor, control)
-            publisher.stop()
-            log.info("stopped")
+        parts.publisher.start()
+        with _running(parts):
+            return _watch(stop, parts.monitor, parts.captures, parts.publisher, parts.mailbox)
+
+
+@contextmanager
+def alone(config: Config, folder: Path, devices: list[str]) -> Iterator[None]:
+    """The same threads for these devices only, within a command and without a broker, while no daemon runs.
+
+    The caller holds the state folder (``store.exclusive``).
+    """
+    with _running(_wire(config, folder, devices, None, silent=True)):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    embedder: Embedder
+    mailbox: Mailbox[SensorStatus]
+    publisher: Publisher
+    monitor: Monitor
+    captures: list[Capture]
+    control: Control
+
+
+def _wire(
+    config: Config, folder: Path, devices: list[str], credentials_folder: str | None, *, silent: bool = False
+) -> _Parts:
+    settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(config.mqtt, credentials_folder)
+    embedder = make_embedder(config)
+    mailbox: Mailbox[SensorStatus] = Mailbox()
+    topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
+    plant = StateTopics(config, mailbox.state)
+    publisher = Publisher(settings, topics, envelope, listen_to=config.state_topics(), hear=plant.hear)
+    album = None if silent else Album(folder / "evidence")
+    reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder), album)
+    kept = config.gateway.history
+    history = History(history_folder(folder), 0 if silent else kept.keep_days, kept.max_mb)
+    books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
+    monitor = Monitor(Pipeline(config, embedder), mailbox, open_store(config, folder), reporter, books)
+    if not silent:
+        monitor.adapts(config)
+    by_device = {device: _capture(config, device, mailbox) for device in devices}
+    control = Control(control_socket(folder), config, mailbox, monitor, by_device)
+    return _Parts(embedder, mailbox, publisher, monitor, list(by_device.values()), control)
+
+
+@contextmanager
+def _running(parts: _Parts) -> Iterator[None]:
+    """Start every thread but the publisher's; stop them all, in order."""
+    for thread in (parts.monitor, *parts.captures, parts.control):
+        thread.start()
+    try:
+        yield
+    finally:
+        parts.control.stop()
+        for capture in parts.captures:
+            capture.stop()
+        _join(*parts.captures)
+        parts.mailbox.close()
+        _join(parts.monitor, parts.control)
+        parts.publisher.stop()
+        log.info("stopped")
 
 
 def _mqtt_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSettings:

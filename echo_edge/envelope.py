@@ -34,6 +34,12 @@ class Topics:
     def features(self, point: str) -> str:
         return f"{self._point(point)}/features"
 
+    def enroll(self, point: str) -> str:
+        return f"{self._point(point)}/enroll"
+
+    def baseline(self, point: str) -> str:
+        return f"{self._point(point)}/baseline"
+
     def alert(self, point: str) -> str:
         return f"{self._point(point)}/alert"
 

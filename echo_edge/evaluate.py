@@ -16,7 +16,7 @@ from echo_edge.baseline import same_unit
 from echo_edge.embedder import Embedder
 from echo_edge.errors import RecordingError
 from echo_edge.material import Material
-from echo_edge.normal import NormalState
+from echo_edge.normal_state import NormalState
 from echo_edge.recordings import recorded_windows, recordings_in
 from echo_edge.records import Embedding, Window
 

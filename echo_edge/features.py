@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from echo_edge.config import Config
+from echo_edge.evidence import Evidence
 from echo_edge.indicators import VELOCITY_BAND_RATE_HZ, names, split_unit, zone
 from echo_edge.pipeline import Verdict
+from echo_edge.records import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +28,40 @@ def describe(config: Config, verdict: Verdict) -> Features | None:
     if not values_ck.size:
         return None
     indicators = names(config.indicator_spec(window))
-    channels = config.points()[window.point].channels
+    labels = config.points()[window.point].channel_labels
     values = {
-        channel_name(name, channels, c): float(values_ck[c, k])
+        channel_name(name, label): float(values_ck[c, k])
         for k, name in enumerate(indicators)
-        for c in range(len(channels))
+        for c, label in enumerate(labels)
     }
-    machine = config.machines[window.point.partition("/")[0]]
-    if machine.vibration_class is None or "velocity_rms_mm_s" not in indicators:
+    if "velocity_rms_mm_s" not in indicators:
         return Features(values, None)
-    if window.rate_hz < VELOCITY_BAND_RATE_HZ:  # a part of the band would look better than the whole
-        return Features(values, None)
-    worst_mm_s = float(values_ck[:, indicators.index("velocity_rms_mm_s")].max())
-    return Features(values, zone(worst_mm_s, machine.vibration_class))
+    return Features(values, zone_of(config, window, float(values_ck[:, indicators.index("velocity_rms_mm_s")].max())))
 
 
-def channel_name(name: str, channels: Sequence[int | str], channel: int) -> str:
+def zone_of(config: Config, window: Window, velocity_mm_s: float) -> str | None:
+    """Return the zone of a velocity RMS at a window's point; None where the class or the whole band is not known."""
+    vibration_class = config.machines[window.point.partition("/")[0]].vibration_class
+    if vibration_class is None or window.rate_hz < VELOCITY_BAND_RATE_HZ:  # a part of the band would look better
+        return None
+    return zone(velocity_mm_s, vibration_class)
+
+
+def zoned(config: Config, verdict: Verdict) -> Evidence | None:
+    """Return a verdict's evidence with the zones of its velocity, now and usually, where they are known."""
+    evidence = verdict.evidence
+    if evidence is None or evidence.velocity_mm_s is None:
+        return evidence
+    now, usual = (zone_of(config, verdict.window, velocity_mm_s) for velocity_mm_s in evidence.velocity_mm_s)
+    return replace(evidence, zone=now, usual_zone=usual)
+
+
+def channel_name(name: str, label: str) -> str:
     """Return an indicator's name with its channel before the unit, as vibration meters have it.
 
-    ``velocity_rms_x_mm_s``, ``crest_ch1``: axes by their letter, numbered channels by their number on the device.
+    ``velocity_rms_x_mm_s``, ``crest_ch1``; without a label as it is.
     """
-    if len(channels) == 1:
+    if not label:
         return name
-    label = channels[channel] if isinstance(channels[channel], str) else f"ch{channels[channel]}"
     stem, unit = split_unit(name)
     return f"{stem}_{label}_{unit}" if unit else f"{stem}_{label}"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from echo_edge.errors import HistoryError
 from echo_edge.material import Material
 from echo_edge.memory import LEVELS, Circumstances
-from echo_edge.normal import seconds_heard
+from echo_edge.normal_state import seconds_heard
 from echo_edge.past import Past
 from echo_edge.record_file import Records, intact, read_header, read_records
 

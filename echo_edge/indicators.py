@@ -132,12 +132,13 @@ def zone(velocity_rms_mm_s: float, vibration_class: str) -> str:
     return ZONES[bisect_left(ZONE_LIMITS_MM_S[vibration_class], velocity_rms_mm_s)]
 
 
-def in_words(name: str, value: float, usual: tuple[float, float]) -> str:
-    """Return ``velocity RMS 4.2 mm/s, usual 1.1 to 1.4``."""
+def in_words(name: str, value: float, usual: tuple[float, float], label: str = "") -> str:
+    """Return ``velocity RMS 4.2 mm/s, usual 1.1 to 1.4``; with the label of a channel ``velocity RMS (y) 4.2 ...``."""
     stem, unit = split_unit(name)
-    words = WORDS.get(name, "RMS" if stem == "rms" else stem)
+    words = WORDS.get(name, "RMS" if stem == "rms" else stem) + (f" ({label})" if label else "")
     now, low, high = (_figure(x, unit) for x in (value, *usual))
-    return f"{words} {now}{' ' if unit else ''}{UNITS.get(unit, unit)}, usual {low} to {high}"
+    usually = low if low == high else f"{low} to {high}"
+    return f"{words} {now}{' ' if unit else ''}{UNITS.get(unit, unit)}, usual {usually}"
 
 
 def split_unit(name: str) -> tuple[str, str]:

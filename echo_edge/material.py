@@ -5,7 +5,7 @@ Shape suffixes: W = windows, C = channels, N = bands, D = embedding width, K = i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -60,6 +60,11 @@ class Material:
     def __len__(self) -> int:
         return len(self.start_ns)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return sum(getattr(self, name).nbytes for name in ARRAYS)
+
     def pick(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Material:
         """Some of the windows."""
         picked: dict[str, Any] = {name: getattr(self, name)[which] for name in ARRAYS}
@@ -67,8 +72,29 @@ class Material:
 
     def and_then(self, later: Material) -> Material:
         """These windows and then those."""
-        joined: dict[str, Any] = {n: np.concatenate([getattr(self, n), getattr(later, n)]) for n in ARRAYS}
-        return replace(self, **joined)
+        return Material.joined([self, later])
+
+    def embeddings(self, point: str, rate_hz: int) -> Iterator[Embedding]:
+        """The windows one by one, as they were; vectors keep their half precision."""
+        for i in range(len(self)):
+            yield Embedding(
+                point=point,
+                bands=self.bands[i].astype(np.float32),
+                rate_hz=rate_hz,
+                time_ns=int(self.start_ns[i]),
+                end_ns=int(self.end_ns[i]),
+                spectrum=self.spectrum[i].astype(np.float32),
+                picture=self.picture[i],
+                level_db=self.level_db[i],
+                indicators=self.indicators[i],
+                indicator_names=self.indicator_names,
+            )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Material]) -> Material:
+        """At least one part, one after the other."""
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+        return replace(parts[0], **joined)
 
 
 ARRAYS = tuple(field.name for field in fields(Material) if field.name != "indicator_names")

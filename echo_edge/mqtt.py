@@ -13,7 +13,6 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
 
 from echo_edge.errors import ConfigError
+from echo_edge.loopback import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -236,13 +236,6 @@ class Connection:
     def _on_log(self, _client: Client, _data: Any, _level: int, text: str) -> None:
         if text.startswith("Caught exception"):  # the library suppresses what a callback raises
             log.error("%s", text)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _drain(wake: socket.socket) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from echo_edge.envelope import Envelope, Payload, Topics, split_point, timestamp
+from echo_edge.evidence import Evidence
 from echo_edge.records import BandShare, Event, FalseAlarmRate, OperatingState, Score
 from echo_edge.sentence import alert_text
 from echo_edge.signal_checks import Finding
@@ -42,7 +43,7 @@ __all__ = [  # the whole contract can be had from here
     "will_payload",
 ]
 
-SCHEMAS = ("status", "info", "point-state", "quality", "features", "alert", "alert-active")
+SCHEMAS = ("status", "info", "point-state", "quality", "features", "alert", "alert-active", "enroll", "baseline")
 VERDICTS = ("normal", "warning", "alarm")
 LEVELS = (*VERDICTS, "unknown", "not_monitored")
 
@@ -175,7 +176,9 @@ def point_state_payload(envelope: Envelope, state: PointState) -> Payload:
         reason=state.reason,
         model=state.model,
         operating_state=None if operating is None else {"name": operating.name, "source": operating.source},
-        score=None if score is None else _score(score) | _known(false_alarms_per_month=_false_alarms(alarms)),
+        score=None
+        if score is None
+        else _score(score) | _known(parts=_parts(score.rarities), false_alarms_per_month=_false_alarms(alarms)),
         windows=None if windows is None else {"k": windows.k, "n_of": windows.n_of, "k_needed": windows.k_needed},
         bands=None if score is None else _bands(score.bands),
         baseline=None if score is None else score.baseline,
@@ -224,8 +227,24 @@ def features_payload(
     return envelope.stamp("features", time_ns, point) | fields
 
 
-def alert_payload(envelope: Envelope, event: Event, model: str, title: str | None = None) -> Payload:
-    """Return one step in the life of an alert; ``title`` is the machine's name for people."""
+def alert_payload(
+    envelope: Envelope,
+    event: Event,
+    model: str,
+    title: str | None = None,
+    evidence: Evidence | None = None,
+    picture: str | None = None,
+) -> Payload:
+    """Return one step in the life of an alert.
+
+    Args:
+        title: the machine's name for people.
+        evidence: of the window that made the event.
+        picture: name of the file that shows it.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     score = event.score
     fields = {
         "alert_id": event.alert_id,
@@ -238,11 +257,11 @@ def alert_payload(envelope: Envelope, event: Event, model: str, title: str | Non
         "score": _score(score),
         "normal_state": score.state,
         "channel": score.channel,
-        "evidence": {"bands": _bands(score.bands)},
+        "evidence": {"bands": _bands(score.bands)} | _evidence(evidence, picture),
         "model": model,
         "baseline": score.baseline,
         "provisional": score.provisional,
-        "text": alert_text(event, title),
+        "text": alert_text(event, title, () if evidence is None else evidence.moved),
     }
     return envelope.stamp("alert", event.time_ns, event.point) | fields
 
@@ -288,6 +307,33 @@ def _false_alarms(alarms: FalseAlarmRate | None) -> Payload | None:
 
 def _bands(bands: Sequence[BandShare]) -> list[Payload]:
     return [{"hz": [_number(b.low_hz, 1), _number(b.high_hz, 1)], "share": _number(b.share, 4)} for b in bands]
+
+
+def _parts(rarities: Mapping[str, float]) -> Payload | None:
+    return {part: _number(decades, 3) for part, decades in rarities.items()} or None
+
+
+def _evidence(evidence: Evidence | None, picture: str | None) -> Payload:
+    if evidence is None:
+        return {}
+    indicators = [
+        {
+            "name": one.name,
+            "channel": one.channel,
+            "value": _number(one.value, 6),
+            "usual": [_number(one.usual_low, 6), _number(one.usual_high, 6)],
+            "text": one.words,
+        }
+        for one in evidence.moved
+    ]
+    return _known(
+        parts=_parts(evidence.parts),
+        indicators=indicators,
+        zone=evidence.zone,
+        usual_zone=evidence.usual_zone,
+        strange_for_s=_number(evidence.strange_for_s, 3),
+        spectrogram=picture,
+    )
 
 
 def _known(**fields: object) -> Payload:

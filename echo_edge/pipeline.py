@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,9 @@ from echo_edge.alerts import AlertPolicy
 from echo_edge.baseline import Baseline, FalseAlarms, Origin, moved_settings
 from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
-from echo_edge.enroll import RECORDED, Enrollment
-from echo_edge.errors import BaselineError, EnrollError
+from echo_edge.enroll import RECORDED
+from echo_edge.errors import BaselineError
+from echo_edge.evidence import Evidence, gather
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
@@ -46,27 +47,36 @@ class Verdict:
     event: Event | None = None
     operating_state: OperatingState | None = None
     """None where nothing tells it and no score was made."""
+    evidence: Evidence | None = None
+    """Why, wherever there is an event."""
+
     indicators: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     """As ``Embedding.indicators``; empty where the samples tell nothing of the machine."""
     embedding: Embedding | None = None
     """None where the samples say nothing of the machine, or nobody wants it."""
 
 
+class Learner(Protocol):
+    """Takes in the windows of a point to learn from them; ``embedding`` is None when the first finding forbids it."""
+
+    def hear(
+        self, window: Window, embedding: Embedding | None, findings: tuple[Finding, ...], origin: Origin, /
+    ) -> None: ...
+
+
 class Point:
-    """Everything the pipeline keeps of one point: its normal states, its alert, its enrollment."""
+    """Everything the pipeline keeps of one point: its normal states, its alert, who learns from it."""
 
     def __init__(
         self, name: str, config: PointConfig, target_per_month: float, model: tuple[str, str], settle_s: float
     ) -> None:
         self.name = name
         self.config = config
-        self.enrollment: Enrollment | None = None
-        self.on_enrolled: Callable[[Enrollment], None] = lambda _: None
-        """Called once an enrollment is complete, in the pipeline's thread."""
+        self.learner: Learner | None = None
+        """Gets every window, after it was judged: the last one learned must not be judged by itself."""
 
-        self.on_enroll_failed: Callable[[EnrollError], None] = lambda _: None
         self.states = StateWatch(name, config.off_below_db, settle_s)
-        self._target = target_per_month
+        self.target_per_month = target_per_month
         self._model_name, self._model_sha256 = model
         self._policy = AlertPolicy(config.alert, PERSISTENCES[0])
         self._baseline: Baseline | None = None
@@ -113,11 +123,16 @@ class Point:
         return self._policy.persistence
 
     @property
+    def thresholds(self) -> dict[str, float]:
+        """State -> the value above which a window counts towards an alert; empty without a baseline."""
+        return {} if self._normal is None else self._normal.thresholds
+
+    @property
     def false_alarm_rate(self) -> FalseAlarmRate | None:
         if self._normal is None:
             return None
         rate = self._normal.false_alarm_rate(self.operation.monitored_s, self.operation.false_alerts)
-        return replace(rate, kept=self.operation.kept(self._target))
+        return replace(rate, kept=self.operation.kept(self.target_per_month))
 
     def adopt(self, baseline: Baseline, operation: Operation | None = None, promised_by: str = "") -> None:
         """Judge by this baseline from the next window on.
@@ -126,7 +141,7 @@ class Point:
             operation: what became of the point under this promise before; nothing when it is new.
             promised_by: the version that the thresholds come from, where it is an earlier one.
         """
-        self._baseline, self._normal = baseline, self._normal_of(baseline, self._target)
+        self._baseline, self._normal = baseline, self._normal_of(baseline, self.target_per_month)
         self._policy.forget(self._normal.persistence)
         self.operation = operation or Operation()
         self.promised_by = promised_by or baseline.id
@@ -145,7 +160,7 @@ class Point:
 
     def expected_rate(self, baseline: Baseline) -> FalseAlarmRate:
         """What this point's own target comes to with a baseline that need not be active."""
-        return self._normal_of(baseline, self._target).false_alarm_rate()
+        return self._normal_of(baseline, self.target_per_month).false_alarm_rate()
 
     def refuse(self, problem: str) -> None:
         """Do not judge, and say why: the stored baseline cannot be used."""
@@ -199,7 +214,7 @@ class Point:
     @property
     def idle(self) -> bool:
         """True when nobody wants this point's embeddings."""
-        return self._normal is None and self.enrollment is None and not self.remembered
+        return self._normal is None and self.learner is None and not self.remembered
 
     def origin(self, window: Window) -> Origin:
         """What a baseline made of this window depends on."""
@@ -215,25 +230,31 @@ class Point:
     def reject(self, window: Window, findings: tuple[Finding, ...]) -> Verdict:
         """A window whose samples say nothing of the machine."""
         worst = findings[0]
-        self._learn(lambda enrollment: enrollment.exclude(worst.check))
+        if self.learner is not None:
+            self.learner.hear(window, None, findings, self.origin(window))
         return Verdict(window, "not_monitored", f"the sensor: {worst.check} ({worst.advice})", findings)
 
     def judge(self, window: Window, embedding: Embedding, findings: tuple[Finding, ...]) -> Verdict:
-        """Score one window, then learn it if it is wanted: the last one learned must not be judged by itself."""
+        """Score one window, then let it be learned."""
         origin = self.origin(window)
         judged = self._judged(window, embedding, origin)
         verdict = replace(judged, findings=findings, indicators=embedding.indicators, embedding=embedding)
-        self._learn(lambda enrollment: enrollment.add(embedding, origin))
+        if self.learner is not None:
+            self.learner.hear(window, embedding, findings, origin)
         return verdict
+
+    def _unfit(self, window: Window) -> str | None:
+        """Why a window is not to be compared with normal, in words."""
+        # a moved knob looks like a fault, and another machine's sensor like nothing at all
+        if bad := next((finding for finding in self.sensor_findings if finding.bad), None):
+            return f"the sensor: {bad.check}, {bad.text} ({bad.advice})"
+        return "the gain has just moved" if window.time_ns < self.unsettled_ns else None
 
     def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
             return Verdict(window, "not_monitored", self.problem)
-        # a moved knob looks like a fault, and another machine's sensor like nothing at all
-        if bad := next((finding for finding in self.sensor_findings if finding.bad), None):
-            return Verdict(window, "not_monitored", f"the sensor: {bad.check}, {bad.text} ({bad.advice})")
-        if window.time_ns < self.unsettled_ns:
-            return Verdict(window, "not_monitored", "the gain has just moved")
+        if unfit := self._unfit(window):
+            return Verdict(window, "not_monitored", unfit)
         try:
             self._baseline.check(origin)
             now = self._in_force(embedding, self._normal)
@@ -249,9 +270,12 @@ class Point:
         self.operation.alerts += event is not None and event.type == "open"
         level = self._policy.open.severity if self._policy.open else "normal"
         strange = self._policy.strange_windows
-        return Verdict(
-            window, level, now.reason, score=score, strange_windows=strange, event=event, operating_state=state
-        )
+        evidence = None
+        if event is not None:  # now: within the batch a new baseline may come, or the next step of the alert
+            normal, labels = self._normal.states[score.state], self.config.channel_labels
+            evidence = gather(embedding, score, normal, self._policy.began_ns, labels)
+        verdict = Verdict(window, level, now.reason, score=score, strange_windows=strange, event=event)
+        return replace(verdict, evidence=evidence, operating_state=state)
 
     def _in_force(self, embedding: Embedding, normal: Normal) -> InForce:
         quiet_db = {name: state.quiet_db for name, state in normal.states.items()}
@@ -260,25 +284,12 @@ class Point:
             self._policy.forget()
         return now
 
-    def _learn(self, step: Callable[[Enrollment], None]) -> None:
-        if self.enrollment is None:
-            return
-        try:
-            step(self.enrollment)
-        except EnrollError as error:
-            self.enrollment = None
-            self.on_enroll_failed(error)
-            return
-        if self.enrollment.complete:
-            finished, self.enrollment = self.enrollment, None
-            self.on_enrolled(finished)
-
 
 class Pipeline:
     """All points of a gateway behind one encoder."""
 
     def __init__(self, config: Config, embedder: Embedder) -> None:
-        self._config = config
+        self.config = config
         self._embedder = embedder
         self.model_name = embedder.model_name
         model = (embedder.model_name, embedder.model_sha256)
@@ -286,6 +297,11 @@ class Pipeline:
             name: Point(name, point, config.target_per_month(name), model, config.operating_state(name).settle_s)
             for name, point in config.points().items()
         }
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the encoder."""
+        return self._embedder.model_sha256
 
     def step(self, windows: Sequence[Window]) -> list[Verdict]:
         """Judge a batch of windows, from any points, in one call of the encoder.
@@ -295,7 +311,7 @@ class Pipeline:
         """
         findings = [check_signal(window) for window in windows]
         bad = [bool(found) and found[0].bad for found in findings]
-        # by position, and decided once: an enrollment that ends within the batch must not shift what follows it
+        # by position, and decided once: a learner that ends within the batch must not shift what follows it
         wanted = [i for i, w in enumerate(windows) if not bad[i] and not self.points[w.point].idle]
         embeddings = dict(zip(wanted, self._embed([windows[i] for i in wanted]), strict=True))
         verdicts = []
@@ -315,24 +331,21 @@ class Pipeline:
         return [self._measured(e, w) for e, w in zip(embeddings, windows, strict=True)]
 
     def _measured(self, embedding: Embedding, window: Window) -> Embedding:
-        spec = self._config.indicator_spec(window)
+        spec = self.config.indicator_spec(window)
         return replace(embedding, indicators=measure(window, spec), indicator_names=names(spec))
 
     def _measure(self, window: Window) -> NDArray[np.float64]:
-        return measure(window, self._config.indicator_spec(window))
+        return measure(window, self.config.indicator_spec(window))
 
-    def learn(self, enrollment: Enrollment, windows: Sequence[Window]) -> None:
-        """Add recorded windows to an enrollment; the point's live windows and its active baseline are untouched.
+    def learn(self, learner: Learner, windows: Sequence[Window]) -> None:
+        """Let recorded windows of one point be learned; its live windows and its active baseline are untouched.
 
         Raises:
-            EnrollError: the windows are of no use.
+            EnrollError: what the learner says.
         """
-        usable = []
-        for window in windows:
-            if (found := check_signal(window)) and found[0].bad:
-                enrollment.exclude(found[0].check)
-            else:
-                usable.append(window)
-        point = self.points[enrollment.point]
-        for window, embedding in zip(usable, self._embed(usable), strict=True):
-            enrollment.add(embedding, point.origin(window))
+        findings = [check_signal(window) for window in windows]
+        bad = [bool(found) and found[0].bad for found in findings]
+        embeddings = iter(self._embed([w for w, unusable in zip(windows, bad, strict=True) if not unusable]))
+        for window, found, unusable in zip(windows, findings, bad, strict=True):
+            origin = self.points[window.point].origin(window)
+            learner.hear(window, None if unusable else next(embeddings), found, origin)

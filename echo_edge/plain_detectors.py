@@ -8,7 +8,6 @@ Shape suffixes: W = windows, C = channels, N = bands, D = numbers per band.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +22,8 @@ from echo_edge.coreset import thin
 from echo_edge.errors import EnrollError
 from echo_edge.material import Material
 from echo_edge.nearest import Held, Nearest
-from echo_edge.normal import MAX_BANK, TOLERATED, Normal, NormalState, band_rms, held_blocks
+from echo_edge.normal import Normal
+from echo_edge.normal_state import MAX_BANK, TOLERATED, NormalState, band_rms, held_blocks
 from echo_edge.records import Embedding, Event, Score
 from echo_edge.tail import Tail
 
@@ -82,9 +82,7 @@ class PlainDetector:
             tail = self._tails[one.state.name] = Tail.fit(held_out)
             if tail.mean_excess <= 0:
                 raise EnrollError(f"{name}: the windows are all equally far apart; repeated material teaches nothing")
-            state = copy.copy(one.state)
-            state.held_out = tail.rarity(held_out)
-            states.append(state)
+            states.append(replace(one.state, held_out=tail.rarity(held_out)))
         self.normal = Normal(name, states, target_per_month, hop_s, alert)
         self._policy = AlertPolicy(alert, self.normal.persistence)
 

@@ -6,10 +6,12 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+from echo_edge.album import Album
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
-from echo_edge.features import Features, describe
+from echo_edge.features import Features, describe, zoned
 from echo_edge.payload import (
     Envelope,
     Info,
@@ -26,6 +28,7 @@ from echo_edge.payload import (
     point_state_payload,
     quality_payload,
 )
+from echo_edge.payload_enroll import InForce, baseline_payload, enroll_payload
 from echo_edge.pipeline import Point, Verdict
 from echo_edge.publisher import Publisher
 from echo_edge.signal_checks import Finding
@@ -124,8 +127,17 @@ def _news(quality: Quality, told: Quality) -> bool:
 class Reporter:
     """Publishes what the gateway is, point states, sensor quality and alerts."""
 
-    def __init__(self, config: Config, publisher: Publisher, topics: Topics, envelope: Envelope, info: Info) -> None:
+    def __init__(
+        self,
+        config: Config,
+        publisher: Publisher,
+        topics: Topics,
+        envelope: Envelope,
+        info: Info,
+        album: Album | None = None,
+    ) -> None:
         self._config = config
+        self._album = album
         self._publisher = publisher
         self._envelope = envelope
         self._topics = topics
@@ -145,11 +157,24 @@ class Reporter:
             self.unmonitored(name, "starting")
             self._tell_quality(name, point.device, anyway=True)
             self._tell_active(name, time.time_ns(), None)
+            self.enroll(name, None)
 
     def end(self) -> None:
         """Say that nothing is monitored any more: a retained ``normal`` must not outlive us."""
         for name in self._config.points():
             self.unmonitored(name, "stopped")
+
+    def enroll(self, point: str, progress: dict[str, Any] | None) -> None:
+        """A point's enrollment went on, or there is none."""
+        self._set(self._topics.enroll(point), enroll_payload(self._envelope, point, time.time_ns(), progress))
+
+    def baseline(self, point: Point) -> None:
+        """What a point is judged by, and the promise as it stands now."""
+        baseline, alarms, known = point.baseline, point.false_alarm_rate, None
+        if baseline is not None and alarms is not None:
+            known = InForce(baseline, point.thresholds, alarms, point.provisional)
+        payload = baseline_payload(self._envelope, point.name, time.time_ns(), known)
+        self._set(self._topics.baseline(point.name), payload)
 
     def refresh(self) -> None:
         """Tell every sensor's quality again: gaps leave the last hour without anything happening."""
@@ -211,7 +236,9 @@ class Reporter:
             )
         )
         if verdict.event is not None:
-            payload = alert_payload(self._envelope, verdict.event, self._model, self._config.title(name))
+            evidence, title = zoned(self._config, verdict), self._config.title(name)
+            picture = self._album.keep(verdict.event, evidence, title) if self._album and evidence else None
+            payload = alert_payload(self._envelope, verdict.event, self._model, title, evidence, picture)
             self._publisher.send_event(self._topics.alert(name), encode(payload), verdict.event.type)
             self._tell_active(name, window.end_ns, None if verdict.event.type == "clear" else payload)
 

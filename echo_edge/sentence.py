@@ -1,30 +1,35 @@
-"""Say an alert in one sentence for a person: which point, since when, in which frequencies."""
+"""Say an alert in one sentence for a person: which point, since when, in which frequencies, what moved."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from echo_edge.records import BandShare, Event
+from echo_edge.evidence import Moved
+from echo_edge.records import BandShare, Event, Score
 
 MOSTLY = 0.5  # bands that carry less than half of a score between them do not explain it
+MAX_TOLD = 2  # indicators in one sentence
 
 
-def alert_text(event: Event, title: str | None = None) -> str:
+def alert_text(event: Event, title: str | None = None, moved: Sequence[Moved] = ()) -> str:
     """Return one sentence; times are UTC.
 
     Args:
         event: the step to tell.
         title: the machine's name for people; absent, its id.
+        moved: indicators that left their usual range, the strongest first.
     """
     machine, _, point = event.point.partition("/")
     where = f"{title or machine} / {point}"
-    since = _clock(event.opened_ns, beside_ns=event.time_ns)
+    since = clock(event.opened_ns, beside_ns=event.time_ns)
     state = event.score.state
     if event.type == "clear":
-        at = _clock(event.time_ns, beside_ns=event.time_ns)
+        at = clock(event.time_ns, beside_ns=event.time_ns)
         return f"{where}: like normal {state} again at {at}, had been unlike it since {since}"
-    return f"{where}: unlike normal {state} since {since}{_mostly(event.score.bands)}"
+    told = "".join(f"; {one.words}" for one in moved[:MAX_TOLD])
+    return f"{where}: unlike normal {state} since {since}{mostly(event.score)}{told}"
 
 
 def dominant_bands(bands: Sequence[BandShare]) -> tuple[float, float] | None:
@@ -46,9 +51,11 @@ def dominant_bands(bands: Sequence[BandShare]) -> tuple[float, float] | None:
     return bands[first].low_hz, bands[last].high_hz
 
 
-def _mostly(bands: Sequence[BandShare]) -> str:
-    edges = dominant_bands(bands)
-    if edges is None or len(bands) == 1:
+def mostly(score: Score) -> str:
+    """Return ``, mostly 3.8-5.1 kHz``; nothing where no few bands, or not the spectrum at all, explain a score."""
+    edges = dominant_bands(score.bands)
+    spectral = math.hypot(*(decades for part, decades in score.rarities.items() if part != "indicators"))
+    if edges is None or len(score.bands) == 1 or spectral < score.rarities.get("indicators", 0.0):
         return ""
     low_hz, high_hz = edges
     if high_hz < 1000:
@@ -56,8 +63,10 @@ def _mostly(bands: Sequence[BandShare]) -> str:
     return f", mostly {low_hz / 1000:.1f}-{high_hz / 1000:.1f} kHz"
 
 
-def _clock(time_ns: int, *, beside_ns: int) -> str:
-    """Return the time of day, with the date when it is another day than ``beside_ns``."""
+def clock(time_ns: int, *, beside_ns: int | None = None) -> str:
+    """Return a time, without the date where it is the same day as ``beside_ns``."""
     moment = datetime.fromtimestamp(time_ns // 1_000_000_000, timezone.utc)
-    same_day = moment.date() == datetime.fromtimestamp(beside_ns // 1_000_000_000, timezone.utc).date()
+    same_day = beside_ns is not None and (
+        moment.date() == datetime.fromtimestamp(beside_ns // 1_000_000_000, timezone.utc).date()
+    )
     return moment.strftime("%H:%M:%S UTC" if same_day else "%Y-%m-%d %H:%M:%S UTC")

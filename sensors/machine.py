@@ -20,7 +20,7 @@ TEETH, VANES = 23, 5
 SLIP = 0.015  # the rolling elements slide: each interval between impacts differs by about this share
 RESONANCES = ((900.0, 0.03, 1.0), (2600.0, 0.02, 0.6), (5200.0, 0.02, 0.35))  # frequency Hz, damping ratio, weight
 IMPACT_HZ, IMPACT_DAMPING = 4200.0, 0.03  # what a rolling impact rings
-CHUNK_S = 0.05
+SLICE_S = 0.05  # speed and bubbles wander from slice to slice
 
 Array = NDArray[np.float32]
 
@@ -29,14 +29,19 @@ class Resonance:
     """One structural mode: a two-pole filter with unit peak gain that remembers its state."""
 
     def __init__(self, frequency_hz: float, damping: float, rate_hz: int, channels: int = 1) -> None:
-        frequency_hz = min(frequency_hz, 0.35 * rate_hz)
-        radius = math.exp(-2 * math.pi * frequency_hz * damping / rate_hz)
-        angle = 2 * math.pi * frequency_hz / rate_hz
+        self._rate_hz, self._frequency_hz, self._damping = rate_hz, frequency_hz, damping
+        self._state = np.zeros((2, channels), dtype=np.float32)
+        self.tune()
+
+    def tune(self, frequency: float = 1.0, damping: float = 1.0) -> None:
+        """Move to these multiples of the frequency and damping ratio it was made with; it rings on."""
+        frequency_hz = min(frequency * self._frequency_hz, 0.35 * self._rate_hz)
+        radius = math.exp(-2 * math.pi * frequency_hz * damping * self._damping / self._rate_hz)
+        angle = 2 * math.pi * frequency_hz / self._rate_hz
         self._a = np.array([1.0, -2 * radius * math.cos(angle), radius * radius], dtype=np.float32)
         gain = (1 - radius) * abs(1 - radius * np.exp(-2j * angle))
         self._b = np.array([gain], dtype=np.float32)
         self.peak_of_impulse = gain / math.sin(angle)  # about: the height of the ringing that one impulse starts
-        self._state = np.zeros((2, channels), dtype=np.float32)
 
     def __call__(self, x_tc: Array) -> Array:
         """Filter shape (T, C)."""
@@ -61,10 +66,17 @@ class Machine:
         load: float = 0.7,
         level: float = 1.0,
         gravity: bool = False,
+        slices: int = 1,
+        run: int | None = None,
     ) -> None:
-        """``load`` is 0 to 1; ``level`` scales everything (1.0: about 0.1 of the unit RMS when healthy).
+        """Build the machine.
 
-        ``gravity``: the last channel feels it, as the upright axis of an accelerometer in g does.
+        Args:
+            shaft_hz, load: turns per second, and 0 to 1; both may be set while it runs, and hold from the next chunk.
+            level: scales everything (1.0: about 0.1 of the unit RMS when healthy).
+            gravity: the last channel feels it, as the upright axis of an accelerometer in g does.
+            slices: of 50 ms, invented at a time, as one chunk: 100 are three times as fast as 1.
+            run: another number is another run of the same machine: built alike, but other noise.
         """
         self.rate_hz, self.channels, self.unit = rate_hz, channels, unit
         self.shaft_hz, self.load = shaft_hz, load
@@ -72,7 +84,8 @@ class Machine:
         self._rest_c = np.zeros(channels, dtype=np.float32)
         self._rest_c[-1] = gravity
         self._random = np.random.default_rng(seed)
-        self._chunk = max(16, round(CHUNK_S * rate_hz))
+        self._slices, self._slice = slices, max(16, round(SLICE_S * rate_hz))
+        self._chunk = self._slices * self._slice
         self._ready_tc: Array = np.zeros((0, channels), dtype=np.float32)
         self._turns = 0.0
         self._speed = 1.0
@@ -81,6 +94,8 @@ class Machine:
         self._modes = [(Resonance(f, d, rate_hz, channels), w) for f, d, w in RESONANCES if f < 0.45 * rate_hz]
         self._ring = Resonance(IMPACT_HZ, IMPACT_DAMPING, rate_hz)
         self._hiss = Resonance(0.3 * rate_hz, 0.3, rate_hz, channels)
+        if run is not None:
+            self._random = np.random.default_rng([seed, run])
         self._next_impact = 0.0
         self._bubbles = 0.0
         self._asked: tuple[str | None, float] = (None, 0.0)
@@ -99,6 +114,11 @@ class Machine:
         if not 0 <= severity <= 1:
             raise ValueError(f"severity {severity} is not within 0 to 1")
         self._asked = (fault, severity if fault else 0.0)
+
+    def tune(self, frequency: float = 1.0, damping: float = 1.0) -> None:
+        """From the next chunk on, move all resonances to these multiples of how they were built."""
+        for resonance in (*(mode for mode, _ in self._modes), self._ring):
+            resonance.tune(frequency, damping)
 
     def samples(self, frames: int) -> Array:
         """Return the next ``frames`` samples, shape (T, C), in ``unit``."""
@@ -122,9 +142,12 @@ class Machine:
 
     def _turn(self) -> NDArray[np.float64]:
         """Advance the shaft; its speed wanders by some tenths of a percent."""
-        self._speed += 0.02 * (1.0 - self._speed) + 0.0005 * self._random.standard_normal()
-        step = self.shaft_hz * self._speed / self.rate_hz
-        turns_t = np.asarray(self._turns + step * np.arange(1, self._chunk + 1), dtype=np.float64)
+        steps = np.empty((self._slices, 1))
+        for i in range(self._slices):
+            self._speed += 0.02 * (1.0 - self._speed) + 0.0005 * self._random.standard_normal()
+            steps[i] = self.shaft_hz * self._speed / self.rate_hz
+        begins = self._turns + self._slice * (np.cumsum(steps, axis=0) - steps)
+        turns_t = np.ravel(begins + steps * np.arange(1, self._slice + 1))
         self._turns = float(turns_t[-1])
         return turns_t
 
@@ -170,14 +193,16 @@ class Machine:
     def _ringing(self, turns_t: NDArray[np.float64], per_turn: float, modulation: float) -> Array:
         """Impacts ``per_turn`` with slip, each setting off the resonance."""
         hits_t = np.zeros((self._chunk, 1), dtype=np.float32)
-        first, last = float(turns_t[0]), float(turns_t[-1])
-        if self._next_impact < first - 1:
-            self._next_impact = first
-        while self._next_impact <= last:
-            at = min(max(0, round((self._next_impact - first) / (last - first) * (self._chunk - 1))), self._chunk - 1)
-            zone = 1 - modulation / 2 * (1 - math.cos(2 * math.pi * self._next_impact))
-            hits_t[at, 0] += zone * (1 + 0.15 * self._random.standard_normal()) / self._ring.peak_of_impulse
-            self._next_impact += (1 + SLIP * self._random.standard_normal()) / per_turn
+        end = self._slice - 1
+        for begin in range(0, self._chunk, self._slice):  # within a slice the speed is constant
+            first, last = float(turns_t[begin]), float(turns_t[begin + end])
+            if self._next_impact < first - 1:
+                self._next_impact = first
+            while self._next_impact <= last:
+                at = min(max(0, round((self._next_impact - first) / (last - first) * end)), end)
+                zone = 1 - modulation / 2 * (1 - math.cos(2 * math.pi * self._next_impact))
+                hits_t[begin + at, 0] += zone * (1 + 0.15 * self._random.standard_normal()) / self._ring.peak_of_impulse
+                self._next_impact += (1 + SLIP * self._random.standard_normal()) / per_turn
         return np.asarray(0.9 * self._ring(hits_t) * self._gain_c, dtype=np.float32)
 
     def _rattle(self, turns_t: NDArray[np.float64]) -> Array:
@@ -189,15 +214,19 @@ class Machine:
 
     def _cavitation(self, turns_t: NDArray[np.float64]) -> Array:
         """Collapsing bubbles: wide-band noise in bursts, stronger as each vane passes."""
-        self._bubbles += 0.2 * (self._random.standard_normal() - self._bubbles)
-        swell = 0.7 + 0.5 * abs(self._bubbles)
+        swells = np.empty(self._slices)
+        for i in range(self._slices):
+            self._bubbles += 0.2 * (self._random.standard_normal() - self._bubbles)
+            swells[i] = 0.7 + 0.5 * abs(self._bubbles)
+        swell_t = np.repeat(swells, self._slice)
         vane_t = 1 + 0.6 * np.cos(2 * np.pi * VANES * turns_t)
         white_tc = self._random.standard_normal((self._chunk, self.channels), dtype=np.float32)
         hiss_tc = 0.3 * self._hiss(white_tc) + 0.1 * white_tc
-        return np.asarray(swell * vane_t[:, None] * hiss_tc * self._gain_c, dtype=np.float32)
+        return np.asarray((swell_t * vane_t)[:, None] * hiss_tc * self._gain_c, dtype=np.float32)
 
 
 def _wave(order: float, turns_t: NDArray[np.float64], phase_c: Array) -> Array:
     """Return a unit sine of ``order`` per turn, shape (T, C); one sine and cosine serve all channels."""
-    angle_t = (2 * np.pi * ((order * turns_t) % 1.0)).astype(np.float32)[:, None]
+    all_t = order * turns_t
+    angle_t = (2 * np.pi * (all_t - np.floor(all_t))).astype(np.float32)[:, None]  # three times as fast as the rest % 1
     return np.asarray(np.sin(angle_t) * np.cos(phase_c) + np.cos(angle_t) * np.sin(phase_c), dtype=np.float32)

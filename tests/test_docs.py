@@ -104,9 +104,9 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path):
 
 
 def options_of(command: Any) -> set[str]:
-    """The options of a command, and of the commands below it."""
-    own = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
-    return own.union(*(options_of(sub) for sub in getattr(command, "commands", {}).values()))
+    """Of a command, or of all commands of a group."""
+    below = [options_of(sub) for sub in getattr(command, "commands", {}).values()]
+    return {o for p in command.params for o in (*p.opts, *p.secondary_opts)}.union({"--help"}, *below)
 
 
 @each_page
@@ -115,8 +115,8 @@ def test_every_command_and_option_named_exists(page: Path):
     text = page.read_text("utf-8")
     code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks(page, "console"), *blocks(page, "yaml")])
     used = re.findall(r"echo-edge (?!-)([a-z]+)\b([^\n|]*)", code)
-    options = {name: options_of(sub) | {"--help"} for name, sub in commands.items()}
-    for name, verb in re.findall(r"echo-edge (baseline) ([a-z]+)", code):
+    options = {name: options_of(command) for name, command in commands.items()}
+    for name, verb in re.findall(r"echo-edge (baseline|enroll) ([a-z]+)", code):
         assert verb in commands[name].commands, f"echo-edge {name} {verb}"
     for name, rest in used:
         assert name in options, f"echo-edge {name}"

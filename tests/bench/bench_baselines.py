@@ -1,6 +1,7 @@
 """What starting costs with 100 baselines: read, hash and signature verified, indexes built.
 
-Each has 512 windows of 7 bands of 192 numbers in half precision, one state, one channel: a point at 16 kHz.
+Each has one state of 512 windows of one channel at 16 kHz (7 bands), as it is really stored: vectors of encoder and
+spectrum in half precision, whitening, indicators, spectrograms of 256 windows.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from rich.table import Table
 from echo_edge.baseline import Baseline, Learned, Origin
 from echo_edge.baseline_manifest import pack
 from echo_edge.baseline_store import BaselineStore
-from echo_edge.normal import NormalState
+from echo_edge.material import Material
+from echo_edge.normal_state import NormalState
 
 BASELINES, WINDOWS, BANDS, WIDTH = 100, 512, 7, 192
 TARGET_S = 2.0
@@ -25,11 +27,19 @@ HOP_NS = 5_000_000_000
 
 
 def make_state() -> NormalState:
-    vectors = np.random.default_rng(0).standard_normal((WINDOWS, 1, BANDS, WIDTH)).astype(np.float16)
+    rng = np.random.default_rng(0)
     starts = np.arange(WINDOWS, dtype=np.int64) * HOP_NS
-    state = NormalState.learn("run", vectors.astype(np.float32), starts, starts + HOP_NS)
-    arrays = state.arrays()
-    return NormalState.from_arrays("run", {**arrays, "vectors": arrays["vectors"].astype(np.float16)})
+    material = Material(
+        rng.standard_normal((WINDOWS, 1, BANDS, WIDTH)).astype(np.float16),
+        rng.standard_normal((WINDOWS, 1, BANDS, 32)).astype(np.float16),
+        rng.uniform(1, 2, (WINDOWS, 1, 6)),
+        np.zeros((WINDOWS, 1, 64, 64), np.uint8),
+        np.zeros((WINDOWS, 1)),
+        starts,
+        starts + HOP_NS,
+        ("crest", "kurtosis", "a", "b", "c", "d"),
+    )
+    return NormalState.learn("run", material)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from echo_edge import normal
+from echo_edge import normal_state
 from echo_edge.artifact import load_package
 from echo_edge.config import AlertConfig
 from echo_edge.embedder import Embedder
@@ -29,7 +29,8 @@ from echo_edge.engine import create_engine
 from echo_edge.indicators import IndicatorSpec, measure, names
 from echo_edge.material import Material
 from echo_edge.nearest import Nearest
-from echo_edge.normal import Normal, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import NormalState
 from echo_edge.records import Embedding, Window
 from sensors import Machine
 from trainer.export import export_package
@@ -185,14 +186,14 @@ def searching_ms(part: Nearest, vectors: NDArray[np.float16]) -> float:
     return median_ms(lambda: part.distances(vectors), 100)
 
 
-def learned(material: Material, bank: int = normal.MAX_BANK) -> NormalState:
+def learned(material: Material, bank: int = normal_state.MAX_BANK) -> NormalState:
     """A state that keeps at most so many windows."""
-    limit = normal.MAX_BANK
-    normal.MAX_BANK = bank
+    limit = normal_state.MAX_BANK
+    normal_state.MAX_BANK = bank
     try:
         return NormalState.learn("run", material)
     finally:
-        normal.MAX_BANK = limit
+        normal_state.MAX_BANK = limit
 
 
 def main() -> None:
@@ -208,7 +209,7 @@ def main() -> None:
         heard = embedded(embedder, machine_windows(many + 20, RATE_HZ, LENGTH_S, 1))
         base, asked = Material.of(heard[:many]), heard[many:]
         asked += embedded(embedder, machine_windows(20, RATE_HZ, LENGTH_S, 2))  # another machine: a fault
-        rows += [tables.against(size, count, embed_ms, base, asked) for count in (normal.MAX_BANK, 10_000)]
+        rows += [tables.against(size, count, embed_ms, base, asked) for count in (normal_state.MAX_BANK, 10_000)]
         rows += [tables.learn(size, count, base) for count in ((120, 720) if quick else (120, 720, 17_280))]
     for each in (tables.speed, tables.recall, tables.room, tables.learning):
         Console().print(each)

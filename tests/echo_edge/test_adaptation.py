@@ -18,7 +18,8 @@ from echo_edge.errors import BaselineError
 from echo_edge.history import History
 from echo_edge.lineage import StoredLineage, VersionStore
 from echo_edge.material import Material
-from echo_edge.normal import MAX_BANK, Normal, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import MAX_BANK, NormalState
 from echo_edge.records import Embedding
 from tests.echo_edge.remembered import NAMES, ORIGIN, POINT, SECOND_NS, START_NS, embedding, hop, kept, memory
 from tests.world import make_config

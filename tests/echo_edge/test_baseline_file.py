@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echo_edge.baseline_file import LIMITS, read_file
-from echo_edge.baseline_manifest import unpack
+from echo_edge.baseline_manifest import _array, pack, unpack
 from echo_edge.errors import BaselineError
+from echo_edge.stored_zip import stored_members
 from tests.baselines import enroll, make_store, same, small
 from tests.world import POINT
 
@@ -211,6 +213,7 @@ def npy(header: str, content: bytes = b"") -> bytes:
         npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }"),
         npy("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1), }", b"0000"),
         npy("{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }", b"0000"),
+        npy("{'descr': '|V0', 'fortran_order': False, 'shape': (5,), }"),
         npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"00000000"),
         npy("{'descr': '<f4', 'fortran_order': False, 'shape': ("),
         npy("__import__('os').abort()"),
@@ -230,3 +233,18 @@ def test_a_signed_file_with_other_arrays_than_the_states_need_is_refused() -> No
         unpack(["run"], buffer.getvalue())
     with pytest.raises(BaselineError, match="belongs to no state"):
         unpack(["run"], rezipped({"1_vectors.npy": b""}))
+
+
+def test_arrays_of_no_element_and_of_no_axis_come_back_as_they_were() -> None:
+    class Small:
+        def arrays(self) -> dict[str, Any]:
+            return {"none": np.empty((3, 0), np.float16), "one": np.array(2.5), "turned": np.eye(2, 3).T}
+
+    packed = pack([Small()])  # type: ignore[list-item]
+    given = {name: _array(content, name) for name, content in stored_members(packed, "packed").items()}
+    assert {name: (a.shape, a.dtype.str) for name, a in given.items()} == {
+        "0_none.npy": ((3, 0), "<f2"),
+        "0_one.npy": ((), "<f8"),
+        "0_turned.npy": ((3, 2), "<f8"),
+    }
+    assert (given["0_turned.npy"] == np.eye(2, 3).T).all()

@@ -114,7 +114,7 @@ def test_what_is_learned_live_or_from_recordings_carries_the_indicators_of_its_w
     windows = machine_windows(2)
     recorded, live = Remembering(), Remembering()
     pipeline.learn(recorded, windows)
-    pipeline.points["pump/de"].enrollment = live
+    pipeline.points["pump/de"].learner = live
     verdicts = pipeline.step(windows)
     for a, b, judged in zip(recorded.seen, live.seen, verdicts, strict=True):
         assert a.indicators.shape == (1, 4)

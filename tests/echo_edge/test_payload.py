@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import jsonschema
+import numpy as np
 import pytest
 
+from echo_edge.baseline import Baseline, Origin
 from echo_edge.envelope import Envelope, Payload, Topics, timestamp
+from echo_edge.evidence import Evidence, Moved
+from echo_edge.normal_state import NormalState
 from echo_edge.payload import (
     SCHEMAS,
     FalseAlarmRate,
@@ -31,6 +35,7 @@ from echo_edge.payload import (
     status_payload,
     will_payload,
 )
+from echo_edge.payload_enroll import InForce, baseline_payload, enroll_payload
 from echo_edge.records import BandShare, Event, Score
 from echo_edge.sentence import dominant_bands
 from echo_edge.signal_checks import Finding
@@ -39,12 +44,16 @@ OPENED_NS = 1_777_885_512_412_999_999  # 2026-05-04 09:05:12.412 UTC
 BANDS = (BandShare(0, 1280, 0.12), BandShare(1280, 2560, 0.55), BandShare(2560, 3840, 0.2), BandShare(3840, 5120, 0.13))
 SCORE = Score("pump-12/de", OPENED_NS - 5_000_000_000, OPENED_NS, 2.31, 1.4, "run-50hz", 1, BANDS, "bl_0007", False, {})
 EVENT = Event("pump-12/de", "a1", 1, "open", "alarm", OPENED_NS, OPENED_NS, 2.31, OPENED_NS, SCORE)
+PARTS = {"echo": 2.1, "spectrum": 0.96, "indicators": 0.0}
+MOVED = Moved("velocity_rms_mm_s", 1, 4.2, 1.1, 1.4, "velocity RMS (y) 4.2 mm/s, usual 1.1 to 1.4")
+COARSE = np.zeros((64, 64), np.uint8)
+EVIDENCE = Evidence(BANDS, PARTS, (MOVED,), 12.5, "y", 16000, 5.0, COARSE, COARSE, (4.2, 1.4), "C", "B")
 STATE = PointState(
     point="pump-12/de",
     time_ns=OPENED_NS,
     level="alarm",
     model="echo-tiny",
-    score=SCORE,
+    score=replace(SCORE, rarities=PARTS),
     false_alarms=FalseAlarmRate(target=1, estimated=0.5, demonstrated_upper_95=13),
     windows=WindowCount(k=6, n_of=10, k_needed=6),
     operating_state=OperatingState("run-50hz", "auto"),
@@ -57,6 +66,49 @@ QUALITY = Quality(
     "pump-12/de", OPENED_NS, "degraded", ("clipping",), 26667, -38, 2, 512, "g", "sensor", COUNTERS, (CLIPPED,)
 )
 INFO = Info("0.1.0", "echo-tiny", "ab" * 32, "onnx", "5", ("pump-12/de", "pump-12/nde"), {"pump-12": "Feed pump 12"})
+RATE = FalseAlarmRate(1, 0.5, 13000)
+FIGURES = {"target": 1, "estimated": 0.5, "demonstrated_upper_95": 13000}
+PROGRESS = {
+    "session": "00c0ffee",
+    "normal_state": "run",
+    "how": "live",
+    "by": "m.lang",
+    "phase": "deciding",
+    "step": 5,
+    "steps": 6,
+    "useful": 118,
+    "needed": 118,
+    "excluded": {"gap": 1},
+    "checks": [{"check": "rate", "severity": "ok", "text": "26667 Hz", "advice": ""}],
+    "spectrum": [{"hz": [0, 1280.0], "db": -31.5}],
+    "self_test": {
+        "passed": True,
+        "alerts": 0,
+        "heard_s": 590,
+        "threshold": 4.1,
+        "supports_one_in": 118,
+        "false_alarms_per_month": FIGURES,
+        "table": [{"threshold": 4.1, **FIGURES}],
+        "text": "leave-block-out: 0 alerts",
+    },
+    "seconds_left": 3600,
+}
+NONE = np.empty(0)
+LEARNED = NormalState("run", {}, {}, np.ones(12), np.arange(12), np.arange(12), 590.0, NONE, NONE, NONE, (), NONE)
+IN_FORCE = InForce(
+    Baseline(
+        "pump-12/de",
+        Origin("echo-tiny", "ab" * 32, 26667, (0,), 5.0, "g"),
+        "ee1:A7",
+        (LEARNED,),
+        parent="bl_0001",
+        id="bl_0002",
+        created_ns=OPENED_NS,
+    ),
+    {"run": 4.1},
+    RATE,
+    provisional=True,
+)
 
 
 def envelope() -> Envelope:
@@ -71,9 +123,11 @@ MESSAGES: dict[str, Callable[[], Payload]] = {
     "features": lambda: features_payload(
         envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25, "crest_x": 4.1}, "unverified", "B"
     ),
-    "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12"),
+    "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12", EVIDENCE, "a1-1.png"),
+    "enroll": lambda: enroll_payload(envelope(), "pump-12/de", OPENED_NS, PROGRESS),
+    "baseline": lambda: baseline_payload(envelope(), "pump-12/de", OPENED_NS, IN_FORCE),
     "alert-active": lambda: alert_active_payload(
-        envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny")
+        envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny", None, EVIDENCE)
     ),
 }
 
@@ -168,6 +222,7 @@ def test_the_score_says_how_far_from_the_threshold_it_is() -> None:
         "raw": 2.31,
         "threshold": 1.4,
         "ratio": 1.65,
+        "parts": {"echo": 2.1, "spectrum": 0.96, "indicators": 0},
         "false_alarms_per_month": {"target": 1, "estimated": 0.5, "demonstrated_upper_95": 13},
     }
 
@@ -236,6 +291,33 @@ def test_frequencies_are_named_only_when_they_carry_most_of_the_score() -> None:
     assert dominant_bands([]) is None
 
 
+def test_evidence_is_told_with_units_by_name_and_what_is_unknown_is_absent() -> None:
+    told = alert_payload(envelope(), EVENT, "echo-tiny", None, EVIDENCE, "a1-1.png")
+    assert told["evidence"] == {
+        "bands": [{"hz": [b.low_hz, b.high_hz], "share": b.share} for b in BANDS],
+        "parts": {"echo": 2.1, "spectrum": 0.96, "indicators": 0},
+        "indicators": [
+            {"name": MOVED.name, "channel": 1, "value": 4.2, "usual": [1.1, 1.4], "text": MOVED.words},
+        ],
+        "zone": "C",
+        "usual_zone": "B",
+        "strange_for_s": 12.5,
+        "spectrogram": "a1-1.png",
+    }
+    assert told["text"].endswith("mostly 1.3-2.6 kHz; velocity RMS (y) 4.2 mm/s, usual 1.1 to 1.4")
+    bare = replace(EVIDENCE, moved=(), strange_for_s=None, zone=None, usual_zone=None)
+    told = alert_payload(envelope(), EVENT, "echo-tiny", None, bare)
+    assert set(told["evidence"]) == {"bands", "parts", "indicators"}
+    assert valid("alert", told)
+
+
+def test_the_retained_alert_of_the_fastest_sensor_stays_small() -> None:
+    bands = tuple(BandShare(i * 1280.0, i * 1280 + 1280.0, 0.0132) for i in range(76))  # 192 kHz
+    wordy = replace(EVIDENCE, moved=(MOVED,) * 5)
+    alert = alert_payload(envelope(), replace(EVENT, score=replace(SCORE, bands=bands)), "echo-tiny", "W" * 500, wordy)
+    assert len(encode(alert_active_payload(envelope(), "pump-12/de", OPENED_NS, alert))) < 65_536 / 4
+
+
 def test_topics_follow_the_tree_and_refuse_what_a_broker_would_misread() -> None:
     topics = Topics("echo-edge/v1", "gw-hall3")
     assert topics.status == "echo-edge/v1/gw-hall3/status"
@@ -246,3 +328,13 @@ def test_topics_follow_the_tree_and_refuse_what_a_broker_would_misread() -> None
     for point in ("pump-12", "pump-12/de/x", "pump-12/+", "/de", "pump-12/"):
         with pytest.raises(ValueError, match="id "):
             topics.state(point)
+
+
+def test_an_enrollment_that_is_over_says_how_it_ended_and_a_point_without_one_says_null() -> None:
+    over = PROGRESS | {"phase": "accepted", "code": 0, "baseline": "bl_0002", "result": {}, "point": "pump-12/de"}
+    told = enroll_payload(envelope(), "pump-12/de", OPENED_NS, over)
+    last = {"session": "00c0ffee", "normal_state": "run", "phase": "accepted", "code": 0, "baseline": "bl_0002"}
+    assert (told["session"], told["last"]) == (None, last)
+    assert valid("enroll", told)
+    assert valid("enroll", enroll_payload(envelope(), "pump-12/de", OPENED_NS, None))
+    assert valid("baseline", baseline_payload(envelope(), "pump-12/de", OPENED_NS, None))

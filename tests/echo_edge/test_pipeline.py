@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from echo_edge.baseline import Baseline
 from echo_edge.enroll import Enrollment
 from echo_edge.errors import EnrollError
-from echo_edge.pipeline import Pipeline, Verdict
+from echo_edge.pipeline import Pipeline, Point, Verdict
 from echo_edge.records import Limits
 from tests.world import POINT, RATE_HZ, broken, machine_windows, make_config, make_embedder
 
@@ -113,61 +114,82 @@ def test_states_that_the_new_baseline_cannot_hold_are_named() -> None:
     assert enrollment.left_out == "run: made with samples in g, the point's are now in Pa"
 
 
-def test_live_windows_teach_until_there_are_enough_and_bad_ones_are_left_out() -> None:
+def test_live_windows_are_learned_and_bad_ones_are_left_out() -> None:
     world = pipeline()
-    done: list[Enrollment] = []
-    point = world.points[POINT]
-    point.on_enrolled = done.append
-    point.enrollment = Enrollment(POINT, "run", 20, "simulator:1")
+    enrollment = Enrollment(POINT, "run", 20, "simulator:1")
+    world.points[POINT].learner = enrollment
     windows = machine_windows(25)
     world.step([broken(windows[0], np.nan), *windows[1:20]])
-    assert not done
-    world.step(windows[20:])
-    assert done[0].progress.useful == 20
-    assert done[0].progress.excluded == {"not_finite": 1}
-    assert point.enrollment is None
+    assert not enrollment.complete
+    world.step(windows[20:21])
+    assert (enrollment.useful, enrollment.complete) == (20, True)
+    assert enrollment.excluded == {"not_finite": 1}
 
 
-def test_an_enrollment_that_fails_within_a_batch_leaves_the_other_machine_its_own_score() -> None:
+class Leaver:
+    """Hears one window and goes away."""
+
+    def __init__(self, point: Point) -> None:
+        self._point = point
+
+    def hear(self, *_: object) -> None:
+        self._point.learner = None
+
+
+def test_a_learner_that_leaves_within_a_batch_leaves_the_other_machine_its_own_score() -> None:
     points = {"de": {"device": "acc", "window": {"length_s": 0.5, "hop_s": 0.5}}}
     config = make_config(machines={"pump": {"points": points}, "fan": {"points": points}})
     world = Pipeline(config, make_embedder())
     fan = Enrollment("fan/de", "run", 0, "simulator:2")
     world.learn(fan, machine_windows(60, point="fan/de", seed=2))
     world.points["fan/de"].adopt(fan.finish(None))
-    dead = [broken(w, 0.0) for w in machine_windows(12)]
-    world.points[POINT].enrollment = Enrollment(POINT, "run", 60)
+    world.points[POINT].learner = Leaver(world.points[POINT])
     (well,) = machine_windows(1, point="fan/de", seed=2, skip_s=60)
     alone = world.step([well])[0].score
-    batch = world.step([*dead, machine_windows(1)[0], well])
-    assert world.points[POINT].enrollment is None
+    batch = world.step([*machine_windows(3), well])
+    assert world.points[POINT].learner is None
     assert batch[-1].score is not None
     assert alone is not None
     assert batch[-1].score.value == pytest.approx(alone.value, rel=1e-5)
 
 
+class Eager(Enrollment):
+    """Is adopted as soon as it is complete."""
+
+    def __init__(self, point: Point) -> None:
+        super().__init__(point.name, "run", 20)
+        self._of = point
+
+    def hear(self, *heard: Any) -> None:
+        super().hear(*heard)
+        if self.complete:
+            self._of.learner = None
+            self._of.adopt(self.finish(None))
+
+
 def test_the_window_that_completes_an_enrollment_is_not_judged_by_itself() -> None:
     world = pipeline()
     point = world.points[POINT]
-    point.on_enrolled = lambda done: point.adopt(done.finish(None))
-    point.enrollment = Enrollment(POINT, "run", 20)
+    point.learner = Eager(point)
     verdicts = world.step(machine_windows(21))
     assert [v.level for v in verdicts] == ["not_monitored"] * 20 + ["normal"]
     assert verdicts[-1].score is not None
     assert verdicts[-1].score.value > 0
 
 
-def test_a_long_enrollment_keeps_a_bounded_number_of_windows_and_all_of_its_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("echo_edge.enroll.MAX_KEPT", 32)
+def test_a_long_enrollment_keeps_whole_minutes_within_its_memory_and_all_of_its_time() -> None:
     world = pipeline()
-    enrollment = Enrollment(POINT, "run", 0)
-    world.learn(enrollment, machine_windows(100))
-    (state,) = enrollment.finish(None).states
-    assert 16 <= state.windows <= 32
-    assert state.learned_s == pytest.approx(50)
-    assert enrollment.progress.useful == 100
+    whole, bounded = Enrollment(POINT, "run", 0), Enrollment(POINT, "run", 0, max_bytes=1 << 20)
+    windows = machine_windows(6 * 120)
+    for enrollment in (whole, bounded):
+        world.learn(enrollment, windows)
+    kept = bounded.material()
+    minutes = np.unique(kept.start_ns // 60_000_000_000)
+    assert kept.nbytes <= 1.5 * (1 << 20) < whole.material().nbytes  # the minute that is not over yet comes on top
+    assert (np.diff(minutes) > 1).any()
+    assert len(kept) == 120 * len(minutes)
+    assert bounded.learned_s == pytest.approx(360)
+    assert (bounded.useful, bounded.finish(None).states[0].learned_s) == (720, pytest.approx(360))
 
 
 def test_an_enrollment_from_a_dead_sensor_is_refused() -> None:

@@ -20,7 +20,8 @@ from echo_edge.examples import examples_of, found_faults
 from echo_edge.history import History
 from echo_edge.material import Material
 from echo_edge.memory import Memory
-from echo_edge.normal import Normal, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import NormalState
 from echo_edge.operation import Episode, OperationLog
 from echo_edge.records import Event, Score
 from echo_edge.review_orders import Desk, run_verb

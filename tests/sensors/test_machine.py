@@ -88,3 +88,39 @@ def test_a_fault_that_is_none_is_refused() -> None:
         Machine().set_fault("rust")
     with pytest.raises(ValueError, match="severity"):
         Machine().set_fault("imbalance", 2)
+
+
+def peak_hz(signal: NDArray[np.floating], low_hz: float, high_hz: float) -> float:
+    """Return where a resonance peaks: the middle of the power within a band, smoothed over bins of 1 Hz."""
+    seconds = signal.reshape(-1, RATE_HZ)
+    power = (np.abs(np.fft.rfft(seconds, axis=1)) ** 2).mean(axis=0)
+    frequencies = np.arange(len(power))
+    within = (frequencies >= low_hz) & (frequencies < high_hz)
+    return float((power[within] * frequencies[within]).sum() / power[within].sum())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_machine_invented_in_long_pieces_is_as_loud_as_one_in_short_pieces(fault: str) -> None:
+    levels = []
+    for slices in (1, 20):
+        machine = Machine(3, RATE_HZ, 2, slices=slices)
+        machine.set_fault(fault, 0.8)
+        machine.samples(2 * RATE_HZ)
+        levels.append(float(machine.samples(8 * RATE_HZ).std()))
+    assert levels[1] == pytest.approx(levels[0], rel=0.05)
+
+
+def test_resonances_move_while_the_machine_runs_and_the_signal_has_no_step() -> None:
+    machine = Machine(3, RATE_HZ, slices=20)
+    before = machine.samples(16 * RATE_HZ)[:, 0]
+    machine.tune(1.1)
+    after = machine.samples(16 * RATE_HZ)[:, 0]
+    assert peak_hz(after, 2300, 3200) > 1.03 * peak_hz(before, 2300, 3200)
+    joint = np.abs(np.diff(np.concatenate([before, after])))
+    assert joint[len(before) - 1] < joint.max()
+
+
+def test_another_run_of_a_machine_is_built_alike_and_sounds_otherwise() -> None:
+    one, other = (Machine(3, RATE_HZ, 2, run=run).samples(8 * RATE_HZ) for run in (1, 2))
+    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(one.std(axis=0), other.std(axis=0), rtol=0.02)

@@ -60,6 +60,11 @@ class Daemon:
                 stderr=out,
             )
 
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The same program, on this daemon's state, for a test that wants to look at it while it runs."""
+        env = [f"{name}={value}" for name, value in self.env.items()]
+        return ["env", *env, sys.executable, "-m", "echo_edge", *map(str, arguments)]
+
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         self.process.terminate()
@@ -79,8 +84,8 @@ class Daemon:
             self.stop()
 
     def enroll(self, point: str, *arguments: str | Path, timeout_s: float = 50) -> dict[str, Any]:
-        """``echo-edge enroll``; returns its JSON result."""
-        done = command("enroll", self.config, point, "--json", *arguments, env=self.env, timeout_s=timeout_s)
+        """``echo-edge enroll start``; returns its JSON result."""
+        done = command("enroll", "start", self.config, point, "--json", *arguments, env=self.env, timeout_s=timeout_s)
         assert done.returncode == 0, done.stdout + done.stderr + self.log
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer["result"]  # type: ignore[no-any-return]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -216,31 +213,6 @@ def test_only_one_daemon_uses_a_state_folder(tmp_path: Path) -> None:
         assert "another echo-edge is using this state folder" in second.stderr
 
 
-def test_a_technician_who_closes_the_terminal_cancels_the_enrollment(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path, config(1883, {"good": SIMULATED}))
-    with daemon:
-        wait_for(lambda: "good: ok" in daemon.log, "the daemon to start", 30)
-        arguments = [
-            sys.executable,
-            "-m",
-            "echo_edge",
-            "enroll",
-            str(daemon.config),
-            "m/good",
-            "--minutes",
-            "60",
-            "--json",
-        ]
-        with subprocess.Popen(arguments, env={**daemon.env, "PATH": ""}, stdout=subprocess.PIPE) as terminal:
-            assert terminal.stdout is not None
-            assert json.loads(terminal.stdout.readline())["progress"]["useful"] == 0
-            again = command("enroll", daemon.config, "m/good", "--minutes", "1", env=daemon.env)
-            assert again.returncode == 6
-            assert "is being enrolled already" in again.stderr
-            terminal.kill()
-        wait_for(lambda: "enrollment cancelled" in daemon.log, "the end of the enrollment")
-
-
 def test_an_enrollment_of_a_sensor_that_ends_is_told_so_and_not_left_waiting(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) * 0.1
     soundfile.write(tmp_path / "short.wav", noise, 16_000)
@@ -248,7 +220,7 @@ def test_an_enrollment_of_a_sensor_that_ends_is_told_so_and_not_left_waiting(tmp
     daemon = Daemon(tmp_path / "daemon", config(1883, {"short": device}))
     with daemon:
         wait_for(lambda: "short: ok" in daemon.log, "the daemon to start", 30)
-        done = command("enroll", daemon.config, "m/short", "--minutes", "5", env=daemon.env)
+        done = command("enroll", "start", daemon.config, "m/short", "--minutes", "5", env=daemon.env)
     assert done.returncode == 3, done.stderr
     assert "m/short" in done.stderr
 
@@ -293,7 +265,7 @@ def test_an_enrollment_from_a_bad_recording_is_refused_and_names_it(tmp_path: Pa
     path = tmp_path / "line1.yaml"
     path.write_text(config(1883, {"good": SIMULATED}))
     file = write_bad_recordings(tmp_path)[kind]
-    done = command("enroll", path, "m/good", "--from", file, env={"STATE_DIRECTORY": str(tmp_path)})
+    done = command("enroll", "start", path, "m/good", "--from", file, env={"STATE_DIRECTORY": str(tmp_path)})
     assert done.returncode == 4, done.stderr
     assert file.name in done.stderr
     assert "Traceback" not in done.stderr

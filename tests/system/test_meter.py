@@ -31,7 +31,7 @@ def test_readings_are_published_and_a_lost_meter_is_told(tmp_path: Path) -> None
             state = heard.last("/p/fan/state")
             assert (state["level"], "not a waveform" in state["reason"]) == ("not_monitored", True)
             assert heard.last("/p/fan/quality")["state"] == "ok"
-            refused = command("enroll", daemon.config, "m/fan", "--minutes", "1", env=daemon.env)
+            refused = command("enroll", "start", daemon.config, "m/fan", "--minutes", "1", env=daemon.env)
             assert refused.returncode == 3
             assert "measures indicators, not a waveform" in refused.stderr
             meter.unplug()

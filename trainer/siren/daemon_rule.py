@@ -1,4 +1,4 @@
-"""The daemon's rule in small form, to be compared with others: what ``echo_edge/normal.py`` does, in exact arithmetic.
+"""The daemon's rule in small form, to be compared with others: ``echo_edge/normal_state.py`` in exact arithmetic.
 
 The trainer may not import the daemon's scoring; a test holds the two together.
 

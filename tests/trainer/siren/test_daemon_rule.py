@@ -12,7 +12,8 @@ from echo_edge.config import AlertConfig
 from echo_edge.indicators import strangeness_scale
 from echo_edge.material import Material
 from echo_edge.nearest import DENSITY
-from echo_edge.normal import GAIN_DB, TOLERATED, WEIGHTS, Normal, NormalState, blocks
+from echo_edge.normal import Normal
+from echo_edge.normal_state import GAIN_DB, TOLERATED, WEIGHTS, NormalState, blocks
 from echo_edge.records import Embedding
 from trainer.siren import daemon_rule
 from trainer.siren.daemon_rule import GAIN, INDICATORS_WEIGHT, fused, nearest, rarity, spread
