@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from echo_edge import config
 from echo_edge import config_devices as devices
 from echo_edge import config_machine as machine
+from echo_edge import config_mqtt as mqtt
 from echo_edge import config_states as states
 from echo_edge.config_model import ID_PATTERN
 
@@ -71,10 +72,10 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`engine`", config.EngineConfig, "engine: {kind: auto, threads: 2}"),
     (
         "`mqtt`",
-        config.MqttConfig,
+        mqtt.MqttConfig,
         "mqtt: {host: broker.example, port: 8883, tls: {ca_file: ca.pem}, username: gw-hall3, password_file: password}",
     ),
-    ("`mqtt.tls`", config.TlsConfig, ""),
+    ("`mqtt.tls`", mqtt.TlsConfig, ""),
     (
         "`devices.NAME` of kind `microphone`",
         devices.MicrophoneConfig,

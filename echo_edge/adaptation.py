@@ -53,17 +53,13 @@ class Line:
     added: Mapping[str, int]
     """Windows that adaptation added within the last 30 days, by state."""
 
-    rests: bool
-    """True while the latest adaptation is less than a week old."""
-
 
 def line_of(versions: Sequence[Version], now_ns: int) -> Line:
     """Follow a line, newest first, to the first version that a person made."""
     added: Counter[str] = Counter()
     for version in versions:
         if version.added is None:
-            rests = version is not versions[0] and now_ns - versions[0].created_ns < EVERY_NS
-            return Line(version.id, added, rests)
+            return Line(version.id, added)
         if now_ns - version.created_ns < MONTH_NS:
             added.update(version.added)
     raise ValueError("the line has no version that a person made")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable
 
-from echo_edge import adaptation
-from echo_edge.adaptation import MAX_GROWTH, Line, Version
+from echo_edge import adaptation, lineage
+from echo_edge.adaptation import MAX_GROWTH, Line
 from echo_edge.baseline import Baseline
+from echo_edge.baseline_store import BaselineStore
 from echo_edge.config import Config
 from echo_edge.errors import EchoEdgeError
 from echo_edge.history_reader import HistoryReader, Part
+from echo_edge.material import Material
 from echo_edge.normal import Normal
 from echo_edge.normal_state import NormalState
 
@@ -24,68 +24,35 @@ DAY_S = 86400.0
 FIRST_AFTER_S = 900.0  # the start of a gateway is busy enough
 
 
-class Lineage(Protocol):
-    """What adaptation needs of the store of baselines; reading, from its own thread."""
-
-    def active(self, point: str) -> Baseline | None: ...
-
-    def load(self, id_: str, /) -> Baseline: ...
-
-    def line(self, baseline: Baseline, /) -> list[Version]:
-        """A baseline and its parents, newest first, as far as the first that a person made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """A version that may follow ``parent``, not stored yet."""
-
-    baseline: Baseline
-    parent: str
-    added: Mapping[str, int]
-    """Windows, by state."""
-
-    @property
-    def why(self) -> str:
-        """For the audit log."""
-        return "grown by " + ", ".join(f"{count} windows of '{state}'" for state, count in self.added.items())
-
-
-def adapt(config: Config, point: str, history: HistoryReader, lineage: Lineage, now_ns: int) -> Adapted | str:
-    """Make the next version of a point's baseline, or say in words why there is none.
+def adapt(config: Config, point: str, history: HistoryReader, store: BaselineStore, now_ns: int) -> Baseline | str:
+    """Make the next version of a point's baseline, not stored yet, or say in words why there is none.
 
     Raises:
         BaselineError, HistoryError: what is stored cannot be read.
     """
     settings, allowance = config.points()[point], config.machines[point.partition("/")[0]].adaptation
-    present = lineage.active(point)
+    present = store.active(point)
     if present is None or allowance is None:
         return "not enrolled" if present is None else "adaptation is off"
-    versions = lineage.line(present)
+    if why := lineage.rests(store, present, now_ns):
+        return why
+    versions = lineage.line(store, present)
     line = adaptation.line_of(versions, now_ns)
-    if line.rests:
-        return "it was adapted less than a week ago"
     parts, _ = history.parts(point, 0, now_ns)
     if why := adaptation.frozen(parts, now_ns):
         return why
-    ancestor = lineage.load(line.ancestor)
+    ancestor = store.load(line.ancestor)
     judge = Normal(ancestor.id, ancestor.states, config.target_per_month(point), settings.window.hop_s, settings.alert)
     parts = _of_origin(parts, present)
     ids = [version.id for version in versions]
-    states: list[NormalState] = []
-    added: dict[str, int] = {}
+    more: dict[str, Material] = {}
     refusals: list[str] = []
     for state in present.states:
         try:
-            grown, added[state.name] = _grown(
-                state, judge, parts, ids, line, allowance.share_per_month, history, now_ns
-            )
-            states.append(grown)
+            more[state.name] = _joining(state, judge, parts, ids, line, allowance.share_per_month, history, now_ns)
         except _RefusedError as refusal:
             refusals.append(f"'{state.name}': {refusal}")
-            states.append(state)
-    if not added:
-        return "; ".join(refusals)
-    return Adapted(replace(present, states=tuple(states), parent=present.id, id=""), present.id, added)
+    return present.grown("adaptation", more) if more else "; ".join(refusals)
 
 
 def _of_origin(parts: list[Part], present: Baseline) -> list[Part]:
@@ -113,7 +80,7 @@ class _RefusedError(Exception):
     """A state does not grow now, for the reason that the message says."""
 
 
-def _grown(
+def _joining(
     state: NormalState,
     judge: Normal,
     parts: list[Part],
@@ -122,8 +89,8 @@ def _grown(
     share_per_month: float,
     history: HistoryReader,
     now_ns: int,
-) -> tuple[NormalState, int]:
-    """The state with what may join it, and how many windows that is; raises _RefusedError."""
+) -> Material:
+    """The windows that may join a state; raises _RefusedError."""
     count = adaptation.allowed(state, share_per_month, line.added.get(state.name, 0))
     if not count:
         raise _RefusedError("this month's share is used up")
@@ -149,27 +116,33 @@ def _grown(
         )
     if not calm.any():
         raise _RefusedError(f"no window was normal with margin to {judge.baseline}, too")
-    return state.with_more(material.pick(calm)), int(calm.sum())
+    return material.pick(calm)
 
 
 class AdaptationJob:
     """Once a day, in a thread of its own, for every point whose machine wants it.
 
     Args:
-        deliver: takes a result, in the job's thread; it posts it to the pipeline's.
+        deliver: takes the next version of a baseline, in the job's thread; it posts it to the pipeline's.
+        first_after_s: seconds until the work begins for the first time.
     """
 
     def __init__(
-        self, config: Config, history: HistoryReader, lineage: Lineage, deliver: Callable[[str, Adapted], None]
+        self,
+        config: Config,
+        history: HistoryReader,
+        store: BaselineStore,
+        deliver: Callable[[Baseline], None],
+        first_after_s: float = FIRST_AFTER_S,
     ) -> None:
         self._config = config
         self._history = history
-        self._lineage = lineage
+        self._store = store
         self._deliver = deliver
         self._points = [
             name for name in config.points() if config.machines[name.partition("/")[0]].adaptation is not None
         ]
-        self._due_s = time.monotonic() + FIRST_AFTER_S
+        self._due_s = time.monotonic() + first_after_s
         self._thread: threading.Thread | None = None
 
     def tick(self) -> None:
@@ -184,11 +157,11 @@ class AdaptationJob:
         """One day's work."""
         for point in self._points:
             try:
-                result = adapt(self._config, point, self._history, self._lineage, time.time_ns())
+                result = adapt(self._config, point, self._history, self._store, time.time_ns())
             except EchoEdgeError as error:
                 log.error("%s: not adapted: %s", point, error)
                 continue
             if isinstance(result, str):
                 log.info("%s: not adapted: %s", point, result)
             else:
-                self._deliver(point, result)
+                self._deliver(result)

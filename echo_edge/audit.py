@@ -75,13 +75,13 @@ class AuditReport:
     """Breaks that were found and written down when the next row was added."""
 
 
-def check_words(who: str, why: str) -> None:
+def check_words(who: str, *texts: str) -> None:
     """Insist on a name, and on texts that can be kept.
 
     Raises:
         BaselineError: they are not.
     """
-    for text in (who, why):
+    for text in (who, *texts):
         if len(text) > MAX_TEXT or not text.isprintable():
             raise BaselineError(f"{text[:40]!r}: names and reasons are one line of at most {MAX_TEXT} characters")
     if not who.strip():

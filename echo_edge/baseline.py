@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from echo_edge.errors import BaselineError
+from echo_edge.material import Material
 from echo_edge.normal_state import NormalState
 from sensors import FULL_SCALE
 
 UNNAMED_UNIT = "unit"  # what a recording gets that was scaled by hand, with nobody saying in which unit
 
 How = Literal["live", "recordings", "history", "import", "adaptation"]
-"""Where the windows of a state came from."""
+"""Where the windows of a state came from; of a state that only grew, those that were added last."""
 
 Status = Literal["proposed", "active", "retired", "rejected", "damaged"]
 """``retired`` was active once; ``damaged`` does not verify."""
@@ -73,6 +74,8 @@ class Learned:
     """What the checks of sensor and machine found."""
 
     self_test: dict[str, Any] = field(default_factory=dict)
+    added_windows: int = 0
+    """Of ``windows``, those that joined with this version; 0 for a state that was learned, or came along as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,29 @@ class Baseline:
         """The next version: ``next_one`` with those states of this one that it does not replace."""
         names = {state.name for state in next_one.states}
         kept = tuple(s for s in self.states if s.name not in names)
-        learned = {**self.learned, **next_one.learned}
+        learned = {**self._learned_before(), **next_one.learned}
         return replace(next_one, states=(*kept, *next_one.states), learned=learned, parent=self.id)
+
+    def grown(self, how: How, more: Mapping[str, Material]) -> Baseline:
+        """The next version: windows join the banks of their states, by name. No threshold moves; nothing is stored yet.
+
+        Raises:
+            BaselineError: the windows have another shape.
+        """
+        states, learned = [], self._learned_before()
+        for state in self.states:
+            if (material := more.get(state.name)) is None:
+                states.append(state)
+                continue
+            before = learned.get(state.name, Learned(how, state.windows))
+            added = len(material)
+            learned[state.name] = replace(before, how=how, windows=before.windows + added, added_windows=added)
+            states.append(state.with_more(material))
+        made = replace(self, states=tuple(states), learned=learned, parent=self.id, imported_from=None)
+        return replace(made, id="", author="", note="", created_ns=0)
+
+    def _learned_before(self) -> dict[str, Learned]:
+        return {name: replace(one, added_windows=0) for name, one in self.learned.items()}
 
     def difference(self, next_one: Baseline) -> str | None:
         """Why the states of this one do not fit the next version, in words; None when they do."""

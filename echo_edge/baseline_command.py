@@ -7,8 +7,8 @@ from typing import Any
 from echo_edge.baseline_orders import CHANGES, run_verb
 from echo_edge.baseline_store import open_store
 from echo_edge.config import Config
-from echo_edge.control_client import ask_daemon
-from echo_edge.store import StoreBusyError, exclusive, state_folder
+from echo_edge.control_client import carry_out
+from echo_edge.store import state_folder
 
 
 def ask(config: Config, verb: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -18,10 +18,8 @@ def ask(config: Config, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         OrderError, BaselineError: refused; nothing was changed.
     """
     folder = state_folder(config.gateway.id)
-    if verb not in CHANGES:
+
+    def alone() -> dict[str, Any]:
         return run_verb(open_store(config, folder), verb, args)
-    try:
-        with exclusive(folder):
-            return run_verb(open_store(config, folder), verb, args)
-    except StoreBusyError:
-        return ask_daemon(folder, {"order": "baseline", "verb": verb, "args": args})
+
+    return carry_out(folder, {"order": "baseline", "verb": verb, "args": args}, alone) if verb in CHANGES else alone()

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from echo_edge import verbs
 from echo_edge.baseline_diff import difference
 from echo_edge.baseline_store import BaselineStore
-from echo_edge.errors import OrderError
+from echo_edge.verbs import Args
 
 CHANGES_ACTIVE = ("activate", "rollback")
 CHANGES = (*CHANGES_ACTIVE, "reject", "import")
 """Verbs that write: through the daemon while one runs. The others only read, and anyone may call them beside it."""
-
-EXIT_USAGE = 2
-
-
-class Args(BaseModel):
-    """Arguments of a verb."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Decision(Args):
@@ -101,27 +93,7 @@ def run_verb(store: BaselineStore, verb: str, args: dict[str, Any]) -> dict[str,
         OrderError: no such verb, or arguments that do not fit it.
         BaselineError: refused; nothing was changed.
     """
-    if verb not in VERBS:
-        raise OrderError(f"'{verb}' is no verb of baselines; there are {', '.join(VERBS)}", EXIT_USAGE)
-    return VERBS[verb](store, args)
-
-
-T = TypeVar("T", bound=Args)
-
-
-def _verb(
-    model: type[T], work: Callable[[BaselineStore, T], dict[str, Any]]
-) -> Callable[[BaselineStore, dict[str, Any]], dict[str, Any]]:
-    def checked(store: BaselineStore, args: dict[str, Any]) -> dict[str, Any]:
-        try:
-            parsed = model.model_validate(args)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise OrderError(f"{where}: {first['msg']}", EXIT_USAGE) from error
-        return work(store, parsed)
-
-    return checked
+    return verbs.run(VERBS, "baselines", store, verb, args)
 
 
 def _activate(store: BaselineStore, args: ActivateArgs) -> dict[str, Any]:
@@ -172,13 +144,13 @@ def _audit(store: BaselineStore, args: AuditArgs) -> dict[str, Any]:
 
 
 VERBS = {
-    "list": _verb(ListArgs, _list),
-    "show": _verb(ShowArgs, _show),
-    "diff": _verb(DiffArgs, _diff),
-    "activate": _verb(ActivateArgs, _activate),
-    "rollback": _verb(RollbackArgs, _rollback),
-    "reject": _verb(RejectArgs, _reject),
-    "export": _verb(ExportArgs, _export),
-    "import": _verb(ImportArgs, _import),
-    "audit": _verb(AuditArgs, _audit),
+    "list": verbs.verb(ListArgs, _list),
+    "show": verbs.verb(ShowArgs, _show),
+    "diff": verbs.verb(DiffArgs, _diff),
+    "activate": verbs.verb(ActivateArgs, _activate),
+    "rollback": verbs.verb(RollbackArgs, _rollback),
+    "reject": verbs.verb(RejectArgs, _reject),
+    "export": verbs.verb(ExportArgs, _export),
+    "import": verbs.verb(ImportArgs, _import),
+    "audit": verbs.verb(AuditArgs, _audit),
 }

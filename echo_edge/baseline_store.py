@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,15 +44,19 @@ class BaselineStore:
         path: the database; the gateway's key lies beside it.
         gateway: whose baselines these are; those of another are refused.
         two_person: points whose baselines somebody else than their author must activate.
+        clock: tells when a version is made, in nanoseconds since 1970.
 
     Every method raises BaselineError also when the database is locked, damaged, full or not to be written; nothing
     was changed then.
     """
 
-    def __init__(self, path: Path, gateway: str, two_person: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: Path, gateway: str, two_person: Collection[str] = (), clock: Callable[[], int] = time.time_ns
+    ) -> None:
         self._folder = path.parent
         self._gateway = gateway
         self._two_person = two_person
+        self._clock = clock
         self._state_db = StateDb(path)
 
     def needs_another_person(self, point: str) -> bool:
@@ -92,7 +96,7 @@ class BaselineStore:
                 *(found.manifest.id, found.manifest.point, found.manifest.gateway, found.signer.id),
                 *(found.signature.hex(), found.manifest_sha256),
             )
-            learned = {name: replace(one, how="import") for name, one in baseline.learned.items()}
+            learned = {name: replace(one, how="import", added_windows=0) for name, one in baseline.learned.items()}
             proposal = replace(baseline, point=point, parent=None, imported_from=origin, learned=learned)
             return self._add(rows, proposal, "import", actor, note)
 
@@ -254,7 +258,7 @@ class BaselineStore:
         number = 1 + (0 if found is None else int(found[0]))
         if not 0 < number < MAX_NUMBER:
             raise BaselineError(f"the number of the last baseline is damaged ({number - 1}); move state.db away")
-        made = replace(baseline, id=id_of(number), author=author, note=note, created_ns=time.time_ns())
+        made = replace(baseline, id=id_of(number), author=author, note=note, created_ns=self._clock())
         vectors = pack(made.states)
         manifest = Manifest.of(made, self._gateway, key.public.id, vectors)
         signed = Signed(manifest, manifest.canonical(), key.sign(Purpose.MANIFEST, manifest.canonical()))

@@ -18,7 +18,9 @@ from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
 from echo_edge.cli_enroll import enroll
-from echo_edge.cli_past import drift, feedback, promise, review
+from echo_edge.cli_past import drift, promise
+from echo_edge.cli_review import app as review
+from echo_edge.cli_review import feedback
 from echo_edge.cli_sensors import devices, listen, record, simulate
 from echo_edge.cli_shared import (
     EXIT_CONFIG,
@@ -59,10 +61,11 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (backtest, devices, listen, record, simulate, drift, feedback, review, promise, audit):
+for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit):
     app.command()(command)
 app.add_typer(state_commands, name="state")
 app.add_typer(baseline, name="baseline")
+app.add_typer(review, name="review")
 
 
 def main() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from echo_edge.cli_shared import (
     EXIT_FAILED,
@@ -19,14 +17,16 @@ from echo_edge.cli_shared import (
     By,
     ConfigPath,
     PointName,
+    cells,
     err,
     fail,
-    known_point,
+    load,
+    local_time,
     out,
     printable,
+    say,
 )
 from echo_edge.config import Config
-from echo_edge.config_file import load_config
 
 CHECK = "An import is only a proposal: activate it, and check it for 10 minutes on the new machine."
 COLOURS = {"active": "green", "proposed": "yellow", "damaged": "red"}
@@ -51,30 +51,10 @@ def _ask(config: Config, verb: str, **args: Any) -> dict[str, Any]:
     return ask(config, verb, args)
 
 
-def _cells(*cells: object) -> list[Text]:
-    """What people and files call themselves is no markup."""
-    return [Text(printable("" if cell is None else str(cell))) for cell in cells]
-
-
-def _time(time_ns: int | None) -> str:
-    return "" if time_ns is None else f"{datetime.fromtimestamp(time_ns / 1e9).astimezone():%Y-%m-%d %H:%M}"
-
-
-def _say(text: str) -> None:
-    out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-
-def _loaded(config: Path, point: str | None = None) -> Config:
-    loaded = load_config(config)
-    if point is not None:
-        known_point(loaded, point)
-    return loaded
-
-
 @app.command("list")
 def list_(config: ConfigPath, point: OptionalPoint = None, as_json: AsJson = False) -> None:
     """List the versions of a point, or of all points: status, states, who made them and when."""
-    result = _ask(_loaded(config, point), "list", point=point)
+    result = _ask(load(config, point), "list", point=point)
     if as_json:
         print(json.dumps(result))
         return
@@ -82,18 +62,18 @@ def list_(config: ConfigPath, point: OptionalPoint = None, as_json: AsJson = Fal
     for one in result["baselines"]:
         learned = f"{one['learned_s'] / 60:.0f} min"
         told = (one["parent"] or one["imported_from"], ", ".join(one["states"]), learned, one["author"])
-        cells = _cells(one["id"], one["point"], one["status"], *told, _time(one["created_ns"]), one["note"])
+        row = cells(one["id"], one["point"], one["status"], *told, local_time(one["created_ns"]), one["note"])
         if one["problem"]:
-            cells = [*_cells(one["id"], one["point"], one["status"]), *_cells(*[""] * 5), *_cells(one["problem"])]
-        cells[2].stylize(COLOURS.get(one["status"], "dim"))
-        table.add_row(*cells)
+            row = [*cells(one["id"], one["point"], one["status"]), *cells(*[""] * 5), *cells(one["problem"])]
+        row[2].stylize(COLOURS.get(one["status"], "dim"))
+        table.add_row(*row)
     out.print(table if result["baselines"] else "no baseline yet; 'echo-edge enroll' makes one")
 
 
 @app.command()
 def show(config: ConfigPath, id_: Id, as_json: AsJson = False) -> None:
     """Show what is known of a version: sensor, states, what was left out, checks, promises, who, signature."""
-    result = _ask(_loaded(config), "show", id=id_)
+    result = _ask(load(config), "show", id=id_)
     if as_json:
         print(json.dumps(result))
         return
@@ -101,7 +81,7 @@ def show(config: ConfigPath, id_: Id, as_json: AsJson = False) -> None:
     table = Table(show_header=False, title=f"{told['id']} of {told['point']}: {result['status']}, verified")
     came = told["imported_from"]
     rows = {
-        "made": f"{_time(told['created_ns'])} by {told['author']}",
+        "made": f"{local_time(told['created_ns'])} by {told['author']}",
         "note": told["note"],
         "follows": told["parent"],
         "imported from": came and f"{came['id']} of {came['point']} on gateway {came['gateway']}, key {came['key_id']}",
@@ -115,7 +95,7 @@ def show(config: ConfigPath, id_: Id, as_json: AsJson = False) -> None:
     }
     for name, value in rows.items():
         if value:
-            table.add_row(*_cells(name, value))
+            table.add_row(*cells(name, value))
     out.print(table)
 
 
@@ -148,23 +128,23 @@ def diff(
     The strange share is the part of a state's windows that the old version would have called strange. When it is most
     of them, ask whether the machine was healthy while the new one was learned.
     """
-    result = _ask(_loaded(config), "diff", old=old, new=new)
+    result = _ask(load(config), "diff", old=old, new=new)
     if as_json:
         print(json.dumps(result))
         return
     table = Table("what", old, new, "strange to the old", title=f"{result['point']}")
     for change in result["changed"]:
-        table.add_row(*_cells(change["what"], change["old"], change["new"], ""))
+        table.add_row(*cells(change["what"], change["old"], change["new"], ""))
     for state in result["states"]:
         windows = [one and f"{one['windows']} windows, {one['learned_s'] / 60:.1f} min" for one in _both(state)]
         share = state["strange_share"]
-        table.add_row(*_cells(f"state {state['name']}", *windows, None if share is None else f"{share:.1%}"))
+        table.add_row(*cells(f"state {state['name']}", *windows, None if share is None else f"{share:.1%}"))
     promises = [{row["target"]: _promise(row) for row in rows} for rows in _both(result["false_alarms"])]
     for target in {**promises[0], **promises[1]}:
-        table.add_row(*_cells(f"at {target:g} a month", *(one.get(target) for one in promises), ""))
+        table.add_row(*cells(f"at {target:g} a month", *(one.get(target) for one in promises), ""))
     out.print(table)
     if result["incomparable"]:
-        _say(f"How strange the new is to the old cannot be told: {result['incomparable']}")
+        say(f"How strange the new is to the old cannot be told: {result['incomparable']}")
 
 
 def _both(pair: dict[str, Any]) -> tuple[Any, Any]:
@@ -174,21 +154,21 @@ def _both(pair: dict[str, Any]) -> tuple[Any, Any]:
 @app.command()
 def activate(config: ConfigPath, point: PointName, id_: Id, by: By, why: Why = "", as_json: AsJson = False) -> None:
     """Judge the point by this version from now on."""
-    result = _ask(_loaded(config, point), "activate", point=point, id=id_, by=by, why=why)
+    result = _ask(load(config, point), "activate", point=point, id=id_, by=by, why=why)
     _done(result, f"{point} is judged by {id_} ({', '.join(result['states'])})", as_json)
 
 
 @app.command()
 def rollback(config: ConfigPath, point: PointName, by: By, why: Why = "", as_json: AsJson = False) -> None:
     """Judge the point by the version that was active before the present one; again, and it goes further back."""
-    result = _ask(_loaded(config, point), "rollback", point=point, by=by, why=why)
+    result = _ask(load(config, point), "rollback", point=point, by=by, why=why)
     _done(result, f"{point} is judged by {result['active']} again ({', '.join(result['states'])})", as_json)
 
 
 @app.command()
 def reject(config: ConfigPath, id_: Id, by: By, why: Why = "", as_json: AsJson = False) -> None:
     """Never let this version be activated. It stays in the list."""
-    _done(_ask(_loaded(config), "reject", id=id_, by=by, why=why), f"{id_} is rejected", as_json)
+    _done(_ask(load(config), "reject", id=id_, by=by, why=why), f"{id_} is rejected", as_json)
 
 
 @app.command()
@@ -202,7 +182,7 @@ def export(
 
     Who imports it needs this gateway's public key, too: `signing.pub` in the state folder.
     """
-    result = _ask(_loaded(config), "export", id=id_, file=str(file.absolute()))
+    result = _ask(load(config), "export", id=id_, file=str(file.absolute()))
     _done(result, f"{id_} is in {file}, signed with key {result['key_id']}", as_json)
 
 
@@ -230,7 +210,7 @@ def import_(
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{key}: cannot be read: {error}", EXIT_USAGE)
     args = {"point": point, "file": str(file.absolute()), "key": pem, "by": by, "why": why}
-    result = _ask(_loaded(config, point), "import", **args)
+    result = _ask(load(config, point), "import", **args)
     came = result["imported_from"]
     text = f"{result['proposed']} is proposed for {point}, from {came['id']} of {came['point']} on {came['gateway']}."
     _done(result, f"{text} {CHECK}", as_json)
@@ -240,7 +220,7 @@ def _done(result: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
     else:
-        _say(text)
+        say(text)
 
 
 def audit(
@@ -256,19 +236,19 @@ def audit(
 
     `--verify` follows the chain of hashes to its signed end, and compares it with the baselines that are stored.
     """
-    result = _ask(_loaded(config, point), "audit", point=point, limit=limit, verify=verify)
+    result = _ask(load(config, point), "audit", point=point, limit=limit, verify=verify)
     if as_json:
         print(json.dumps(result))
     elif verify:
         for text in (*result["problems"], *result["notes"]):
             err.print(printable(text), style="red", markup=False, highlight=False, soft_wrap=True)
         if not result["problems"]:
-            _say(f"whole: {result['entries']} entries, and all that they tell of")
+            say(f"whole: {result['entries']} entries, and all that they tell of")
     else:
         table = Table("entry", "when", "who", "what", "point", "object", "why", title="Audit log")
         for row in result["entries"]:
             told = (row["who"], row["what"], row["point"], row["object"], row["why"])
-            table.add_row(*_cells(row["seq"], _time(row["time_ns"]), *told))
+            table.add_row(*cells(row["seq"], local_time(row["time_ns"]), *told))
         out.print(table)
     if verify and result["problems"]:
         sys.exit(EXIT_FAILED)

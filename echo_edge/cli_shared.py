@@ -1,17 +1,20 @@
-"""What all commands share: consoles, arguments, exit codes, the progress bar."""
+"""What all commands share: consoles, arguments, exit codes, texts, the progress bar."""
 
 from __future__ import annotations
 
 import getpass
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from echo_edge.config import Config
+from echo_edge.config_file import load_config
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
@@ -32,7 +35,7 @@ ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML con
 PointName = Annotated[str, typer.Argument(metavar="POINT", help="Which point, as `machine/point`.", show_default=False)]
 By = Annotated[
     str,
-    typer.Option("--by", default_factory=login_name, show_default="login name", help="Who; kept in the audit log."),
+    typer.Option("--by", default_factory=login_name, show_default="login name", help="Who; kept with what is done."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
@@ -50,6 +53,27 @@ def known_point(config: Config, point: str) -> None:
 def printable(text: str) -> str:
     """What devices, files and people call themselves, without what would steer a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def cells(*values: object) -> list[Text]:
+    """A table's cells: what people and files call themselves is no markup."""
+    return [Text(printable("" if value is None else str(value))) for value in values]
+
+
+def local_time(time_ns: int | None) -> str:
+    return "" if time_ns is None else f"{datetime.fromtimestamp(time_ns / 1e9).astimezone():%Y-%m-%d %H:%M}"
+
+
+def say(text: str) -> None:
+    out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def load(config: Path, point: str | None = None) -> Config:
+    """Read the configuration, and insist that it has the point."""
+    read = load_config(config)
+    if point is not None:
+        known_point(read, point)
+    return read
 
 
 def progress_bar(hidden: bool) -> Progress:

@@ -18,15 +18,14 @@ from echo_edge.config import (
     GatewayConfig,
     HistoryConfig,
     MachineConfig,
-    MqttConfig,
     PointConfig,
-    TlsConfig,
     WindowConfig,
     suggest,
 )
 from echo_edge.config_devices import DEVICE_KINDS, CalibrationConfig, RecordingConfig
 from echo_edge.config_machine import BearingConfig
 from echo_edge.config_model import ID_PATTERN, Model
+from echo_edge.config_mqtt import MqttConfig, TlsConfig
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.errors import ConfigError
 

@@ -16,17 +16,17 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ValidationError
 
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
-from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
 from echo_edge.errors import EchoEdgeError, OrderError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
+from echo_edge.orders import ORDER, ListenOrder, StateOrder, VerbOrder
 from echo_edge.tap import block_message, info_message
 
 log = logging.getLogger(__name__)
@@ -35,61 +35,6 @@ MAX_ORDER_BYTES = 65536
 MAX_CLIENTS = 8
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
-
-
-class BaselineOrder(BaseModel):
-    """Change something about baselines: activate, roll back, reject, import."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    order: Literal["baseline"]
-    verb: str
-    args: dict[str, Any]
-
-
-class ReviewOrder(BaseModel):
-    """Say what an alert was, or settle what was said: feedback, accept, dismiss."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    order: Literal["review"]
-    verb: str
-    args: dict[str, Any]
-
-
-class ListenOrder(BaseModel):
-    """Send the samples of a point's device until the client goes away."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    order: Literal["listen"]
-    point: str
-    save_to: str | None = Field(default=None, max_length=4096)
-    """Where the client is going to store them: nothing is stored unless asked, and then the log says so."""
-
-
-class StateOrder(BaseModel):
-    """Tell the operating state of a point, take that back, or ask what is in force."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    order: Literal["state"]
-    do: Literal["set", "clear", "show"]
-    point: str
-    name: str | None = Field(default=None, pattern=ID_PATTERN)
-    """With ``set``: the state."""
-
-    until: AwareDatetime | None = None
-    """With ``set``: when it ends by itself."""
-
-    @model_validator(mode="after")
-    def _a_state_is_set(self) -> StateOrder:
-        if (self.do == "set") != (self.name is not None) or (self.until is not None and self.do != "set"):
-            raise ValueError("'name' goes with 'set' and only there, and so does 'until'")
-        return self
-
-
-ORDER: TypeAdapter[EnrollOrder | EnrollWatch | BaselineOrder | ListenOrder | StateOrder | ReviewOrder] = TypeAdapter(
-    Annotated[
-        EnrollOrder | EnrollWatch | BaselineOrder | ListenOrder | StateOrder | ReviewOrder, Field(discriminator="order")
-    ]
-)
 
 
 class Control(threading.Thread):
@@ -158,10 +103,8 @@ class Control(threading.Thread):
                     answers = self._progress(order, client)
                 elif isinstance(order, StateOrder):
                     answers = self._state(order)
-                elif isinstance(order, BaselineOrder):
-                    answers = self._baselines(order)
-                elif isinstance(order, ReviewOrder):
-                    answers = self._reviews(order)
+                elif isinstance(order, VerbOrder):
+                    answers = self._verb(order)
                 else:
                     answers = self._enrollment(order)
                 with closing(answers):
@@ -254,11 +197,9 @@ class Control(threading.Thread):
                     yield {"idle": True}
         yield {"ok": False, "code": 1, "error": "the daemon is stopping"}
 
-    def _baselines(self, order: BaselineOrder) -> Generator[dict[str, Any], None, None]:
-        return self._asked(lambda: self._monitor.run_verb(order.verb, order.args))
-
-    def _reviews(self, order: ReviewOrder) -> Generator[dict[str, Any], None, None]:
-        return self._asked(lambda: self._monitor.review(order.verb, order.args))
+    def _verb(self, order: VerbOrder) -> Generator[dict[str, Any], None, None]:
+        work = self._monitor.run_verb if order.order == "baseline" else self._monitor.review
+        return self._asked(lambda: work(order.verb, order.args))
 
     def _state(self, order: StateOrder) -> Generator[dict[str, Any], None, None]:
         until_ns = None if order.until is None else round(order.until.timestamp() * 1e3) * 1_000_000

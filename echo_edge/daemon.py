@@ -20,8 +20,9 @@ from echo_edge.artifact import load_package, verify
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
 from echo_edge.capture import Capture, SensorStatus
-from echo_edge.config import Config, MqttConfig
+from echo_edge.config import Config
 from echo_edge.config_file import read_password
+from echo_edge.config_mqtt import MqttConfig
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine

@@ -2,88 +2,81 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
 
-from echo_edge.adaptation import Version
-from echo_edge.adaptation_job import Adapted
-from echo_edge.baseline import Baseline
+from echo_edge.adaptation import EVERY_NS, Version
+from echo_edge.baseline import Baseline, Learned
+from echo_edge.baseline_manifest import Manifest
+from echo_edge.baseline_store import BaselineStore
 
 AUTHOR = "adaptation"
-ADDED = re.compile(r"(\d+) windows of '([^']*)'")
+"""Who the audit log names."""
 
 
-class Manifest(Protocol):
-    """What is asked of one version."""
+def line(store: BaselineStore, baseline: Baseline) -> list[Version]:
+    """A baseline and its parents, newest first, as far as the first that a person made.
 
-    @property
-    def parent(self) -> str | None: ...
-
-    @property
-    def author(self) -> str: ...
-
-    @property
-    def note(self) -> str: ...
-
-    @property
-    def created_ns(self) -> int: ...
-
-
-@runtime_checkable
-class VersionStore(Protocol):
-    """What is asked of the store of baselines."""
-
-    def active(self, point: str, /) -> Baseline | None: ...
-
-    def load(self, id_: str, /) -> Baseline: ...
-
-    def manifest(self, id_: str, /) -> Manifest: ...
-
-    def propose(self, baseline: Baseline, author: str, note: str = "") -> Baseline: ...
-
-    def activate(self, point: str, id_: str, actor: str, why: str = "", /) -> Baseline: ...
-
-    def needs_another_person(self, point: str, /) -> bool: ...
-
-
-class StoredLineage:
-    """The line of a point's versions. Reading, from any thread; ``keep`` belongs to the thread that writes.
-
-    Every method raises BaselineError when a version cannot be read or stored.
+    Raises:
+        BaselineError: one of them does not verify.
     """
-
-    def __init__(self, store: VersionStore) -> None:
-        self._store = store
-
-    def active(self, point: str) -> Baseline | None:
-        return self._store.active(point)
-
-    def load(self, id_: str) -> Baseline:
-        return self._store.load(id_)
-
-    def line(self, baseline: Baseline) -> list[Version]:
-        """A baseline and its parents, newest first, as far as the first that a person made."""
-        found: list[Version] = []
-        id_: str | None = baseline.id
-        while id_ is not None:
-            manifest = self._store.manifest(id_)
-            adapted = manifest.author == AUTHOR and manifest.parent is not None
-            found.append(Version(id_, manifest.created_ns, _added(manifest.note) if adapted else None))
-            id_ = manifest.parent if adapted else None
-        return found
-
-    def ancestor(self, baseline: Baseline) -> str:
-        """The id of the version whose thresholds, and so whose promise, are in force."""
-        return self.line(baseline)[-1].id
-
-    def keep(self, point: str, adapted: Adapted) -> Baseline | None:
-        """Store the next version and make it the active one; None where a person must do so. Both are audited."""
-        stored = self._store.propose(adapted.baseline, AUTHOR, adapted.why)
-        if self._store.needs_another_person(point):
-            return None
-        return self._store.activate(point, stored.id, AUTHOR, adapted.why)
+    found: list[Version] = []
+    id_: str | None = baseline.id
+    while id_ is not None:
+        manifest = store.manifest(id_)
+        added = _added(manifest)
+        found.append(Version(id_, manifest.created_ns, added or None))
+        id_ = manifest.parent if added else None
+    return found
 
 
-def _added(note: str) -> Mapping[str, int]:
-    return {state: int(count) for count, state in ADDED.findall(note)}
+def ancestor(store: BaselineStore, baseline: Baseline) -> str:
+    """The id of the version whose thresholds, and so whose promise, are in force; raises as ``line``."""
+    return line(store, baseline)[-1].id
+
+
+def rests(store: BaselineStore, present: Baseline, now_ns: int) -> str | None:
+    """Why adaptation makes no version to follow this one now, in words; None when it may.
+
+    One that a person was asked about, rejected or rolled back counts as well: it is not made anew the next day.
+
+    Raises:
+        BaselineError: the store cannot be read.
+    """
+    for one in store.list(present.point):
+        if present.id not in {one.id, one.parent} or not _added(store.manifest(one.id)):
+            continue
+        if one.status == "proposed":
+            return f"{one.id}, which adaptation proposed, waits for a person"
+        if now_ns - one.created_ns < EVERY_NS:
+            return "it was adapted less than a week ago"
+    return None
+
+
+def why(grown: Baseline) -> str:
+    """What adaptation did to make this version, for the audit log."""
+    return "grown by " + ", ".join(f"{n} windows of '{state}'" for state, n in added_windows(grown.learned).items())
+
+
+def keep(store: BaselineStore, grown: Baseline) -> Baseline | None:
+    """Store the next version and make it the active one; None where a person must do so. Both are audited.
+
+    Raises:
+        BaselineError: it cannot be stored.
+    """
+    stored = store.propose(grown, AUTHOR, why(grown))
+    if store.needs_another_person(stored.point):
+        return None
+    return store.activate(stored.point, stored.id, AUTHOR, why(grown))
+
+
+def added_windows(learned: Mapping[str, Learned | None]) -> dict[str, int]:
+    """Windows that adaptation added with a version, by state; none in a version that a person made."""
+    return {
+        state: told.added_windows
+        for state, told in learned.items()
+        if told is not None and told.how == "adaptation" and told.added_windows
+    }
+
+
+def _added(manifest: Manifest) -> dict[str, int]:
+    return added_windows({state.name: state.learned for state in manifest.states})

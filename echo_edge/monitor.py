@@ -7,9 +7,9 @@ import threading
 import time
 from typing import Any
 
-from echo_edge import review_orders
-from echo_edge.adaptation_job import AdaptationJob, Adapted
-from echo_edge.baseline import moved_settings
+from echo_edge import lineage, review_orders
+from echo_edge.adaptation_job import FIRST_AFTER_S, AdaptationJob
+from echo_edge.baseline import Baseline, moved_settings
 from echo_edge.baseline_orders import CHANGES_ACTIVE, run_verb
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.books import Books
@@ -17,7 +17,6 @@ from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
 from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
-from echo_edge.lineage import StoredLineage, VersionStore
 from echo_edge.mailbox import Mailbox
 from echo_edge.pipeline import Pipeline, Point
 from echo_edge.report import Reporter
@@ -51,7 +50,6 @@ class Monitor(threading.Thread):
         self._store = store
         self._reporter = reporter
         self._books = books
-        self._lineage = StoredLineage(store) if isinstance(store, VersionStore) else None
         self._adaptation: AdaptationJob | None = None
         for point in pipeline.points.values():
             point.remembered = books.history.on
@@ -96,9 +94,9 @@ class Monitor(threading.Thread):
             self._refreshed_s = self.heartbeat_s
             self._reporter.refresh()
             self._books.minute(self._pipeline.points.values())
-            if self._adaptation is not None:
-                self._adaptation.tick()
             self._tell_baselines()
+        if self._adaptation is not None:
+            self._adaptation.tick()
         self.sessions.tick()
 
     def _overdue_s(self, point: Point) -> float:
@@ -133,7 +131,7 @@ class Monitor(threading.Thread):
         try:
             baseline = self._store.active(point.name)
             if baseline is not None:
-                promised_by = baseline.id if self._lineage is None else self._lineage.ancestor(baseline)
+                promised_by = lineage.ancestor(self._store, baseline)
                 point.adopt(baseline, self._books.operation(point.name, promised_by), promised_by)
         except (BaselineError, EnrollError) as error:  # this point only; the others carry on
             log.error("%s: not monitored: %s", point.name, error)
@@ -165,33 +163,33 @@ class Monitor(threading.Thread):
             point.operation.faults = books.operation(point.name, point.promised_by).faults
         return result
 
-    def adapts(self, config: Config) -> None:
+    def adapts(self, config: Config, first_after_s: float = FIRST_AFTER_S) -> None:
         """Let the baselines of those machines grow that are configured so; before the thread starts."""
-        if self._lineage is not None:
-            self._adaptation = AdaptationJob(config, self._books.history, self._lineage, self._post_adapted)
+        post = self._post_grown
+        self._adaptation = AdaptationJob(config, self._books.history, self._store, post, first_after_s)
 
-    def _post_adapted(self, point: str, adapted: Adapted) -> None:
-        if not self._mailbox.order(lambda: self._adapted(point, adapted)):
-            log.warning("%s: too busy to be adapted; tried again tomorrow", point)
+    def _post_grown(self, grown: Baseline) -> None:
+        if not self._mailbox.order(lambda: self._grown(grown)):
+            log.warning("%s: too busy to be adapted; tried again tomorrow", grown.point)
 
-    def _adapted(self, name: str, adapted: Adapted) -> None:
+    def _grown(self, grown: Baseline) -> None:
         """Judge by what adaptation made, unless something happened while it was made."""
-        point = self._pipeline.points[name]
+        name, point = grown.point, self._pipeline.points[grown.point]
         present = None if point.baseline is None else point.baseline.id
-        if self._lineage is None or present != adapted.parent or point.open_alert or self.sessions.busy(name):
+        if present != grown.parent or point.open_alert or self.sessions.busy(name):
             log.info("%s: not adapted: an alert, an enrollment or another baseline came in between", name)
             return
         try:
-            baseline = self._lineage.keep(name, adapted)
+            baseline = lineage.keep(self._store, grown)
         except BaselineError as error:
             log.error("%s: not adapted: %s", name, error)
             return
         if baseline is None:
-            log.info("%s: proposed by adaptation, waits for a person: %s", name, adapted.why)
+            log.info("%s: proposed by adaptation, waits for a person: %s", name, lineage.why(grown))
             return
         point.adopt(baseline, point.operation, point.promised_by)
         self._reporter.baseline(point)
-        log.info("%s: adapted as %s: %s", name, baseline.id, adapted.why)
+        log.info("%s: adapted as %s: %s", name, baseline.id, baseline.note)
 
     def run_verb(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         """Change something about baselines; what is active then judges the point at once."""

@@ -158,8 +158,12 @@ def _fit(vectors: NDArray[np.float16], tolerated: float) -> list[Whitening]:
 
 
 def _whiten(whitenings: Sequence[Whitening], vectors: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
-    """(W, C, N, D) -> (W, C, N, D), rounded to half precision as the bank is kept."""
-    whole = [w(vectors[:, c].reshape(len(vectors), -1)) for c, w in enumerate(whitenings)]
+    """(W, C, N, D) -> (W, C, N, D), rounded to half precision as the bank is kept.
+
+    Rounded before as well: what is judged must be as noisy as what was learned, and whitening magnifies small noise.
+    """
+    rounded = vectors.astype(np.float16)
+    whole = [w(rounded[:, c].reshape(len(rounded), -1)) for c, w in enumerate(whitenings)]
     return np.stack(whole, axis=1).reshape(vectors.shape).astype(np.float16)
 
 

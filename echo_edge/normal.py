@@ -20,6 +20,7 @@ from echo_edge.records import BandShare, Embedding, FalseAlarmRate, Score
 from echo_edge.tail import MONTH_S, EpisodeTail, Persistence
 
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
+LEAST_SHARE = 1 / 24  # of the target, that the threshold of an enrollment of less than an hour is set for
 WITHIN_S = 60.0  # an alert is to open so soon
 PERSISTENCES = (Persistence(1, 1), Persistence(2, 3), Persistence(3, 5), Persistence(6, 10))
 
@@ -44,8 +45,8 @@ class Normal:
         self.states = {state.name: state for state in states}
         self._target = target_per_month
         self.learned_s = sum(state.learned_s for state in states)
-        # what a day brings was heard only in part: until all of it was, thresholds are as much more careful
-        share = target_per_month / len(states) * min(1.0, self.learned_s / FIRM_AFTER_S)
+        # what a day brings was heard only in part: until all of it was, thresholds are more careful
+        share = target_per_month / len(states) * min(1.0, max(self.learned_s / FIRM_AFTER_S, LEAST_SHARE))
         tails = {rule: [_episodes(state, rule, hop_s) for state in states] for rule in _rules(alert, hop_s)}
         # Persistence that gains nothing, because neighbouring windows are alike, only costs time: take what lets the
         # thresholds be lowest at the same rate of false alarms.

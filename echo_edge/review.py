@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from echo_edge.audit import check_words
 from echo_edge.baseline import Baseline
 from echo_edge.errors import BaselineError, HistoryError
 from echo_edge.history_reader import HistoryReader, Mask, Part, bounded
@@ -16,7 +17,6 @@ Label = Literal["normal", "fault"]
 Status = Literal["open", "accepted", "dismissed"]
 
 BEFORE_NS = 60 * 10**9  # an alert opens within a minute of its first strange window
-MAX_TEXT = 500
 EPISODE_MB = 16  # of its vectors: some hundred windows tell what an episode was like
 
 
@@ -42,7 +42,8 @@ class Item:
 class Reviews:
     """The table ``review``: rows are only added; a change of status is a row of its own.
 
-    Every method raises HistoryError: no such item, settled already, or the database.
+    Every method raises HistoryError: no such item, settled already, or the database. What writes raises BaselineError
+    when nobody is named, or a text cannot be kept.
     """
 
     def __init__(self, log: OperationLog) -> None:
@@ -50,7 +51,7 @@ class Reviews:
 
     def say(self, alert_id: str, label: Label, by: str, cause: str = "", note: str = "") -> Item:
         """Write down what a person says of an alert."""
-        _checked(by=by, cause=cause, note=note)
+        check_words(by, cause, note)
         self._log.episode(alert_id)  # insist that there is one
         with self._log.transaction() as db:
             (item,) = db.execute("SELECT coalesce(max(item), 0) + 1 FROM review").fetchone()
@@ -60,7 +61,7 @@ class Reviews:
 
     def settle(self, item: int, status: Status, by: str, note: str = "") -> Item:
         """Accept or dismiss an open item."""
-        _checked(by=by, note=note)
+        check_words(by, note)
         found = self.open_item(item)
         now_ns = time.time_ns()
         with self._log.transaction() as db:
@@ -91,7 +92,7 @@ class Reviews:
     def item(self, number: int) -> Item:
         found = {item.id: item for item in self.items()}
         if number not in found:
-            raise HistoryError(f"there is no review item {number}; see 'echo-edge review CONFIG list'")
+            raise HistoryError(f"there is no review item {number}; see 'echo-edge review list'")
         return found[number]
 
 
@@ -138,11 +139,4 @@ def with_episode(baseline: Baseline, history: HistoryReader, episode: Episode) -
     material, missing = history.material(bounded(picked, EPISODE_MB))
     if material is None:
         raise HistoryError(f"{episode.point}: the windows of alert {episode.alert_id} are gone ({dict(missing)})")
-    states = tuple(s.with_more(material) if s.name == episode.state else s for s in baseline.states)
-    return replace(baseline, states=states, parent=baseline.id, id=""), len(material)
-
-
-def _checked(**texts: str) -> None:
-    for name, text in texts.items():
-        if len(text) > MAX_TEXT or not text.isprintable() or (name == "by" and not text):
-            raise HistoryError(f"'{name}' must be one line of printable text, at most {MAX_TEXT} characters")
+    return baseline.grown("history", {episode.state: material}), len(material)

@@ -9,24 +9,16 @@ from typing import Any
 
 from echo_edge.baseline_store import BaselineStore, open_store
 from echo_edge.config import Config
-from echo_edge.control import send_order
+from echo_edge.control_client import carry_out
 from echo_edge.drift import Trend, trends
-from echo_edge.errors import BaselineError, HistoryError
+from echo_edge.errors import BaselineError
 from echo_edge.history_reader import HistoryReader
-from echo_edge.lineage import StoredLineage, VersionStore
+from echo_edge.lineage import ancestor
 from echo_edge.normal import Normal
 from echo_edge.operation import OperationLog
 from echo_edge.promise import Operation, in_words
 from echo_edge.review_orders import CHANGES, Desk, run_verb
-from echo_edge.store import (
-    StoreBusyError,
-    control_socket,
-    database,
-    examples_folder,
-    exclusive,
-    history_folder,
-    state_folder,
-)
+from echo_edge.store import database, examples_folder, history_folder, state_folder
 
 DAY_NS = 24 * 3600 * 10**9
 
@@ -35,7 +27,7 @@ def ask(config: Config, verb: str, args: dict[str, Any]) -> dict[str, Any]:
     """Have a verb of ``review_orders`` carried out and return its result.
 
     Raises:
-        HistoryError, BaselineError: refused; nothing was changed.
+        OrderError, HistoryError, BaselineError: refused; nothing was changed.
     """
     folder = state_folder(config.gateway.id)
 
@@ -45,20 +37,7 @@ def ask(config: Config, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         desk = Desk(OperationLog(path), HistoryReader(history_folder(folder)), examples_folder(folder), store)
         return run_verb(desk, verb, args)
 
-    if verb not in CHANGES:
-        return alone()
-    try:
-        with exclusive(folder):
-            return alone()
-    except StoreBusyError:
-        try:
-            answer = list(send_order(control_socket(folder), {"order": "review", "verb": verb, "args": args}))[-1]
-        except (OSError, IndexError) as error:
-            raise HistoryError(f"{folder}: in use, but no daemon answers: {error}") from error
-        if not answer["ok"]:
-            raise HistoryError(answer["error"]) from None
-        result: dict[str, Any] = answer["result"]
-        return result
+    return carry_out(folder, {"order": "review", "verb": verb, "args": args}, alone) if verb in CHANGES else alone()
 
 
 def drift_of(config: Config, point: str, days: float) -> list[Trend]:
@@ -87,13 +66,13 @@ def _promise(config: Config, name: str, log: OperationLog, store: BaselineStore)
     told: dict[str, Any] = {"point": name, "target": config.target_per_month(name)}
     try:
         baseline = store.active(name)
+        promised_by = None if baseline is None else ancestor(store, baseline)
     except BaselineError as error:
         return {**told, "verdict": str(error)}
-    if baseline is None:
+    if baseline is None or promised_by is None:
         return {**told, "verdict": "not enrolled"}
     settings = config.points()[name]
     normal = Normal(baseline.id, baseline.states, told["target"], settings.window.hop_s, settings.alert)
-    promised_by = StoredLineage(store).ancestor(baseline) if isinstance(store, VersionStore) else baseline.id
     operation: Operation = log.of(name, promised_by)
     rate = normal.false_alarm_rate(operation.monitored_s, operation.false_alerts)
     return {

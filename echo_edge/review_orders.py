@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from echo_edge.baseline import Baseline
+from echo_edge import verbs
+from echo_edge.audit import MAX_TEXT
+from echo_edge.baseline_store import BaselineStore
 from echo_edge.errors import HistoryError
 from echo_edge.examples import keep_example
 from echo_edge.history_reader import HistoryReader
 from echo_edge.operation import OperationLog
-from echo_edge.review import MAX_TEXT, Item, Label, Reviews, with_episode
+from echo_edge.review import Item, Label, Reviews, with_episode
+from echo_edge.verbs import Args
 
 CHANGES = ("feedback", "accept", "dismiss")
 """Verbs that write: through the daemon while one runs. The others only read, and anyone may call them beside it."""
-
-
-@runtime_checkable
-class Proposals(Protocol):
-    """What accepting needs of the store of baselines."""
-
-    def active(self, point: str) -> Baseline | None: ...
-
-    def propose(self, baseline: Baseline, author: str, note: str = "") -> Baseline:
-        """Store a version that is not active yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +27,7 @@ class Desk:
     log: OperationLog
     history: HistoryReader
     examples: Path
-    store: object
-    """Of baselines; see ``Proposals``."""
-
-
-class Args(BaseModel):
-    """Arguments of a verb."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    store: BaselineStore
 
 
 class FeedbackArgs(Args):
@@ -75,28 +58,10 @@ def run_verb(desk: Desk, verb: str, args: dict[str, Any]) -> dict[str, Any]:
     """Do what a verb says and return what a person wants to know, as JSON.
 
     Raises:
+        OrderError: no such verb, or arguments that do not fit it.
         HistoryError, BaselineError: refused; nothing was changed.
     """
-    if verb not in VERBS:
-        raise HistoryError(f"'{verb}' is no verb of reviews; there are {', '.join(VERBS)}")
-    return VERBS[verb](desk, args)
-
-
-T = TypeVar("T", bound=Args)
-
-
-def _verb(
-    model: type[T], work: Callable[[Desk, T], dict[str, Any]]
-) -> Callable[[Desk, dict[str, Any]], dict[str, Any]]:
-    def checked(desk: Desk, args: dict[str, Any]) -> dict[str, Any]:
-        try:
-            parsed = model.model_validate(args)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise HistoryError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
-        return work(desk, parsed)
-
-    return checked
+    return verbs.run(VERBS, "reviews", desk, verb, args)
 
 
 def _feedback(desk: Desk, args: FeedbackArgs) -> dict[str, Any]:
@@ -112,8 +77,6 @@ def _accept(desk: Desk, args: SettleArgs) -> dict[str, Any]:
     if item.label == "fault":
         done: dict[str, Any] = {"kept_windows": keep_example(desk.examples, desk.history, episode, item.cause)}
     else:
-        if not isinstance(desk.store, Proposals):
-            raise HistoryError("this store of baselines takes no proposals")
         active = desk.store.active(episode.point)
         if active is None:
             raise HistoryError(f"{episode.point}: there is no baseline to add the episode to; enroll first")
@@ -141,10 +104,10 @@ def _told(desk: Desk, item: Item) -> dict[str, Any]:
     return {**asdict(item), "point": episode.point, "alert": alert}
 
 
-VERBS: dict[str, Callable[[Desk, dict[str, Any]], dict[str, Any]]] = {
-    "feedback": _verb(FeedbackArgs, _feedback),
-    "accept": _verb(SettleArgs, _accept),
-    "dismiss": _verb(SettleArgs, _dismiss),
-    "list": _verb(Args, _list),
-    "show": _verb(ShowArgs, _show),
+VERBS = {
+    "feedback": verbs.verb(FeedbackArgs, _feedback),
+    "accept": verbs.verb(SettleArgs, _accept),
+    "dismiss": verbs.verb(SettleArgs, _dismiss),
+    "list": verbs.verb(Args, _list),
+    "show": verbs.verb(ShowArgs, _show),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ import numpy as np
 from echo_edge.alerts import AlertPolicy
 from echo_edge.baseline import Baseline
 from echo_edge.config import AlertConfig
+from echo_edge.duplicates import duplicates
 from echo_edge.errors import EnrollError
 from echo_edge.material import Material
 from echo_edge.normal import Normal
 from echo_edge.normal_state import MIN_WINDOWS, NormalState
 from echo_edge.records import FalseAlarmRate, Score
 from echo_edge.signal_checks import Finding
+from echo_edge.stationarity import check_stationarity
 from echo_edge.tail import MONTH_S
 
 TARGETS = (0.1, 1.0, 10.0)  # false alarms per month that the table is made for
@@ -25,6 +27,9 @@ LATER_WARNS, LATER_BAD = 0.05, 0.30  # share of one half that is strange to the 
 # per month lies far above: it extrapolates, and would call nothing strange.
 STRANGE_DECADES = 3.0
 BEFORE_DOUBTS = 0.5  # share of the windows that the baseline in force would call strange
+SURE_WINDOWS = 60  # with fewer a change only warns: 18 windows of a steady machine once looked like two ways to run
+REPEATS_WARN = 0.2  # share of the windows that are nearly equal to an earlier one
+COMPARED = 2048  # windows that are looked at for repeats: the work grows with the square
 JUDGED = 360  # windows that a comparison looks at, evenly spread
 
 
@@ -122,11 +127,8 @@ class SelfTest:
         )
 
 
-def self_test(subject: Subject, findings: tuple[Finding, ...] = ()) -> SelfTest:
+def self_test(subject: Subject) -> SelfTest:
     """Learn the state and test it.
-
-    Args:
-        findings: what was found in the material beforehand (stationarity, repeats).
 
     Raises:
         EnrollError: too little or useless material; exit code 4.
@@ -143,7 +145,8 @@ def self_test(subject: Subject, findings: tuple[Finding, ...] = ()) -> SelfTest:
     checks = [
         _sufficiency(subject, state, alerts),
         *_halves(subject),
-        *(Check.of(finding) for finding in findings),
+        *_steadiness(subject),
+        *_repeats(subject),
         *_unlike_before(before),
     ]
     tried = [judge_for(target) for target in TARGETS]
@@ -203,6 +206,22 @@ def _halves(subject: Subject) -> list[Check]:
     if share > LATER_WARNS:
         return [Check("halves", "warning", text, "extend it, so that all that is normal is heard")]
     return [Check("halves", "ok", text)]
+
+
+def _steadiness(subject: Subject) -> list[Check]:
+    material = subject.material
+    found = check_stationarity(material.spectrum, material.start_ns, subject.rate_hz).findings
+    if len(material) < SURE_WINDOWS:
+        found = tuple(replace(finding, bad=False) for finding in found)
+    return [Check.of(finding) for finding in found] or [Check("steady", "ok", "neither step nor trend")]
+
+
+def _repeats(subject: Subject) -> list[Check]:
+    share = float(duplicates(subject.material.bands[:COMPARED]).mean())
+    if share <= REPEATS_WARN:
+        return []
+    text = f"{share:.0%} of the windows repeat others: they count for less than they are"
+    return [Check("duplicates", "warning", text, "extend it; a looped recording teaches its first round only")]
 
 
 def _strange_to(subject: Subject, known: Material, new: Material) -> float:

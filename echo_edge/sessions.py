@@ -29,6 +29,7 @@ from echo_edge.pipeline import Pipeline, Point
 from echo_edge.records import Window
 from echo_edge.self_test import SelfTest, Subject, self_test
 from echo_edge.session import EnrollSession, Request, World
+from echo_edge.speech import SpeechWatch
 from sensors import SourceInfo
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,9 @@ class Sessions:
             two_person=self._store.needs_another_person(point.name),
         )
         name = secrets.token_hex(4)
-        world = World(point.config, point.target_per_month, lambda: point.baseline, partial(self._keep, name))
+        world = World(
+            point.config, point.target_per_month, lambda: point.baseline, partial(self._keep, name), SpeechWatch().check
+        )
         session = EnrollSession(name, request, world, time.monotonic())
         if order.past_ns:
             self._sessions[point.name] = session

@@ -304,4 +304,5 @@ def test_the_manifest_is_canonical_and_tells_all(tmp_path: Path) -> None:
         "excluded": {},
         "checks": [],
         "self_test": {},
+        "added_windows": 0,
     }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from echo_edge.config import MqttConfig
 from echo_edge.config_file import load_config, read_password
+from echo_edge.config_mqtt import MqttConfig
 from echo_edge.errors import ConfigError
 
 GOOD = """\

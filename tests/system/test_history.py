@@ -43,7 +43,7 @@ def test_windows_are_remembered_before_and_after_an_enrollment_and_feedback_goes
             said = command("feedback", daemon.config, ALERT, "fault", "--by", "m.lang", "--json", env=daemon.env)
             assert said.returncode == 0, said.stderr + daemon.log
             assert json.loads(said.stdout)["by"] == "m.lang"
-            refused = command("review", daemon.config, "accept", "1", env=daemon.env)
+            refused = command("review", "accept", daemon.config, "1", env=daemon.env)
             assert (refused.returncode, "the history holds no window" in refused.stderr) == (1, True), refused.stderr
             assert daemon.stop() == 0
     parts, damaged = HistoryReader(daemon.state / "history").parts("m/de", 0, 2**62)

@@ -18,12 +18,14 @@ LONG_TESTS = [
 
 def main() -> int:
     long_form = {**os.environ, "ECHO_EDGE_TORTURE": "1"}
-    at_work = ["--jobs", str(os.cpu_count()), *(["--data", str(SHARED / "data")] if SHARED.is_dir() else [])]
+    data = [str(SHARED / "data")] if SHARED.is_dir() else []
+    at_work = ["--jobs", str(os.cpu_count()), *(f"--data={folder}" for folder in data)]
     runs = [
         ["pytest", "-s", *(sys.argv[1:] or LONG_TESTS)],
         ["tests.torture.signal_health"],
         ["tests.torture.false_alarm_promise", *at_work],
         ["tests.torture.detection", *at_work],
+        *(["tests.torture.enrollment_checks", folder] for folder in data),
     ]
     return max(subprocess.run([sys.executable, "-m", *run], env=long_form, check=False).returncode for run in runs)
 

@@ -23,8 +23,8 @@ from echo_edge.coreset import thin
 from echo_edge.indicators import strangeness_scale
 from echo_edge.material import Material
 from echo_edge.nearest import Nearest
-from echo_edge.normal import Normal, _held_out, _rms
-from echo_edge.normal_state import MAX_BANK, WEIGHTS, NormalState
+from echo_edge.normal import Normal
+from echo_edge.normal_state import MAX_BANK, WEIGHTS, NormalState, band_rms, held_blocks
 from echo_edge.records import Embedding, FalseAlarmRate
 from echo_edge.spread import Spread
 from echo_edge.tail import Persistence, Tail
@@ -83,7 +83,7 @@ class Learned:
         self.material = material(heard, lines=lines)
         self.state = NormalState.learn("run", self.material)
         self._kept = thin(self.material.bands.reshape(len(heard), -1), MAX_BANK)
-        self._held = _held_out("run", self.material.start_ns, self.material.end_ns)
+        self._held = held_blocks("run", self.material.start_ns, self.material.end_ns)
 
     def threshold(self, scorer: Scorer, target: float, alert: AlertConfig = ALERT) -> Threshold:
         """The daemon's threshold for a target, for scores of any kind."""
@@ -104,7 +104,9 @@ class Learned:
         """Rarity of the distance to the nearest normal window as the daemon measures it."""
         with nullcontext() if density else patch("echo_edge.nearest.DENSITY", 0.0):
             part, distances = Nearest.learn(view(self.material), self._kept, self._held, tolerated)
-        return self._by_tail(_rms(distances).max(axis=1), lambda found: _rms(part._batch(view(found))).max(axis=1))
+        return self._by_tail(
+            band_rms(distances).max(axis=1), lambda found: band_rms(part.exact_distances(view(found))).max(axis=1)
+        )
 
     def plain(self, view: View) -> Scorer:
         """Rarity of the plain Euclidean distance to the nearest normal window, all bands as one long vector."""
@@ -186,7 +188,7 @@ def rarities(state: NormalState, found: Material) -> dict[str, Array]:
     rare = {}
     for name, part in state.parts.items():
         if isinstance(part, Nearest):
-            values = _rms(part._batch(VIEWS[name](found))).max(axis=1)
+            values = band_rms(part.exact_distances(VIEWS[name](found))).max(axis=1)
         else:
             values = part.ratios(_scaled(found)).max(axis=(1, 2))
         rare[name] = state.tails[name].rarity(values)

@@ -70,9 +70,10 @@ def test_every_method_learns_and_a_rarer_target_has_a_higher_threshold(
     assert scorer.held_out.shape == (100,)
     assert scorer.score(heard.rows(100, 140)).shape == (40,)
     assert thresholds[0].value > thresholds[1].value
-    promise = thresholds[0].promise()
-    assert promise is not None
-    assert promise.estimated == pytest.approx(0.1)
+    rare, often = (threshold.promise() for threshold in thresholds[:2])
+    assert rare is not None
+    assert often is not None
+    assert 0 < rare.estimated < often.estimated
 
 
 def test_a_rule_of_thumb_promises_nothing(learned: Learned) -> None:
