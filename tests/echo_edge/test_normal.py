@@ -85,11 +85,18 @@ def test_the_strangest_channel_decides() -> None:
     assert judge.score(embedding(odd)).channel == 2
 
 
-def test_a_stricter_target_raises_the_threshold_and_is_what_is_estimated() -> None:
+def test_a_stricter_target_raises_the_threshold() -> None:
     one = state()
     thresholds = [normal(one, target=t).thresholds["run"] for t in (100, 10, 1, 0.1)]
     assert thresholds == sorted(thresholds)
-    assert normal(one, target=0.1).false_alarm_rate().estimated == pytest.approx(0.1)
+
+
+def test_what_is_estimated_is_the_careful_target_and_half_an_alert_in_the_time_without_one() -> None:
+    judge = normal(state(200), target=48)  # 200 s: a 24th of the target
+    unheard = 0.5 * MONTH_S / 200
+    assert judge.false_alarm_rate().estimated == pytest.approx(unheard + 2, rel=1e-4)
+    assert judge.false_alarm_rate(1800).estimated == pytest.approx(unheard / 10 + 2, rel=1e-4)
+    assert judge.false_alarm_rate(1800, alerts=3).estimated == pytest.approx(7 * unheard / 10 + 2, rel=1e-4)
 
 
 def test_fewer_windows_give_a_more_careful_threshold() -> None:
