@@ -169,10 +169,17 @@ class Baseline:
     def _learned_before(self) -> dict[str, Learned]:
         return {name: replace(one, added_windows=0) for name, one in self.learned.items()}
 
-    def difference(self, next_one: Baseline) -> str | None:
-        """Why the states of this one do not fit the next version, in words; None when they do."""
-        moved = moved_settings(self.settings, next_one.settings)
-        return self.origin.difference(next_one.origin) or (f"another gain: {moved}" if moved else None)
+    def difference(self, origin: Origin, settings: Mapping[str, str], indicators: tuple[str, ...]) -> str | None:
+        """Why the states of this one do not fit beside a new one, in words; None when they do.
+
+        Args:
+            origin, settings, indicators: what the new one is learned with, and what its indicators measure.
+        """
+        if difference := self.origin.difference(origin):
+            return difference
+        if moved := moved_settings(self.settings, settings):
+            return f"another gain: {moved}"
+        return next((d for state in self.states if (d := state.other_indicators(indicators))), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,13 +197,16 @@ class NormalState:
         """
         seen: dict[str, NDArray[Any]] = {"echo": embedding.bands, "spectrum": embedding.spectrum}
         if "indicators" in self.parts:
-            if embedding.indicator_names != self.indicator_names:
-                raise BaselineError(
-                    f"'{self.name}' was learned with the indicators {', '.join(self.indicator_names)}, "
-                    f"the point now has {', '.join(embedding.indicator_names) or 'none'}; enroll again"
-                )
+            if difference := self.other_indicators(embedding.indicator_names):
+                raise BaselineError(f"'{self.name}' was learned with {difference}; enroll again")
             seen["indicators"] = strangeness_scale(embedding.indicators, embedding.indicator_names)
         return self._verdict(seen)
+
+    def other_indicators(self, now: tuple[str, ...]) -> str | None:
+        """How windows with these indicators differ from those learned, in words; None when they can be judged."""
+        if "indicators" not in self.parts or now == self.indicator_names:
+            return None
+        return f"the indicators {', '.join(self.indicator_names)}, the point now has {', '.join(now) or 'none'}"
 
     def strange_windows(self, other: NormalState, threshold: float, most: int) -> NDArray[np.bool_]:
         """Which windows of another state's bank, at most so many and evenly spread, score above ``threshold`` here.
