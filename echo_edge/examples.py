@@ -83,6 +83,8 @@ def keep_example(folder: Path, history: HistoryReader, episode: Episode, cause: 
         try:
             (making / episode.point).mkdir(parents=True)
             for part, mask in picked:
+                if count == MAX_WINDOWS:  # an alert of weeks has hundreds of files, and the daemon waits for us
+                    break
                 facts = part.facts[mask][: MAX_WINDOWS - count]
                 count += len(facts)
                 about, _ = read_header(part.path)

@@ -19,7 +19,7 @@ from echo_edge.evidence import Evidence, gather
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
-from echo_edge.promise import Operation
+from echo_edge.promise import Operation, most
 from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
@@ -106,8 +106,9 @@ class Point:
 
     @property
     def provisional(self) -> bool:
-        """True until as much was heard without an alert as it takes to have seen a day."""
-        return self._normal is None or self._heard_s < FIRM_AFTER_S or self.operation.false_alerts > 0
+        """True until a day was heard without an alert, or so much more with some as shows the same of their rate."""
+        rare = self._heard_s * most(0) >= FIRM_AFTER_S * most(self.operation.false_alerts)
+        return self._normal is None or not rare
 
     @property
     def _heard_s(self) -> float:

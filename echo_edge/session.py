@@ -308,8 +308,8 @@ class EnrollSession:
         """Listen for longer, then test again.
 
         Raises:
-            EnrollError: it is not waiting for a decision (6), not learned from the live sensor (2), or another gain came
-                since (3).
+            EnrollError: it is not waiting for a decision (6), not learned from the live sensor (2), or another
+                gain came since (3).
         """
         if self.phase != "deciding":
             raise EnrollError(f"{self.request.point}: nothing to extend: the session is {self.phase}", 6)

@@ -10,7 +10,7 @@ from echo_edge.config import AlertConfig
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.frontend import band_edges_hz
 from echo_edge.material import Material
-from echo_edge.normal import Normal
+from echo_edge.normal import FIRM_AFTER_S, LEAST_SHARE, Normal
 from echo_edge.normal_state import NormalState, blocks
 from echo_edge.records import Embedding
 from echo_edge.tail import MONTH_S
@@ -85,11 +85,13 @@ def test_the_strangest_channel_decides() -> None:
     assert judge.score(embedding(odd)).channel == 2
 
 
-def test_a_stricter_target_raises_the_threshold_and_is_what_is_estimated() -> None:
+def test_a_stricter_target_raises_the_threshold_and_what_was_never_heard_is_estimated_beside_it() -> None:
     one = state()
     thresholds = [normal(one, target=t).thresholds["run"] for t in (100, 10, 1, 0.1)]
     assert thresholds == sorted(thresholds)
-    assert normal(one, target=0.1).false_alarm_rate().estimated == pytest.approx(0.1)
+    never_heard = 0.5 * MONTH_S / one.learned_s
+    careful = max(one.learned_s / FIRM_AFTER_S, LEAST_SHARE)
+    assert normal(one, target=0.1).false_alarm_rate().estimated == pytest.approx(never_heard + 0.1 * careful)
 
 
 def test_fewer_windows_give_a_more_careful_threshold() -> None:
