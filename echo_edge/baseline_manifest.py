@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from echo_edge.baseline import Baseline, FalseAlarms, Import, Learned, Origin
+from echo_edge.baseline import Baseline, BaselineSummary, FalseAlarms, Import, Learned, Origin, Status
 from echo_edge.errors import BaselineError
 from echo_edge.normal_state import NormalState
 from echo_edge.stored_zip import stored_members
@@ -117,6 +117,22 @@ class Manifest(BaseModel):
         """The bytes that are signed: sorted keys, no spaces, ASCII."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
             "ascii"
+        )
+
+    def summary(self, status: Status, active_since_ns: int | None) -> BaselineSummary:
+        """One line of a list."""
+        return BaselineSummary(
+            id=self.id,
+            point=self.point,
+            status=status,
+            parent=self.parent,
+            states=tuple(state.name for state in self.states),
+            learned_s=sum(float(state.about["learned_s"]) for state in self.states),
+            author=self.author,
+            note=self.note,
+            created_ns=self.created_ns,
+            active_since_ns=active_since_ns,
+            imported_from=None if self.imported_from is None else self.imported_from.gateway,
         )
 
     def baseline(self, vectors: bytes) -> Baseline:

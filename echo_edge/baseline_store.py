@@ -16,7 +16,7 @@ from pathlib import Path
 
 from echo_edge import audit
 from echo_edge.audit import AuditEntry, AuditReport
-from echo_edge.baseline import Baseline, BaselineSummary, Import, Status
+from echo_edge.baseline import Baseline, BaselineSummary, Import
 from echo_edge.baseline_file import read_file, write_file
 from echo_edge.baseline_history import History
 from echo_edge.baseline_manifest import Manifest, pack
@@ -198,7 +198,7 @@ class BaselineStore:
                     found.append(BaselineSummary(id_, of, "damaged", str(error)))
                     continue
                 status = stories.get(of, History()).status(id_)
-                found.append(_summary(manifest, status, since.get(of) if status == "active" else None))
+                found.append(manifest.summary(status, since.get(of) if status == "active" else None))
         return found
 
     def trusted_keys(self) -> Sequence[PublicKey]:
@@ -290,20 +290,3 @@ def _active_if_whole(rows: Rows, point: str) -> str | None:
         return rows.active_id(point)
     except BaselineError:  # it is to be replaced
         return None
-
-
-def _summary(manifest: Manifest, status: Status, since_ns: int | None) -> BaselineSummary:
-    origin = manifest.imported_from
-    return BaselineSummary(
-        id=manifest.id,
-        point=manifest.point,
-        status=status,
-        parent=manifest.parent,
-        states=tuple(state.name for state in manifest.states),
-        learned_s=sum(float(state.about["learned_s"]) for state in manifest.states),
-        author=manifest.author,
-        note=manifest.note,
-        created_ns=manifest.created_ns,
-        active_since_ns=since_ns,
-        imported_from=None if origin is None else origin.gateway,
-    )

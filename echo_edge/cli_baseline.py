@@ -106,7 +106,8 @@ def _state(state: dict[str, Any]) -> str:
         return text
     left_out = ", ".join(f"{count} {reason}" for reason, count in learned["excluded"].items())
     checks = ", ".join(str(finding.get("check", finding)) for finding in learned["checks"])
-    text += f" ({learned['how']}, {learned['windows']} useful)"
+    added = f", {learned['added_windows']} of them new" if learned["added_windows"] else ""
+    text += f" ({learned['how']}, {learned['windows']} useful{added})"
     return text + (f"; left out: {left_out}" if left_out else "") + (f"; checks: {checks}" if checks else "")
 
 

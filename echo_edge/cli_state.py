@@ -17,11 +17,13 @@ from echo_edge.cli_shared import (
     ConfigPath,
     PointName,
     fail,
-    known_point,
+    load,
     out,
+    say,
 )
-from echo_edge.config_file import load_config
 from echo_edge.config_model import ID_PATTERN
+from echo_edge.control_client import send_order
+from echo_edge.store import control_socket, state_folder
 
 state = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +55,7 @@ def set_state(
         config, {"do": "set", "point": point, "name": name, "until": None if end is None else end.isoformat()}
     )
     lasts = "until it is cleared or the daemon stops" if end is None else f"until {end:%Y-%m-%d %H:%M:%S %Z}"
-    out.print(f"{point} is in state {name}, {lasts}.", markup=False, highlight=False, soft_wrap=True)
+    say(f"{point} is in state {name}, {lasts}.")
     if name not in answer["enrolled"]:
         taught = ", ".join(answer["enrolled"]) or "no state"
         out.print(
@@ -69,7 +71,7 @@ def set_state(
 def clear(config: ConfigPath, point: PointName) -> None:
     """Take back what `set` said: MQTT tells the state again, or nobody does."""
     answer = _ask(config, {"do": "clear", "point": point})
-    out.print(f"{point}: {_told(answer)}.", markup=False, highlight=False, soft_wrap=True)
+    say(f"{point}: {_told(answer)}.")
 
 
 @state.command()
@@ -89,7 +91,7 @@ def show(config: ConfigPath, point: PointName, as_json: AsJson = False) -> None:
         gate = "" if gate_db is None else f"; off below {gate_db:g} dB"
         lines.append(f"level:    {level_db:g} dB re 1 of the sensor's unit{gate}")
     for line in lines:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 def _end(until: str | None, minutes: float | None) -> datetime | None:
@@ -124,12 +126,7 @@ def _told(answer: dict[str, Any]) -> str:
 
 
 def _ask(config: Path, order: dict[str, Any]) -> dict[str, Any]:
-    from echo_edge.control import send_order  # noqa: PLC0415  # seconds of imports that a wrong option should not cost
-    from echo_edge.store import control_socket, state_folder  # noqa: PLC0415
-
-    loaded = load_config(config)
-    known_point(loaded, order["point"])
-    folder = state_folder(loaded.gateway.id)
+    folder = state_folder(load(config, order["point"]).gateway.id)
     try:
         answer = next(send_order(control_socket(folder), {"order": "state", **order}))
     except OSError as error:

@@ -229,19 +229,3 @@ def _read_line(client: socket.socket) -> bytes:
             break
         data += part
     return data
-
-
-def send_order(path: Path, order: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
-    """The client's half: send an order to a running daemon and yield its answers, the last one with ``ok``.
-
-    Raises:
-        OSError: nobody listens there.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.connect(str(path))
-        client.sendall(json.dumps(order).encode() + b"\n")
-        with client.makefile("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):
-                    raise ConnectionResetError("the daemon went away in the middle of an answer")
-                yield json.loads(line)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from echo_edge.config import Config
-from echo_edge.control import send_order
+from echo_edge.control_client import send_order
 from echo_edge.errors import EnrollError
 from echo_edge.store import StoreBusyError, control_socket, exclusive, state_folder
 

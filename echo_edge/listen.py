@@ -16,7 +16,7 @@ from scipy import fft
 
 from echo_edge.capture import limits
 from echo_edge.config import Config
-from echo_edge.control import send_order
+from echo_edge.control_client import send_order
 from echo_edge.errors import ListenError
 from echo_edge.records import Limits, Window
 from echo_edge.signal_checks import Finding, check_signal

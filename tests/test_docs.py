@@ -142,6 +142,14 @@ def test_every_command_and_option_named_exists(page: Path):
     assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
 
 
+def test_the_table_of_commands_has_every_command_and_every_verb():
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    words = {f"{name} {verb}" for name, group in commands.items() for verb in getattr(group, "commands", {})}
+    words |= {name for name, command in commands.items() if not hasattr(command, "commands")}
+    lines = re.findall(r"^\| \[?`echo-edge ([a-z ]+[a-z])", (DOCS / "commands.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(lines) == sorted(words)
+
+
 @each_page
 def test_every_command_of_the_trainer_and_its_options_exist(page: Path):
     text = page.read_text("utf-8")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +153,7 @@ class Tables:
 
     def against(self, size: str, count: int, embed_ms: float, base: Material, asked: list[Embedding]) -> dict[str, Any]:
         """Measure against so many normals."""
-        state = learned(enlarged(base, count), bank=count)
+        state = learned(enlarged(base, count))
         judge = Normal("bl_0001", [state], 1.0, LENGTH_S, AlertConfig())
         banks = {name: part for name, part in state.parts.items() if isinstance(part, Nearest)}
         views = {"echo": Material.of(asked).bands, "spectrum": Material.of(asked).spectrum}
@@ -176,8 +178,9 @@ class Tables:
         """Measure how long so many windows take to learn."""
         material = enlarged(base, count)
         begun_s = time.perf_counter()
-        state = learned(material)
+        state = NormalState.learn("run", material)
         took_s = time.perf_counter() - begun_s
+        print(f"{size}: learned {count} windows in {took_s:.1f} s", file=sys.stderr, flush=True)
         self.learning.add_row(size, str(count), f"{took_s:.1f}", str(state.windows))
         return {"model": size, "learned": count, "seconds": took_s}
 
@@ -186,14 +189,24 @@ def searching_ms(part: Nearest, vectors: NDArray[np.float16]) -> float:
     return median_ms(lambda: part.distances(vectors), 100)
 
 
-def learned(material: Material, bank: int = normal_state.MAX_BANK) -> NormalState:
-    """A state that keeps at most so many windows."""
-    limit = normal_state.MAX_BANK
-    normal_state.MAX_BANK = bank
-    try:
-        return NormalState.learn("run", material)
-    finally:
-        normal_state.MAX_BANK = limit
+def learned(material: Material) -> NormalState:
+    """A state of many windows: where there are more than a bank holds, the rest is added without the usual thinning.
+
+    Added windows have no local density of their own, which costs a search nothing.
+    """
+    most = normal_state.MAX_BANK
+    state = NormalState.learn("run", material.pick(slice(0, most)))
+    if len(material) <= most:
+        return state
+    parts = dict(state.parts)
+    for name, vectors in (("echo", material.bands), ("spectrum", material.spectrum)):
+        part = parts[name]
+        if isinstance(part, Nearest):
+            bank = np.concatenate([part.bank, part.whitened(vectors[most:])])
+            crowding = np.ones(bank.shape[:3], np.float32)
+            crowding[:most] = part.crowding
+            parts[name] = Nearest(part._whitenings, bank, crowding)
+    return replace(state, parts=parts)
 
 
 def main() -> None:

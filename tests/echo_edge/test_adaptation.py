@@ -65,7 +65,7 @@ THREE_OF_FIVE = {"windows": 5, "strange_windows": 3}
 def taught(names: tuple[str, ...] = NAMES) -> Baseline:
     """What a person taught; not stored."""
     learned = Material.of([embedding(t, 10_000 + i) for i, t in enumerate(hop(LEARNED))])
-    state = NormalState.learn("run", replace(learned, indicator_names=names))
+    state = NormalState.learn("run", replace(learned, indicator_names=names), 86_400)  # as if of a whole day
     return Baseline(POINT, ORIGIN, "usb:1", (state,), {"run": Learned("live", LEARNED)})
 
 

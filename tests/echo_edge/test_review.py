@@ -45,9 +45,9 @@ OPENED_NS = START_NS + 100 * 5 * SECOND_NS
 THREE_OF_FIVE = AlertConfig(windows=5, strange_windows=3)
 
 
-def learned(origin: Any = ORIGIN) -> Baseline:
-    state = NormalState.learn("run", Material.of([embedding(t, 10_000 + i) for i, t in enumerate(hop(200))]))
-    return Baseline(POINT, origin, "usb:1", (state,), {"run": Learned("live", 200)})
+def learned(origin: Any = ORIGIN, name: str = "run") -> Baseline:
+    state = NormalState.learn(name, Material.of([embedding(t, 10_000 + i) for i, t in enumerate(hop(200))]))
+    return Baseline(POINT, origin, "usb:1", (state,), {name: Learned("live", 200)})
 
 
 def episode() -> list[Memory]:
@@ -208,8 +208,7 @@ def other_model(desk: Desk, _: Path) -> Desk:
 
 
 def other_states(desk: Desk, _: Path) -> Desk:
-    baseline = learned()
-    enroll(desk.store, replace(baseline, states=(replace(baseline.states[0], name="idle"),)))
+    enroll(desk.store, learned(name="idle"))
     return desk
 
 

@@ -43,6 +43,10 @@ def test_windows_are_remembered_before_and_after_an_enrollment_and_feedback_goes
             said = command("feedback", daemon.config, ALERT, "fault", "--by", "m.lang", "--json", env=daemon.env)
             assert said.returncode == 0, said.stderr + daemon.log
             assert json.loads(said.stdout)["by"] == "m.lang"
+            unknown = command("review", "dismiss", daemon.config, "7", env=daemon.env)
+            assert (unknown.returncode, "there is no review item 7" in unknown.stderr) == (1, True), unknown.stderr
+            nameless = command("review", "dismiss", daemon.config, "1", "--by", " ", env=daemon.env)
+            assert (nameless.returncode, "nobody is named" in nameless.stderr) == (1, True), nameless.stderr
             refused = command("review", "accept", daemon.config, "1", env=daemon.env)
             assert (refused.returncode, "the history holds no window" in refused.stderr) == (1, True), refused.stderr
             assert daemon.stop() == 0
