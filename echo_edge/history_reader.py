@@ -49,6 +49,11 @@ class Part:
         return np.asarray(self.facts["level"] == LEVELS.index(level))
 
     @property
+    def away(self) -> Mask:
+        """Shape (W,): True where the sensor was not as it should be, or the machine off or settling."""
+        return self.is_level("not_monitored") | self.is_level("resting")
+
+    @property
     def in_alert(self) -> Mask:
         """Shape (W,): True where an alert was open."""
         return np.asarray(np.any(self.facts["alert"] != 0, axis=1))
@@ -109,7 +114,7 @@ class HistoryReader:
             if part.circumstances.origin.model_sha256 != model_sha256:
                 excluded["other_model"] += len(good)
                 continue
-            unusable = part.is_level("not_monitored")
+            unusable = part.away
             good = ~unusable & ~part.in_alert
             excluded["not_monitored"] += int(unusable.sum())
             excluded["alert_open"] += int((part.in_alert & ~unusable).sum())

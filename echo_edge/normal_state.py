@@ -213,12 +213,18 @@ class NormalState:
 
         Encoder and spectrum alone judge: the indicators of single windows are not kept.
         """
-        which = np.unique(np.linspace(0, other.windows - 1, min(most, other.windows)).astype(np.int64))
-        spectra = other.parts["spectrum"]
-        if not isinstance(spectra, Nearest):
-            raise TypeError("the spectrum's part is a bank")
-        pairs = zip(other._echo.vectors(which), spectra.vectors(which), strict=True)
+        pairs = zip(other._echo.vectors(other._spread_evenly(most)), other.spectra(most), strict=True)
         return np.array([self._verdict({"echo": b, "spectrum": s}).value > threshold for b, s in pairs])
+
+    def spectra(self, most: int) -> NDArray[np.float32]:
+        """Mean log spectra, (W, C, N, 32), of at most so many windows of the bank, evenly spread, nearly exact."""
+        part = self.parts["spectrum"]
+        if not isinstance(part, Nearest):
+            raise TypeError("the spectrum's part is a bank")
+        return part.vectors(self._spread_evenly(most))
+
+    def _spread_evenly(self, most: int) -> NDArray[np.int64]:
+        return np.unique(np.linspace(0, self.windows - 1, min(most, self.windows)).astype(np.int64))
 
     def _verdict(self, seen: Mapping[str, NDArray[Any]]) -> StateVerdict:
         """Judge by those parts that were seen."""

@@ -47,6 +47,10 @@ class Verdict:
     event: Event | None = None
     operating_state: OperatingState | None = None
     """None where nothing tells it and no score was made."""
+
+    resting: bool = False
+    """There is no score because the machine was off or settled, and nothing is wrong with the sensor."""
+
     evidence: Evidence | None = None
     """Why, wherever there is an event."""
 
@@ -261,7 +265,8 @@ class Point:
             now = self._in_force(embedding, self._normal)
             if now.withheld:
                 state = None if now.name is None else OperatingState(now.name, now.source)
-                return Verdict(window, now.withheld, now.reason, operating_state=state)
+                resting = now.withheld == "not_monitored"
+                return Verdict(window, now.withheld, now.reason, operating_state=state, resting=resting)
             score = self._normal.score(embedding, now.name, provisional=self.provisional)
         except BaselineError as error:
             return Verdict(window, "not_monitored", str(error))

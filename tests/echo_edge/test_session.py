@@ -279,6 +279,14 @@ def test_another_state_is_added_and_where_two_must_agree_one_only_proposes(by: s
     assert bench.session.phase == phase
 
 
+@pytest.mark.parametrize(("gain", "severity"), [(1.0, "warning"), (10.0, "ok")])
+def test_a_machine_that_is_hardly_louder_than_when_it_is_off_is_told(gain: float, severity: str) -> None:
+    off = Bench(Request(POINT, "off", minutes=MINUTES, author="m.lang")).hear(machine_windows(60)).test()
+    bench = Bench(active=off.session.accept("m.lang"))
+    bench.hear([replace(one, samples=gain * one.samples) for one in machine_windows(60, skip_s=50)]).test()
+    assert severities(bench.session.checks)["ambient"] == severity
+
+
 @pytest.mark.parametrize("state", ["run", "idle"])
 def test_what_was_learned_with_other_indicators_is_left_out_and_can_be_learned_anew(state: str) -> None:
     old = learned()
