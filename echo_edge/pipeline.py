@@ -229,6 +229,7 @@ class Point:
             window.rate_hz,
             tuple(self.config.channel_numbers),
             self.config.window.length_s,
+            self.config.window.hop_s,
             window.unit,
         )
 
