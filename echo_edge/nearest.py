@@ -16,7 +16,8 @@ from echo_edge.errors import EnrollError
 from echo_edge.whitening import Whitening
 
 FOLDS = 5  # the whitening is learned anew without each: its own windows would lie closer to the middle than any others
-CANDIDATES = 4  # of the coarse search, compared exactly: the nearest is among them
+CANDIDATES = 4  # nearest windows, of which the one that is nearest for its density counts
+COARSE = 16  # windows found by the coarse search and compared exactly: the candidates are among them
 CROWD = 2  # neighbours that tell how densely normal windows lie around one of them
 DENSITY = 0.5  # power of that density that a distance is divided by: between none (0) and full local scaling (1)
 SPARSE = 0.1  # of the usual density: doubles in a bank have no distance at all
@@ -80,14 +81,16 @@ class Nearest:
 
     def distances(self, vectors: NDArray[np.floating[Any]]) -> Array:
         """Distance of one window to the nearest in the bank, band by band. (C, N, D) -> (C, N)."""
-        whitened = _whiten(self._whitenings, vectors[None])[0]
-        found = np.empty(whitened.shape[:2])
+        whitened = _whiten(self._whitenings, vectors[None])[0].astype(np.float32)
+        channels, bands = whitened.shape[:2]
+        near = np.empty((channels, bands, min(COARSE, len(self.bank))), np.int64)
         for c, indexes in enumerate(self._indexes):
             for n, index in enumerate(indexes):
-                query = whitened[c, n].astype(np.float32)
-                near = index.search(query[None], min(CANDIDATES, index.ntotal))[1][0]
-                apart = np.linalg.norm(self.bank[near, c, n].astype(np.float32) - query, axis=1)
-                found[c, n] = (apart / self.crowding[near, c, n]).min()
+                near[c, n] = index.search(whitened[c, n][None], near.shape[2])[1][0]
+        which = (near, *np.ogrid[:channels, :bands, :1][:2])
+        apart = np.linalg.norm(self.bank[which].astype(np.float32) - whitened[:, :, None], axis=3)
+        best = np.argpartition(apart, min(CANDIDATES, near.shape[2]) - 1, axis=2)[:, :, :CANDIDATES]
+        found = np.take_along_axis(apart / self.crowding[which], best, axis=2).min(axis=2)
         distances: Array = found / self._size
         return distances
 

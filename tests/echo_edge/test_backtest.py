@@ -127,8 +127,8 @@ def test_a_stored_baseline_is_compared_with_plain_detectors_of_the_very_windows_
     store(tmp_path).activate(POINT, baseline.id, "tester")
     restored = Learned.restored(store(tmp_path).load(baseline.id).states[0])
     assert restored is not None
-    material = enrollment.material()
-    for again, true in ((restored.bands, material.bands), (restored.spectrum, material.spectrum)):
+    true_ones = enrollment.material()
+    for again, true in ((restored.bands, true_ones.bands), (restored.spectrum, true_ones.spectrum)):
         spread = true.astype(np.float64).std(axis=0)
         assert (np.abs(again.astype(np.float64) - true) < 0.02 * spread + 2e-3).all()
     files = recordings(tmp_path / "days", [None, "outer_race"])
@@ -141,8 +141,8 @@ def test_a_baseline_that_kept_only_some_of_its_windows_says_that_it_cannot_be_co
     enrollment = enrollment_from(recordings(tmp_path / "well", [None] * 3))
     baseline = enrollment.finish(None)
     state = baseline.states[0]
-    twice = np.concatenate([state.held_out, state.held_out])
-    assert Learned.restored(replace(state, held_out=twice)) is None
+    state = replace(state, held_out=np.concatenate([state.held_out, state.held_out]))
+    assert Learned.restored(state) is None
 
 
 def test_remembered_hours_are_judged_again_as_their_recordings_would_be(tmp_path: Path) -> None:
