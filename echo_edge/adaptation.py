@@ -21,7 +21,6 @@ from echo_edge.indicators import strangeness_scale
 from echo_edge.material import Material
 from echo_edge.normal import Normal
 from echo_edge.normal_state import NormalState
-from echo_edge.past import embeddings
 from echo_edge.spread import Spread
 
 DAY_NS = 24 * 3600 * 10**9
@@ -155,7 +154,7 @@ def calm_by(ancestor: Normal, state: str, material: Material, point: str, rate_h
     A growing fault shifts all windows a little, long before one of them is strange: the newer half of them must be
     about as ordinary as what the ancestor learned.
     """
-    scores = [ancestor.score(one, told=state) for one in embeddings(material, point, rate_hz)]
+    scores = [ancestor.score(one, told=state) for one in material.embeddings(point, rate_hz)]
     values = np.array([score.value for score in scores])
     if np.median(values[len(values) // 2 :]) > np.quantile(ancestor.states[state].held_out, ORDINARY):
         return None

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from echo_edge.history_reader import HistoryReader, Part
-from echo_edge.past import embeddings
 from echo_edge.pipeline import Point, Verdict
 from echo_edge.records import Window
 
@@ -30,16 +29,16 @@ def remembered_verdicts(
         everything = np.ones(len(part.facts), np.bool_)
         material = reader.material([(part, everything)])[0] if same_model else None
         rate_hz = part.circumstances.origin.rate_hz
-        kept = () if material is None else embeddings(material, point.name, rate_hz)
+        kept = () if material is None else material.embeddings(point.name, rate_hz)
         heard = {embedding.time_ns: embedding for embedding in kept}
-        for start_ns, level in _by_time(part):
+        for start_ns, away in _by_time(part):
             window = _window(point.name, part, start_ns)
-            if (embedding := heard.get(start_ns)) is not None:
+            if away:
+                yield Verdict(window, "not_monitored", "not monitored at the time")
+            elif (embedding := heard.get(start_ns)) is not None:
                 yield point.judge(window, embedding, ())
             elif not same_model:
                 yield Verdict(window, "not_monitored", f"heard by model {part.circumstances.origin.model_name}")
-            elif level:
-                yield Verdict(window, "not_monitored", "not monitored at the time")
             else:
                 yield Verdict(window, "not_monitored", "its vectors are not kept any more")
 
@@ -47,7 +46,7 @@ def remembered_verdicts(
 def _by_time(part: Part) -> Sequence[tuple[int, bool]]:
     """When each window began, and whether the point was not monitored then."""
     order = np.unique(part.facts["start_ns"], return_index=True)[1]
-    away = part.is_level("not_monitored")
+    away = part.away
     return [(int(part.facts["start_ns"][i]), bool(away[i])) for i in order]
 
 

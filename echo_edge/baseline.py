@@ -40,6 +40,9 @@ class Origin:
     rate_hz: int
     channels: tuple[int, ...]
     length_s: float
+    hop_s: float
+    """Seconds between windows: thresholds count how many of them come in a month, and how alike neighbours are."""
+
     unit: str
     """Of the samples; the level matters to the encoder. see ``same_unit``."""
 
@@ -50,7 +53,7 @@ class Origin:
                 f"model {self.model_name} ({self.model_sha256[:12]}), "
                 f"the model now is {now.model_name} ({now.model_sha256[:12]})"
             )
-        for name, unit in (("rate_hz", " Hz"), ("channels", ""), ("length_s", " s")):
+        for name, unit in (("rate_hz", " Hz"), ("channels", ""), ("length_s", " s"), ("hop_s", " s")):
             then, today = getattr(self, name), getattr(now, name)
             if then != today:
                 return f"{name} {then}{unit}, the point now has {today}{unit}"
@@ -136,7 +139,7 @@ class Baseline:
         """Insist that windows of this origin can be judged.
 
         Raises:
-            BaselineError: made with another model, sampling rate, channels or window length.
+            BaselineError: made with another model, sampling rate, channels, window length or hop.
         """
         if difference := self.origin.difference(now):
             raise BaselineError(f"{self.point}: baseline {self.id} was made with {difference}; enroll again")
@@ -169,10 +172,17 @@ class Baseline:
     def _learned_before(self) -> dict[str, Learned]:
         return {name: replace(one, added_windows=0) for name, one in self.learned.items()}
 
-    def difference(self, next_one: Baseline) -> str | None:
-        """Why the states of this one do not fit the next version, in words; None when they do."""
-        moved = moved_settings(self.settings, next_one.settings)
-        return self.origin.difference(next_one.origin) or (f"another gain: {moved}" if moved else None)
+    def difference(self, origin: Origin, settings: Mapping[str, str], indicators: tuple[str, ...]) -> str | None:
+        """Why the states of this one do not fit beside a new one, in words; None when they do.
+
+        Args:
+            origin, settings, indicators: what the new one is learned with, and what its indicators measure.
+        """
+        if difference := self.origin.difference(origin):
+            return difference
+        if moved := moved_settings(self.settings, settings):
+            return f"another gain: {moved}"
+        return next((d for state in self.states if (d := state.other_indicators(indicators))), None)
 
 
 @dataclass(frozen=True, slots=True)

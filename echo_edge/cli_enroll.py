@@ -342,7 +342,7 @@ def _done(result: dict[str, Any], as_json: bool) -> None:
     lines = [
         f"\\[6/6] [bold]{result['baseline']}[/bold]: {result['point']} knows {', '.join(result['states'])} "
         f"({result['useful']} windows, {result['learned_s']:.0f} s, model {result['model']}).",
-        f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (fitted tail), "
+        f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (model), "
         f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %).",
     ]
     if not result["active"]:

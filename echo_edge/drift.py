@@ -132,7 +132,7 @@ def _block_medians(times_s: Array, values: Array, length_s: int) -> tuple[Array,
 
 
 def _of_state(part: Part, state: str) -> NDArray[np.bool_]:
-    usable = ~part.in_alert & ~part.is_level("not_monitored")
+    usable = ~part.in_alert & ~part.away
     own = part.facts["state"] == part.circumstances.state_number(state)
     return np.asarray(usable & own)
 

@@ -185,7 +185,7 @@ class Enrollment:
         self.left_out = None
         if active is None:
             return own
-        if (difference := active.difference(own)) is None:
+        if (difference := active.difference(own.origin, own.settings, state.indicator_names)) is None:
             return active.followed_by(own)
         names = ", ".join(s.name for s in active.states)
         self.left_out = f"{names}: made with {difference}"

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from echo_edge.config_model import ID_PATTERN
 
 MAX_MINUTES = 14 * 24 * 60.0
+LATEST_NS = 2**62  # the year 2116: what lies beyond is a mistake, and the end of what can be written as a date is near
+Time = Annotated[int, Field(ge=0, le=LATEST_NS)]
 Name = Annotated[str, Field(max_length=80)]
 
 
@@ -28,7 +30,7 @@ class EnrollStart(_Order):
 
     files: list[Path] = []
     scale: float | None = Field(default=None, gt=0)
-    past_ns: tuple[int, int] | None = None
+    past_ns: tuple[Time, Time] | None = None
     """From and to, nanoseconds since 1970 UTC."""
 
     by: Name = ""

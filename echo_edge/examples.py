@@ -20,7 +20,6 @@ from echo_edge.history_reader import HistoryReader
 from echo_edge.material import Material
 from echo_edge.normal import Normal
 from echo_edge.operation import Episode
-from echo_edge.past import embeddings
 from echo_edge.record_file import append, intact, read_header, read_records
 from echo_edge.review import episode_parts
 from echo_edge.tail import persistent
@@ -60,7 +59,7 @@ def found_faults(normal: Normal, examples: Sequence[Example], point: str) -> lis
     """
     found = []
     for example in examples:
-        scores = [normal.score(one) for one in embeddings(example.material, point, example.rate_hz)]
+        scores = [normal.score(one) for one in example.material.embeddings(point, example.rate_hz)]
         ratios = np.array([score.value / score.threshold for score in scores])
         starts, ends = example.material.start_ns, example.material.end_ns
         run_starts = np.concatenate([[True], starts[1:] - ends[:-1] > (ends - starts)[1:] // 10])
@@ -83,6 +82,8 @@ def keep_example(folder: Path, history: HistoryReader, episode: Episode, cause: 
         try:
             (making / episode.point).mkdir(parents=True)
             for part, mask in picked:
+                if count == MAX_WINDOWS:  # an alert of weeks has hundreds of files, and the daemon waits for us
+                    break
                 facts = part.facts[mask][: MAX_WINDOWS - count]
                 count += len(facts)
                 about, _ = read_header(part.path)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from echo_edge.errors import HistoryError
-from echo_edge.history_reader import HistoryReader, hour_of, number_of
+from echo_edge.history_reader import HistoryReader, by_time, hour_of, number_of
 from echo_edge.memory import Circumstances, Memory
 from echo_edge.record_file import append, mend, read_header
 
@@ -105,7 +105,7 @@ class History(HistoryReader):
         if (point, hour) not in self._parts:
             self._parts = {key: parts for key, parts in self._parts.items() if key[0] != point}  # of the last hour
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            numbers = {number_of(path) for path in folder.glob(f"{hour}-*.*")}
+            numbers = {number_of(path) for path in by_time(folder.glob(f"{hour}-*.*"))}
             stems = [folder / f"{hour}-{number}" for number in range(max(numbers, default=-1) + 1)]
             self._parts[point, hour] = [_mended(stem) for stem in stems]
         parts = self._parts[point, hour]

@@ -6,6 +6,7 @@ Shape suffixes: W = windows.
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from echo_edge.record_file import Records, intact, read_header, read_records
 
 log = logging.getLogger(__name__)
 
+HOUR_FILE = re.compile(r"\d{8}T\d{2}-\d+")
 STRETCH = 64  # windows that are left out or taken together, so that those taken still have their neighbours
 READ_MB = 256  # of vectors that one reading holds in memory
 
@@ -47,6 +49,11 @@ class Part:
     def is_level(self, level: str) -> Mask:
         """Shape (W,)."""
         return np.asarray(self.facts["level"] == LEVELS.index(level))
+
+    @property
+    def away(self) -> Mask:
+        """Shape (W,): True where the sensor was not as it should be, or the machine off or settling."""
+        return self.is_level("not_monitored") | self.is_level("resting")
 
     @property
     def in_alert(self) -> Mask:
@@ -109,7 +116,7 @@ class HistoryReader:
             if part.circumstances.origin.model_sha256 != model_sha256:
                 excluded["other_model"] += len(good)
                 continue
-            unusable = part.is_level("not_monitored")
+            unusable = part.away
             good = ~unusable & ~part.in_alert
             excluded["not_monitored"] += int(unusable.sum())
             excluded["alert_open"] += int((part.in_alert & ~unusable).sum())
@@ -205,7 +212,10 @@ def number_of(path: Path) -> int:
 
 
 def by_time(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: (path.name[:11], number_of(path)))
+    """Files of hours in their order; what somebody else put there is left alone."""
+    return sorted(
+        (path for path in paths if HOUR_FILE.fullmatch(path.stem)), key=lambda path: (path.name[:11], number_of(path))
+    )
 
 
 def bounded(picked: Sequence[tuple[Part, Mask]], max_mb: float) -> list[tuple[Part, Mask]]:

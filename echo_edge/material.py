@@ -70,10 +70,6 @@ class Material:
         picked: dict[str, Any] = {name: getattr(self, name)[which] for name in ARRAYS}
         return replace(self, **picked)
 
-    def and_then(self, later: Material) -> Material:
-        """These windows and then those."""
-        return Material.joined([self, later])
-
     def embeddings(self, point: str, rate_hz: int) -> Iterator[Embedding]:
         """The windows one by one, as they were; vectors keep their half precision."""
         for i in range(len(self)):

@@ -21,8 +21,9 @@ from echo_edge.record_file import Records, record_dtype, seal
 from echo_edge.records import Embedding
 
 FORMAT = 1
-LEVELS = ("normal", "warning", "alarm", "not_monitored", "unjudged")
-"""``not_monitored``: sensor or gain were not as they should be. ``unjudged``: there was no baseline to judge by."""
+LEVELS = ("normal", "warning", "alarm", "not_monitored", "unjudged", "resting")
+"""``not_monitored``: sensor or gain were not as they should be. ``unjudged``: there was no baseline to judge by.
+``resting``: the machine was off, or settled after a change."""
 
 NO_STATE = 255
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri
 
 from echo_edge.config import AlertConfig
 from echo_edge.errors import BaselineError
 from echo_edge.frontend import band_edges_hz
 from echo_edge.normal_state import NormalState
+from echo_edge.promise import most
 from echo_edge.records import BandShare, Embedding, FalseAlarmRate, Score
 from echo_edge.tail import MONTH_S, EpisodeTail, Persistence
 
@@ -60,13 +60,12 @@ class Normal:
 
         The enrollment counts as time without an alert: its windows were judged as if they had not been learned.
         *Estimated* is what the tails say of all that was heard, and for what never was the mean of a Poisson rate of
-        which n events were seen (Jeffreys): (n + 0.5) / T. *Demonstrated* is the bound on it: half the 95 % quantile of
-        chi-square with 2 n + 2 degrees of freedom, over T; 3 / T for none.
+        which n events were seen (Jeffreys): (n + 0.5) / T. *Demonstrated* is the bound on it: ``promise.most`` over T,
+        3 / T for none.
         """
         months = (self.learned_s + monitored_s) / MONTH_S
         heard = sum(self._tails[name].per_month(threshold) for name, threshold in self.thresholds.items())
-        bound = float(chdtri(2 * alerts + 2, 0.05)) / 2
-        return FalseAlarmRate(self._target, heard + (alerts + 0.5) / months, bound / months)
+        return FalseAlarmRate(self._target, heard + (alerts + 0.5) / months, most(alerts) / months)
 
     def score(self, embedding: Embedding, told: str | None = None, *, provisional: bool = False) -> Score:
         """Compare a window with the state in force, or with every state, and keep the one it is most like.

@@ -197,25 +197,34 @@ class NormalState:
         """
         seen: dict[str, NDArray[Any]] = {"echo": embedding.bands, "spectrum": embedding.spectrum}
         if "indicators" in self.parts:
-            if embedding.indicator_names != self.indicator_names:
-                raise BaselineError(
-                    f"'{self.name}' was learned with the indicators {', '.join(self.indicator_names)}, "
-                    f"the point now has {', '.join(embedding.indicator_names) or 'none'}; enroll again"
-                )
+            if difference := self.other_indicators(embedding.indicator_names):
+                raise BaselineError(f"'{self.name}' was learned with {difference}; enroll again")
             seen["indicators"] = strangeness_scale(embedding.indicators, embedding.indicator_names)
         return self._verdict(seen)
+
+    def other_indicators(self, now: tuple[str, ...]) -> str | None:
+        """How windows with these indicators differ from those learned, in words; None when they can be judged."""
+        if "indicators" not in self.parts or now == self.indicator_names:
+            return None
+        return f"the indicators {', '.join(self.indicator_names)}, the point now has {', '.join(now) or 'none'}"
 
     def strange_windows(self, other: NormalState, threshold: float, most: int) -> NDArray[np.bool_]:
         """Which windows of another state's bank, at most so many and evenly spread, score above ``threshold`` here.
 
         Encoder and spectrum alone judge: the indicators of single windows are not kept.
         """
-        which = np.unique(np.linspace(0, other.windows - 1, min(most, other.windows)).astype(np.int64))
-        spectra = other.parts["spectrum"]
-        if not isinstance(spectra, Nearest):
-            raise TypeError("the spectrum's part is a bank")
-        pairs = zip(other._echo.vectors(which), spectra.vectors(which), strict=True)
+        pairs = zip(other._echo.vectors(other._spread_evenly(most)), other.spectra(most), strict=True)
         return np.array([self._verdict({"echo": b, "spectrum": s}).value > threshold for b, s in pairs])
+
+    def spectra(self, most: int) -> NDArray[np.float32]:
+        """Mean log spectra, (W, C, N, 32), of at most so many windows of the bank, evenly spread, nearly exact."""
+        part = self.parts["spectrum"]
+        if not isinstance(part, Nearest):
+            raise TypeError("the spectrum's part is a bank")
+        return part.vectors(self._spread_evenly(most))
+
+    def _spread_evenly(self, most: int) -> NDArray[np.int64]:
+        return np.unique(np.linspace(0, self.windows - 1, min(most, self.windows)).astype(np.int64))
 
     def _verdict(self, seen: Mapping[str, NDArray[Any]]) -> StateVerdict:
         """Judge by those parts that were seen."""

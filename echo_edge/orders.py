@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from echo_edge.config_model import ID_PATTERN
-from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
+from echo_edge.enroll_orders import LATEST_NS, EnrollOrder, EnrollWatch
 
 
 class VerbOrder(BaseModel):
@@ -46,6 +46,8 @@ class StateOrder(BaseModel):
     def _a_state_is_set(self) -> StateOrder:
         if (self.do == "set") != (self.name is not None) or (self.until is not None and self.do != "set"):
             raise ValueError("'name' goes with 'set' and only there, and so does 'until'")
+        if self.until is not None and not 0 <= self.until.timestamp() * 1e9 <= LATEST_NS:
+            raise ValueError("'until' is a time between 1970 and 2116")
         return self
 
 

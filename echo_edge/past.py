@@ -6,15 +6,11 @@ Shape suffixes: W = windows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-import numpy as np
-
 from echo_edge.baseline import Origin
 from echo_edge.material import Material
-from echo_edge.records import Embedding
 
 AGO = re.compile(r"^-(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?$")
 CLOCK = re.compile(r"^\d{1,2}:\d{2}(:\d{2})?$")
@@ -113,20 +109,3 @@ def _edge(day: date, now: datetime, *, ends: bool) -> datetime:
 
 def _ns(moment: datetime) -> int:
     return round(moment.timestamp() * 1e6) * 1000
-
-
-def embeddings(material: Material, point: str, rate_hz: int) -> Iterator[Embedding]:
-    """The windows of a material one by one, to be judged again."""
-    for i in range(len(material)):
-        yield Embedding(
-            point,
-            material.bands[i].astype(np.float32),
-            rate_hz,
-            int(material.start_ns[i]),
-            int(material.end_ns[i]),
-            material.spectrum[i].astype(np.float32),
-            material.picture[i],
-            material.level_db[i],
-            material.indicators[i],
-            material.indicator_names,
-        )

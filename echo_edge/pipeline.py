@@ -19,7 +19,7 @@ from echo_edge.evidence import Evidence, gather
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
-from echo_edge.promise import Operation
+from echo_edge.promise import Operation, most
 from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
@@ -47,6 +47,10 @@ class Verdict:
     event: Event | None = None
     operating_state: OperatingState | None = None
     """None where nothing tells it and no score was made."""
+
+    resting: bool = False
+    """There is no score because the machine was off or settled, and nothing is wrong with the sensor."""
+
     evidence: Evidence | None = None
     """Why, wherever there is an event."""
 
@@ -106,8 +110,9 @@ class Point:
 
     @property
     def provisional(self) -> bool:
-        """True until as much was heard without an alert as it takes to have seen a day."""
-        return self._normal is None or self._heard_s < FIRM_AFTER_S or self.operation.false_alerts > 0
+        """True until a day was heard without an alert, or so much more with some as shows the same of their rate."""
+        rare = self._heard_s * most(0) >= FIRM_AFTER_S * most(self.operation.false_alerts)
+        return self._normal is None or not rare
 
     @property
     def _heard_s(self) -> float:
@@ -224,6 +229,7 @@ class Point:
             window.rate_hz,
             tuple(self.config.channel_numbers),
             self.config.window.length_s,
+            self.config.window.hop_s,
             window.unit,
         )
 
@@ -260,7 +266,8 @@ class Point:
             now = self._in_force(embedding, self._normal)
             if now.withheld:
                 state = None if now.name is None else OperatingState(now.name, now.source)
-                return Verdict(window, now.withheld, now.reason, operating_state=state)
+                resting = now.withheld == "not_monitored"
+                return Verdict(window, now.withheld, now.reason, operating_state=state, resting=resting)
             score = self._normal.score(embedding, now.name, provisional=self.provisional)
         except BaselineError as error:
             return Verdict(window, "not_monitored", str(error))

@@ -40,6 +40,10 @@ def _without_score(verdict: Verdict, point: Point) -> str:
         return "not_monitored"
     if verdict.window.time_ns < point.unsettled_ns:
         return "not_monitored"
+    if verdict.resting:
+        return "resting"
     if baseline is None or verdict.level == "unknown" or baseline.origin.difference(point.origin(verdict.window)):
+        return "unjudged"
+    if any(state.other_indicators(verdict.embedding.indicator_names) for state in baseline.states):
         return "unjudged"
     return "not_monitored"

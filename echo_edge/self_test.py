@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from echo_edge.alerts import AlertPolicy
+from echo_edge.ambient import check_ambient
 from echo_edge.baseline import Baseline
 from echo_edge.config import AlertConfig
 from echo_edge.duplicates import duplicates
@@ -16,6 +17,7 @@ from echo_edge.errors import EnrollError
 from echo_edge.material import Material
 from echo_edge.normal import Normal
 from echo_edge.normal_state import MIN_WINDOWS, NormalState
+from echo_edge.operating import OFF
 from echo_edge.records import FalseAlarmRate, Score
 from echo_edge.signal_checks import Finding
 from echo_edge.stationarity import check_stationarity
@@ -147,6 +149,7 @@ def self_test(subject: Subject) -> SelfTest:
         *_halves(subject),
         *_steadiness(subject),
         *_repeats(subject),
+        *_surroundings(subject),
         *_unlike_before(before),
     ]
     tried = [judge_for(target) for target in TARGETS]
@@ -222,6 +225,15 @@ def _repeats(subject: Subject) -> list[Check]:
         return []
     text = f"{share:.0%} of the windows repeat others: they count for less than they are"
     return [Check("duplicates", "warning", text, "extend it; a looped recording teaches its first round only")]
+
+
+def _surroundings(subject: Subject) -> list[Check]:
+    """Is it louder than the machine at rest, where that was taught? Only a warning: a way to idle may be as quiet."""
+    off = next((state for state in subject.kept if state.name == OFF), None)
+    if off is None or off.shape != subject.material.bands.shape[1:]:
+        return []
+    found = check_ambient(subject.material.spectrum, off.spectra(JUDGED), subject.rate_hz)
+    return [Check("ambient", "ok", "louder than off")] if found is None else [Check.of(replace(found, bad=False))]
 
 
 def _strange_to(subject: Subject, known: Material, new: Material) -> float:

@@ -103,6 +103,7 @@ class EnrollSession:
         self._round = 0  # of collecting and testing; an answer to an earlier round is ignored
         self._job_taken = True
         self._lost = False
+        self._changed: str | None = None
         # a short enrollment has short checks
         self._sensor_windows = self._check_windows(SENSOR_CHECK_S, 6)
         self._machine_windows = self._check_windows(MACHINE_CHECK_S, 2)
@@ -194,6 +195,8 @@ class EnrollSession:
         """Gain, range or mixer moved: what was learned before and after does not belong together."""
         if self.phase in LISTENING and self.request.how == "live":
             self.fail(EnrollError(f"{self.request.point}: {what} while it was learned; start again", 3))
+        elif not self.over:
+            self._changed = what  # what was learned stays whole, nothing may be added to it
 
     # what comes from elsewhere
 
@@ -244,7 +247,8 @@ class EnrollSession:
             return None
         if enrollment.origin is None:
             raise RuntimeError("there is material without an origin")
-        fits = active is not None and active.origin.difference(enrollment.origin) is None
+        learned_with = enrollment.origin, enrollment.settings, material.indicator_names
+        fits = active is not None and active.difference(*learned_with) is None
         names = {enrollment.state}
         kept = tuple(s for s in active.states if s.name not in names) if active is not None and fits else ()
         return self._round, Subject(
@@ -304,12 +308,15 @@ class EnrollSession:
         """Listen for longer, then test again.
 
         Raises:
-            EnrollError: it is not waiting for a decision (6), or not learned from the live sensor (2).
+            EnrollError: it is not waiting for a decision (6), not learned from the live sensor (2), or another
+                gain came since (3).
         """
         if self.phase != "deciding":
             raise EnrollError(f"{self.request.point}: nothing to extend: the session is {self.phase}", 6)
         if self.request.how != "live":
             raise EnrollError(f"{self.request.point}: there is nothing more in {self.enrollment.identity}", 2)
+        if self._changed is not None:
+            raise EnrollError(f"{self.request.point}: {self._changed} since; accept it, or start again", 3)
         window = self._world.config.window
         self.enrollment.needed = self.enrollment.useful + max(1, round(minutes * 60 / window.hop_s))
         self.self_test = None

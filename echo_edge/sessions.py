@@ -201,7 +201,8 @@ class Sessions:
             watched.learner = None
         progress = session.progress | {"point": point}
         if session.over:
-            progress |= {"result": self._results[session.id]} if session.id in self._results else {}
+            if result := self._results.pop(session.id, None):
+                progress |= {"result": result}
             del self._sessions[point]
             log.info("%s: session %s is over: %s", point, session.id, session.reason or session.phase)
         if progress != self.progress.get(point):
@@ -240,6 +241,8 @@ class Sessions:
             result = self_test(subject)
         except EnrollError as error:
             result = error
+        except BaselineError as error:  # of this point alone: the others go on being monitored
+            result = EnrollError(str(error), 5)
         self._post(partial(session.tested, number, result))
 
     def _read_past(self, session: EnrollSession, span_ns: tuple[int, int]) -> None:

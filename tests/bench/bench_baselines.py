@@ -44,7 +44,7 @@ def make_state() -> NormalState:
 
 def main() -> None:
     state = make_state()
-    origin = Origin("echo-tiny", "0" * 64, 16_000, (0,), 5.0, "g")
+    origin = Origin("echo-tiny", "0" * 64, 16_000, (0,), 5.0, 5.0, "g")
     points = [f"m/p{i}" for i in range(BASELINES)]
     with tempfile.TemporaryDirectory() as folder:
         store = BaselineStore(Path(folder) / "state.db", "bench")

@@ -161,6 +161,13 @@ def test_a_day_before_trouble_teaches_nothing_and_a_day_and_more_before_does(
         assert no_candidates(site.after(history, LATER_NS + 20 * DAY_NS)) != teaches
 
 
+def test_a_machine_that_is_switched_off_every_evening_still_teaches(site: Site, tmp_path: Path) -> None:
+    enroll(site.store, taught())
+    evening = memory(LATER_NS + 10 * 3600 * SECOND_NS, level="resting", ratio=None)
+    history = kept(tmp_path, [*well(), evening])  # type: ignore[list-item]
+    assert not no_candidates(site.after(history, LATER_NS + 20 * DAY_NS))
+
+
 def test_windows_near_the_threshold_teach_nothing(site: Site, tmp_path: Path) -> None:
     enroll(site.store, taught())
     history = kept(tmp_path, well(ratio=MARGIN + 0.01))  # type: ignore[arg-type]

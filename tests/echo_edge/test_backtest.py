@@ -15,6 +15,7 @@ from PIL import Image
 
 from echo_edge.backtest import Alert, Course, FalseAlarms, Fault, assess, joined
 from echo_edge.backtest_labels import faults_of, read_labels, read_times, timeline
+from echo_edge.backtest_past import remembered_verdicts
 from echo_edge.backtest_picture import draw
 from echo_edge.backtest_report import as_json, as_markdown, notes, tables
 from echo_edge.backtest_run import Backtest, Plan, backtest
@@ -30,6 +31,7 @@ from echo_edge.recordings import recorded_windows
 from echo_edge.records import FalseAlarmRate, Score
 from echo_edge.replay import replay_through
 from sensors import Machine
+from tests.echo_edge.remembered import MODEL, hop, kept, memory
 from tests.world import POINT, RATE_HZ, make_config, make_embedder
 
 SECOND_NS = 1_000_000_000
@@ -126,9 +128,9 @@ def test_a_stored_baseline_is_compared_with_plain_detectors_of_the_very_windows_
     restored = Learned.restored(store(tmp_path).load(baseline.id).states[0])
     assert restored is not None
     true_ones = enrollment.material()
-    for kept, true in ((restored.bands, true_ones.bands), (restored.spectrum, true_ones.spectrum)):
+    for again, true in ((restored.bands, true_ones.bands), (restored.spectrum, true_ones.spectrum)):
         spread = true.astype(np.float64).std(axis=0)
-        assert (np.abs(kept.astype(np.float64) - true) < 0.02 * spread + 2e-3).all()
+        assert (np.abs(again.astype(np.float64) - true) < 0.02 * spread + 2e-3).all()
     files = recordings(tmp_path / "days", [None, "outer_race"])
     for plan in (Plan(files), Plan(files, baseline=baseline.id)):
         result = run_of(tmp_path, plan)
@@ -163,6 +165,14 @@ def test_remembered_hours_are_judged_again_as_their_recordings_would_be(tmp_path
     assert [a.opened_ns for a in from_past.ours.course.alerts] == [a.opened_ns for a in from_files.ours.course.alerts]
     with pytest.raises(RecordingError, match=r"not one window could be judged \(there is none\)"):
         run_of(tmp_path, Plan((), learn=learned, past_ns=(7200 * SECOND_NS, 9000 * SECOND_NS)))
+
+
+def test_what_was_not_monitored_at_the_time_is_not_judged_now(tmp_path: Path) -> None:
+    point = Pipeline(make_config(), make_embedder()).points[POINT]
+    levels = ("not_monitored", "resting", "unjudged")
+    history = kept(tmp_path, [memory(t, level=level, ratio=None) for t, level in zip(hop(3), levels, strict=True)])
+    reasons = [verdict.reason for verdict in remembered_verdicts(point, history, (0, 2**62), MODEL)]
+    assert reasons == ["not monitored at the time", "not monitored at the time", "not enrolled yet"]
 
 
 # what is counted, and how

@@ -54,3 +54,8 @@ def test_too_little_material_is_refused() -> None:
     pipeline.learn(enrollment, machine_windows(5))
     with pytest.raises(EnrollError, match="5 useful windows are too few"):
         enrollment.finish(None)
+
+
+def test_thresholds_that_count_windows_are_not_kept_when_windows_come_otherwise() -> None:
+    origin = learned().origin
+    assert origin.difference(replace(origin, hop_s=0.25)) == "hop_s 0.5 s, the point now has 0.25 s"

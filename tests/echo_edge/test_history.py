@@ -34,6 +34,14 @@ ALERT = "00ff" * 8
 ALL = (0, 2 * START_NS)
 
 
+def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
+    history = kept(tmp_path, [memory(START_NS)])
+    (file,) = (tmp_path / POINT).glob("*.facts")
+    file.with_name(f"{file.stem}.old.facts").write_bytes(file.read_bytes())
+    assert history.read(POINT, *ALL, model_sha256=MODEL).heard == 1
+    assert kept(tmp_path, [memory(START_NS + 5 * SECOND_NS)]).read(POINT, *ALL, model_sha256=MODEL).heard == 2
+
+
 def test_what_was_remembered_comes_back_in_order_of_time(tmp_path: Path) -> None:
     starts = hop(100, START_NS + HOUR_NS - 200 * SECOND_NS)  # into the next hour
     past = kept(tmp_path, [memory(t, i) for i, t in enumerate(starts)]).read(POINT, *ALL, model_sha256=MODEL)

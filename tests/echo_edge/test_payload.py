@@ -98,7 +98,7 @@ LEARNED = NormalState("run", {}, {}, np.ones(12), np.arange(12), np.arange(12), 
 IN_FORCE = InForce(
     Baseline(
         "pump-12/de",
-        Origin("echo-tiny", "ab" * 32, 26667, (0,), 5.0, "g"),
+        Origin("echo-tiny", "ab" * 32, 26667, (0,), 5.0, 5.0, "g"),
         "ee1:A7",
         (LEARNED,),
         parent="bl_0001",

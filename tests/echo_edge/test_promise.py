@@ -51,6 +51,25 @@ def test_a_promise_is_broken_by_more_alerts_than_chance_explains(alerts: int, mo
     assert broken(alerts, months * MONTH_S, target_per_month=1.0) == expected
 
 
+@pytest.mark.parametrize(
+    ("operation", "provisional"),
+    [
+        (Operation(0.9 * DAY_S), True),
+        (Operation(DAY_S), False),
+        (Operation(DAY_S, alerts=1), True),
+        (Operation(1.5 * DAY_S, alerts=1), True),  # 4.74 / 3.00 of a day
+        (Operation(1.6 * DAY_S, alerts=1), False),
+        (Operation(DAY_S, alerts=1, faults=1), False),
+    ],
+)
+def test_alerts_are_warnings_until_a_day_shows_that_they_are_rare(operation: Operation, provisional: bool) -> None:
+    world = Pipeline(make_config(), make_embedder())
+    enrolled(world)
+    point = world.points[POINT]
+    point.operation = operation
+    assert point.provisional == provisional
+
+
 def test_a_promise_that_is_kept_is_called_broken_in_less_than_one_of_twenty_times() -> None:
     rng = np.random.default_rng(3)
     for mean in (0.1, 0.5, 1.0, 3.0, 12.0):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from echo_edge.memory import Memory
+from echo_edge.operating import StateWatch
 from echo_edge.pipeline import Pipeline
 from echo_edge.records import Window
 from echo_edge.remember import memory_of
@@ -57,6 +58,21 @@ def test_a_moved_gain_is_remembered_as_no_verdict_and_must_not_teach() -> None:
     point.settings = {"gain": "18 dB"}
     (memory,) = remembered(world, machine_windows(1))
     assert (memory.level, memory.embedding is not None) == ("not_monitored", True)
+
+
+def test_a_machine_that_is_off_rests_and_says_nothing_against_its_sensor() -> None:
+    world = Pipeline(make_config(), make_embedder())
+    enrolled(world)
+    world.points[POINT].states = StateWatch(POINT, off_below_db=100.0)
+    assert [memory.level for memory in remembered(world, machine_windows(2))] == ["resting", "resting"]
+
+
+def test_what_a_baseline_of_other_indicators_cannot_judge_may_teach_the_next_one() -> None:
+    world = Pipeline(make_config(), make_embedder())
+    (state,) = enrolled(world).states
+    known = replace(state, indicator_names=("another",))
+    world.points[POINT].adopt(replace(enrolled(world), states=(known,)))
+    assert remembered(world, machine_windows(1))[0].level == "unjudged"
 
 
 def test_what_a_stale_baseline_cannot_judge_may_still_teach_the_next_one() -> None:

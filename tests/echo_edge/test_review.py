@@ -27,7 +27,18 @@ from echo_edge.operation import Episode, OperationLog
 from echo_edge.records import Event, Score
 from echo_edge.review_orders import Desk, run_verb
 from tests.baselines import enroll, make_store
-from tests.echo_edge.remembered import MODEL, ORIGIN, POINT, SECOND_NS, START_NS, embedding, hop, kept, memory
+from tests.echo_edge.remembered import (
+    HOUR_NS,
+    MODEL,
+    ORIGIN,
+    POINT,
+    SECOND_NS,
+    START_NS,
+    embedding,
+    hop,
+    kept,
+    memory,
+)
 
 ALERT = "ab" * 16
 OPENED_NS = START_NS + 100 * 5 * SECOND_NS
@@ -139,6 +150,16 @@ def test_accepting_a_fault_keeps_it_beyond_the_history(desk: Desk, tmp_path: Pat
     assert examples_of(tmp_path / "examples", POINT, "b" * 64) == []
     assert examples_of(tmp_path / "examples", "fan/de", MODEL) == []
     assert [one.id for one in desk.store.list()] == ["bl_0001"]
+
+
+def test_of_a_fault_of_many_hours_only_its_begin_is_read_and_kept(desk: Desk, tmp_path: Path) -> None:
+    hours = [START_NS + HOUR_NS * i for i in range(1, 4)]
+    kept(tmp_path / "history", [memory(s, i, alert_id=ALERT) for i, h in enumerate(hours) for s in hop(200, h)])
+    desk.log.note(event("update", hours[-1] + HOUR_NS), "bl_0001")
+    last = sorted((tmp_path / "history" / POINT).glob("*.vectors"))[-1]
+    last.unlink()  # would be missed if it were read
+    say(desk, "fault")
+    assert run_verb(desk, "accept", {"item": 1, "by": "a.engineer"})["kept_windows"] == 256
 
 
 def test_a_new_threshold_is_asked_which_faults_it_would_find(desk: Desk, tmp_path: Path) -> None:

@@ -208,6 +208,15 @@ def test_extending_listens_on_and_tests_again() -> None:
     assert bench.session.accept("m.lang").states[0].learned_s == pytest.approx(36)
 
 
+def test_a_gain_that_moves_while_a_decision_is_waited_for_must_not_be_learned_on() -> None:
+    session = Bench().hear(machine_windows(60)).test().session
+    session.sensor_changed("the gain changed (range was 16 g, is 8 g)")
+    with pytest.raises(EnrollError, match="gain changed") as refused:
+        session.extend(0.1)
+    assert (refused.value.exit_code, session.phase) == (3, "deciding")
+    assert session.accept("m.lang").settings == INFO.settings
+
+
 def test_an_answer_of_an_earlier_test_does_not_count() -> None:
     bench = Bench().hear(machine_windows(60))
     first = bench.session.job()
@@ -268,6 +277,24 @@ def test_another_state_is_added_and_where_two_must_agree_one_only_proposes(by: s
     stored = bench.hear(machine_windows(60, skip_s=50, load=0.1)).test().session.accept(by)
     assert [state.name for state in stored.states] == ["run", "idle"]
     assert bench.session.phase == phase
+
+
+@pytest.mark.parametrize(("gain", "severity"), [(1.0, "warning"), (10.0, "ok")])
+def test_a_machine_that_is_hardly_louder_than_when_it_is_off_is_told(gain: float, severity: str) -> None:
+    off = Bench(Request(POINT, "off", minutes=MINUTES, author="m.lang")).hear(machine_windows(60)).test()
+    bench = Bench(active=off.session.accept("m.lang"))
+    bench.hear([replace(one, samples=gain * one.samples) for one in machine_windows(60, skip_s=50)]).test()
+    assert severities(bench.session.checks)["ambient"] == severity
+
+
+@pytest.mark.parametrize("state", ["run", "idle"])
+def test_what_was_learned_with_other_indicators_is_left_out_and_can_be_learned_anew(state: str) -> None:
+    old = learned()
+    known = replace(old.states[0], indicator_names=(*old.states[0].indicator_names[:-1], "bpfo_de"))
+    bench = Bench(Request(POINT, state, minutes=MINUTES, author="m.lang"), active=replace(old, states=(known,)))
+    stored = bench.hear(machine_windows(60)).test().session.accept("m.lang")
+    assert [one.name for one in stored.states] == [state]
+    assert "bpfo_de" in str(bench.session.enrollment.left_out)
 
 
 def test_what_was_checked_and_tested_is_part_of_the_baseline() -> None:
