@@ -204,7 +204,7 @@ def detection(data: Path, invented: int) -> list[str]:
 def without_speech(data: Path, invented: int) -> list[str]:
     lines = ["| sound without speech | windows | taken for speech |", "|---|---|---|"]
     for title, sessions in sounds_without_speech(data, invented):
-        taken, count = alone(list(watched(sessions, title)))
+        taken, count = alone(sessions)
         lines.append(f"| {title} | {count:,} | {taken} ({taken / count:.1%}) |")
     return lines
 
@@ -327,13 +327,14 @@ def main() -> None:
     parser.add_argument("--pumps", type=int, default=30, help="invented pumps beside voices (default: 30)")
     parser.add_argument("--sessions", type=int, default=150, help="steady sessions (default: 150)")
     args = parser.parse_args()
-    for lines in (
-        without_speech(args.data, args.pumps),
-        detection(args.data, args.pumps),
-        cost(),
-        stationarity(args.sessions, max(2, args.sessions // 15)),
-    ):
-        print("\n".join(["", *lines]), flush=True)
+    parts = (
+        lambda: without_speech(args.data, args.pumps),
+        lambda: detection(args.data, args.pumps),
+        cost,
+        lambda: stationarity(args.sessions, max(2, args.sessions // 15)),
+    )
+    for part in parts:
+        print("\n".join(["", *part()]), flush=True)
 
 
 if __name__ == "__main__":
