@@ -10,7 +10,7 @@ from echo_edge.config import AlertConfig
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.frontend import band_edges_hz
 from echo_edge.material import Material
-from echo_edge.normal import FIRM_AFTER_S, LEAST_SHARE, Normal
+from echo_edge.normal import Normal
 from echo_edge.normal_state import NormalState, blocks
 from echo_edge.records import Embedding
 from echo_edge.tail import MONTH_S
