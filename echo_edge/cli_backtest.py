@@ -79,13 +79,6 @@ def backtest(
             bar.update(task, description=f"{what}, windows", completed=done, total=total or None)
 
         found = run_backtest(loaded, point, plan, make_embedder(loaded), store, history, show)
-    for note in notes(found):
-        out.print(note, markup=False, highlight=False, soft_wrap=True)
-    for table in tables(found):
-        shown = RichTable(*table.columns, title=table.title)
-        for row in table.rows:
-            shown.add_row(*tidy(row))
-        out.print(shown)
     if json_file is not None:
         json_file.write_text(json.dumps(as_json(found), indent=1) + "\n")
     if picture is not None:
@@ -94,6 +87,13 @@ def backtest(
         picture.write_bytes(draw(found))
     if markdown is not None:
         markdown.write_text(as_markdown(found, None if picture is None else picture.name))
+    for note in notes(found):
+        out.print(note, markup=False, highlight=False, soft_wrap=True)
+    for table in tables(found):
+        shown = RichTable(*table.columns, title=table.title)
+        for row in table.rows:
+            shown.add_row(*tidy(row))
+        out.print(shown)
 
 
 def _span(past: str) -> tuple[int, int]:

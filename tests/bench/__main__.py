@@ -11,7 +11,7 @@ def main() -> int:
     runs = [
         ["tests.bench.bench_encoder"],
         ["tests.bench.bench_options"],
-        ["tests.bench.bench_index"],
+        ["tests.bench.bench_index", *(["--quick"] if quick else [])],
         ["tests.bench.bench_indicators"],
         ["tests.bench.bench_baselines"],
         ["tests.bench.bench_parsers", *(["--quick"] if quick else [])],
