@@ -132,7 +132,8 @@ class FalseAlarmRate:
 
     target: float
     estimated: float
-    """From the fitted tail; an extrapolation as far as the data are shorter than the promise."""
+    """The best guess: what the fitted tail says of all that was heard, and half an event in the time T so far for what
+    never was."""
 
     demonstrated_upper_95: float
     """What the time so far proves if every alert in it was a false one, except those that a person labelled a fault:

@@ -163,6 +163,8 @@ class _Bound:
     """
 
     def __init__(self, level: float, excesses: Array, weight: float, events: int, heard_s: float) -> None:
+        if not len(excesses):
+            raise ValueError("no score lies above another: nothing tells how normal scores fall off")
         self._level = level
         self._per_month = (events + 0.5) * MONTH_S / heard_s
         shapes, scales = np.meshgrid(SHAPES, SCALES * float(excesses.mean()), indexing="ij")
