@@ -47,6 +47,7 @@ TITLES = {
     "testing": "self-test",
     "deciding": "decision",
 }
+NEXT = "decide with echo-edge enroll accept, extend or reject CONFIG {point}; nothing changes before"
 STYLES = {"warning": "yellow", "bad": "red"}
 
 Session = Annotated[str | None, typer.Option("--session", help="Only this session; the one that goes on if absent.")]
@@ -129,6 +130,8 @@ def status(config: ConfigPath, point: PointName, as_json: AsJson = False) -> Non
     view = _View(as_json)
     view.show(progress)
     view.say(_bar_text(progress))
+    if progress["phase"] == "deciding":
+        view.say(NEXT.format(point=point))
 
 
 @enroll.command()
@@ -145,6 +148,7 @@ def watch(config: ConfigPath, point: PointName, by: By, as_json: AsJson = False)
             _decide(desk, progress, by, view)
         else:
             _print_json(as_json, progress)
+            view.say(NEXT.format(point=point))
 
 
 @enroll.command()
@@ -260,10 +264,7 @@ class _View:
 
     def decision_lines(self, progress: dict[str, Any]) -> None:
         for row in progress["self_test"]["table"]:
-            self.say(
-                f"      target {row['target']:g} a month: threshold {row['threshold']:.2f}, estimated "
-                f"{row['estimated']:g}, demonstrated < {row['demonstrated_upper_95']:g}"
-            )
+            self.say(f"      target {row['target']:g} a month: threshold {row['threshold']:.2f} decades")
 
 
 def _bar_text(progress: dict[str, Any]) -> str:
@@ -342,7 +343,8 @@ def _done(result: dict[str, Any], as_json: bool) -> None:
     lines = [
         f"\\[6/6] [bold]{result['baseline']}[/bold]: {result['point']} knows {', '.join(result['states'])} "
         f"({result['useful']} windows, {result['learned_s']:.0f} s, model {result['model']}).",
-        f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:g} (model), "
+        f"False alarms per month: target {rate['target']:g}, estimated {rate['estimated']:.3g} "
+        "(model, and what so short a time cannot have heard), "
         f"demonstrated by so little data: fewer than {rate['demonstrated_upper_95']:.0f} (95 %).",
     ]
     if not result["active"]:

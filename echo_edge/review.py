@@ -115,7 +115,8 @@ def episode_parts(history: HistoryReader, episode: Episode) -> list[tuple[Part, 
             found.append((part, mask))
     if not found:
         raise HistoryError(
-            f"{episode.point}: the history holds no window of alert {episode.alert_id}; it was too long ago"
+            f"{episode.point}: the history holds no window of alert {episode.alert_id}; it is written once a minute, "
+            "so try again soon; what is older than the history keeps is gone"
         )
     return found
 

@@ -28,8 +28,11 @@ LATER_WARNS, LATER_BAD = 0.05, 0.30  # share of one half that is strange to the 
 # Strange is what is met once in a thousand normal windows, even where so few were heard that the threshold for a rate
 # per month lies far above: it extrapolates, and would call nothing strange.
 STRANGE_DECADES = 3.0
+DOUBTED = "is it really healthy? Say so with --healthy, or start it with --no-accept and let a second person accept"
 BEFORE_DOUBTS = 0.5  # share of the windows that the baseline in force would call strange
 SURE_WINDOWS = 60  # with fewer a change only warns: 18 windows of a steady machine once looked like two ways to run
+DEAF_DECADES = 20.0  # a threshold above leaves only plain faults to be heard
+LIKE_ANOTHER = 0.8  # share of the windows that another state of the point takes for its own
 REPEATS_WARN = 0.2  # share of the windows that are nearly equal to an earlier one
 COMPARED = 2048  # windows that are looked at for repeats: the work grows with the square
 JUDGED = 360  # windows that a comparison looks at, evenly spread
@@ -124,7 +127,7 @@ class SelfTest:
         """One sentence of figures."""
         return (
             f"leave-block-out: {self.alerts} alerts in {_duration(self.state.learned_s)}. "
-            f"estimated {_rate(self.rate.estimated)} (tail model), "
+            f"estimated {_rate(self.rate.estimated)} (tail model, and what so short a time cannot have heard), "
             f"demonstrated < {_rate(self.rate.demonstrated_upper_95)} (95 %)"
         )
 
@@ -151,6 +154,8 @@ def self_test(subject: Subject) -> SelfTest:
         *_repeats(subject),
         *_surroundings(subject),
         *_unlike_before(before),
+        *_hears_little(normal.thresholds[state.name]),
+        *_like_another(subject),
     ]
     tried = [judge_for(target) for target in TARGETS]
     return SelfTest(
@@ -264,8 +269,30 @@ def _unlike_before(share: float | None) -> list[Check]:
         return []
     text = f"{share:.0%} of the windows are strange to the baseline in force"
     if share > BEFORE_DOUBTS:
-        return [Check("unlike_before", "warning", text, "is it really healthy? Say so, or let a second person accept")]
+        return [Check("unlike_before", "warning", text, DOUBTED)]
     return [Check("unlike_before", "ok", text)]
+
+
+def _hears_little(threshold: float) -> list[Check]:
+    if threshold <= DEAF_DECADES:
+        return []
+    text = f"after so few windows the threshold is {threshold:.0f} decades: only plain faults will be heard"
+    return [Check("hears_little", "warning", text, "extend it")]
+
+
+def _like_another(subject: Subject) -> list[Check]:
+    """A second state that sounds like the first hides its faults: a window counts as the state it is most like."""
+    shape = subject.material.bands.shape[1:]
+    for state in subject.kept:
+        if state.shape != shape or state.indicator_names != subject.material.indicator_names:
+            continue
+        judge = Normal("", [state], subject.target_per_month, subject.hop_s, subject.alert)
+        normal = 1 - _strange_share(subject, judge, subject.material, STRANGE_DECADES)
+        if normal > LIKE_ANOTHER:
+            text = f"{normal:.0%} of the windows sound like '{state.name}'"
+            advice = f"if it is no other way to run, reject it and learn '{state.name}' again, for longer"
+            return [Check("like_another", "warning", text, advice)]
+    return []
 
 
 def _rounded(rate: FalseAlarmRate) -> dict[str, float]:
