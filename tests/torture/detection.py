@@ -25,6 +25,7 @@ FULL = {"machines": 16, "enrolled_h": 24.0, "growing_h": 6.0, "healthy_h": 24.0}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machines", type=int, help="invented machines (default: 16)")
+    parser.add_argument("--which", type=int, nargs="+", help="numbers of the machines, instead of the first so many")
     parser.add_argument("--enrolled-h", type=float, help="hours enrolled (default: 24)")
     parser.add_argument("--growing-h", type=float, help="hours in which a fault grows (default: 6)")
     parser.add_argument("--healthy-h", type=float, help="hours after the enrollment (default: 24)")
@@ -35,10 +36,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the report")
     parser.add_argument("--add-to", type=Path, metavar="FILE", help="figures of an earlier run, as JSON")
     arguments = parser.parse_args()
+    which = tuple(arguments.which or ())
+    if which:
+        arguments.machines = len(which)
     result: dict[str, Any] = {} if arguments.add_to is None else json.loads(arguments.add_to.read_text())
     size = QUICK if arguments.quick else FULL
     given = {name: getattr(arguments, name) for name in size if getattr(arguments, name) is not None}
-    plan = growing.Plan(**{**size, **given}, jobs=arguments.jobs)
+    plan = growing.Plan(**{**size, **given}, which=which, jobs=arguments.jobs)
     if "growing" not in result:
         result["growing"] = growing.measure(plan, arguments.cache / MODEL)
     if arguments.data is not None:

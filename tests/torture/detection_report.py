@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.torture.growing import OURS, RIVALS, Found, earlier, summary
+from tests.torture.promise_report import machines_of
 
 COMMAND = "python -m tests.torture.detection"
 
@@ -27,7 +28,7 @@ def _growing(result: dict[str, Any], picture: str | None) -> list[str]:
     found = [Found(**one) for one in result["found"]]
     ways = list(dict.fromkeys(one.way for one in found))
     lines = [
-        f"    {COMMAND} --machines {plan['machines']} --enrolled-h {plan['enrolled_h']:g} "
+        f"    {COMMAND} {machines_of(plan)} --enrolled-h {plan['enrolled_h']:g} "
         f"--growing-h {plan['growing_h']:g} --healthy-h {plan['healthy_h']:g}",
         "",
         f"{plan['machines']} invented machines at work are enrolled for {plan['enrolled_h']:g} h; then each fault "

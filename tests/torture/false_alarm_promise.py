@@ -27,6 +27,7 @@ FULL = {"machines": 16, "days": 8.0, "months": 200}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machines", type=int, help="invented machines (default: 16)")
+    parser.add_argument("--which", type=int, nargs="+", help="numbers of the machines, instead of the first so many")
     parser.add_argument("--days", type=float, help="days of each, the first one included (default: 8)")
     parser.add_argument("--months", type=int, help="machine-months to resample for each figure (default: 200)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
@@ -36,13 +37,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the report")
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="measure nothing, write the report of this file")
     arguments = parser.parse_args()
+    which = tuple(arguments.which or ())
+    if which:
+        arguments.machines = len(which)
     if arguments.from_json is not None:
         result = json.loads(arguments.from_json.read_text())
     else:
         size = QUICK if arguments.quick else FULL
         given = {name: getattr(arguments, name) for name in size if getattr(arguments, name) is not None}
         kinds = (Enrollments(10, 3), Enrollments(60, 2)) if arguments.quick else ENROLLMENTS
-        plan = Plan(**{**size, **given}, enrollments=kinds, jobs=arguments.jobs)
+        plan = Plan(**{**size, **given}, which=which, enrollments=kinds, jobs=arguments.jobs)
         result = measure(plan, arguments.cache / MODEL)
         result["real"] = count_real(arguments.data, plan.targets) if arguments.data is not None else None
     print(write(result, arguments.out))

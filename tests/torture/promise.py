@@ -69,10 +69,12 @@ class Plan:
 
     jobs: int = 1
     methods: tuple[str, ...] = tuple(METHODS)
+    which: tuple[int, ...] = ()
+    """Numbers of the machines; empty: the first ``machines``."""
 
     @property
     def stays(self) -> list[Stay]:
-        return [Stay(machine, round(self.days * DAY_WINDOWS)) for machine in range(self.machines)]
+        return [Stay(machine, round(self.days * DAY_WINDOWS)) for machine in self.which or range(self.machines)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def measure(plan: Plan, cache: Path) -> dict[str, Any]:
 
 def judge_after(plan: Plan, machine: int, kind: Enrollments, begin: int, cache: Path) -> list[Judged]:
     """Teach every method one stretch and score every later window once."""
-    stay = plan.stays[machine]
+    stay = next(stay for stay in plan.stays if stay.machine == machine)
     files = [piece.file(cache) for piece in stay.pieces]
     end = begin + kind.windows
     first_day, last_day = begin // DAY_WINDOWS, (end - 1) // DAY_WINDOWS

@@ -8,13 +8,19 @@ from typing import Any
 COMMAND = "python -m tests.torture.false_alarm_promise"
 
 
+def machines_of(plan: dict[str, Any]) -> str:
+    """The option that names a plan's machines."""
+    which = plan.get("which")
+    return f"--which {' '.join(str(number) for number in which)}" if which else f"--machines {plan['machines']}"
+
+
 def markdown(result: dict[str, Any], picture: str | None) -> str:
     """Return the whole report."""
     plan = result["plan"]
     lines = [
         "# False alarms: promised and realised",
         "",
-        f"    {COMMAND} --machines {plan['machines']} --days {plan['days']:g} --months {plan['months']}",
+        f"    {COMMAND} {machines_of(plan)} --days {plan['days']:g} --months {plan['months']}",
         "",
         f"{plan['machines']} invented machines at work ({result['distinct_days']:.3g} machine-days of distinct windows "
         "of 5 s, each embedded once), in a hall whose temperature, load, neighbours and noise change slowly "
