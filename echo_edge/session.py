@@ -356,6 +356,7 @@ class EnrollSession:
     def _test(self) -> None:
         self._round += 1
         self._job_taken = False
+        self.paused = None  # nothing is waited for any more
         self._enter("testing")
 
     def _enter(self, phase: str) -> None:

@@ -445,6 +445,14 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.session.over
 
 
+def test_what_is_tested_waits_for_no_sensor() -> None:
+    session = Bench(Request(POINT, "run", how="live", minutes=0.1, author="a"), embedder=EMBEDDER).session
+    session.sensor_lost("unplugged")
+    session.material_ends()
+    assert session.phase == "testing"
+    assert "paused" not in session.progress
+
+
 def any_result() -> SelfTest:
     job = Bench().hear(machine_windows(60)).session.job()
     assert job is not None
