@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.torture.growing import OURS, RIVALS, Found, earlier, summary
-from tests.torture.promise_report import machines_of
+from tests.torture.options import machines_of
 
 COMMAND = "python -m tests.torture.detection"
 
@@ -31,7 +31,7 @@ def _growing(result: dict[str, Any], picture: str | None) -> list[str]:
         f"    {COMMAND} {machines_of(plan)} --enrolled-h {plan['enrolled_h']:g} "
         f"--growing-h {plan['growing_h']:g} --healthy-h {plan['healthy_h']:g}",
         "",
-        f"{plan['machines']} invented machines at work are enrolled for {plan['enrolled_h']:g} h; then each fault "
+        f"{len(plan['machines'])} invented machines at work are enrolled for {plan['enrolled_h']:g} h; then each fault "
         f"grows from 0 to {plan['top']:g} within {plan['growing_h']:g} h, at another time of day for each. Every way "
         f"to judge has its threshold at {plan['target']:g} false alarm a month, from the same enrolled windows by the "
         "same tail and persistence. A figure is the severity at which the first alert opened: the median over "

@@ -33,9 +33,8 @@ HOUR_WINDOWS = round(3600 / HOP_S)
 class Plan:
     """What is to be measured."""
 
-    machines: int
-    which: tuple[int, ...] = ()
-    """Numbers of the machines; empty: the first ``machines``."""
+    machines: tuple[int, ...]
+    """Their numbers."""
 
     enrolled_h: float = 24.0
     """From the beginning of the stream."""
@@ -89,7 +88,7 @@ class Found:
 
 def measure(plan: Plan, cache: Path) -> dict[str, Any]:
     """Return everything that the report tells of growing faults."""
-    machines = plan.which or tuple(range(plan.machines))
+    machines = plan.machines
     pieces = [piece for m in machines for piece in plan.healthy(m).pieces]
     pieces += [plan.growing(m, fault) for m in machines for fault in plan.faults]
     hear_all(pieces, cache, plan.jobs)

@@ -60,7 +60,9 @@ ENROLLMENTS = (Enrollments(10, 8), Enrollments(60, 4), Enrollments(24 * 60, 1))
 class Plan:
     """What is to be measured."""
 
-    machines: int
+    machines: tuple[int, ...]
+    """Their numbers."""
+
     days: float
     enrollments: tuple[Enrollments, ...] = ENROLLMENTS
     targets: tuple[float, ...] = TARGETS
@@ -69,12 +71,10 @@ class Plan:
 
     jobs: int = 1
     methods: tuple[str, ...] = tuple(METHODS)
-    which: tuple[int, ...] = ()
-    """Numbers of the machines; empty: the first ``machines``."""
 
     @property
     def stays(self) -> list[Stay]:
-        return [Stay(machine, round(self.days * DAY_WINDOWS)) for machine in self.which or range(self.machines)]
+        return [Stay(machine, round(self.days * DAY_WINDOWS)) for machine in self.machines]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.torture.options import machines_of
+
 COMMAND = "python -m tests.torture.false_alarm_promise"
-
-
-def machines_of(plan: dict[str, Any]) -> str:
-    """The option that names a plan's machines."""
-    which = plan.get("which")
-    return f"--which {' '.join(str(number) for number in which)}" if which else f"--machines {plan['machines']}"
 
 
 def markdown(result: dict[str, Any], picture: str | None) -> str:
@@ -22,8 +18,8 @@ def markdown(result: dict[str, Any], picture: str | None) -> str:
         "",
         f"    {COMMAND} {machines_of(plan)} --days {plan['days']:g} --months {plan['months']}",
         "",
-        f"{plan['machines']} invented machines at work ({result['distinct_days']:.3g} machine-days of distinct windows "
-        "of 5 s, each embedded once), in a hall whose temperature, load, neighbours and noise change slowly "
+        f"{len(plan['machines'])} invented machines at work ({result['distinct_days']:.3g} machine-days of distinct "
+        "windows of 5 s, each embedded once), in a hall whose temperature, load, neighbours and noise change slowly "
         "(`tests/torture/hall.py`). A machine is enrolled from a stretch of its first day, and every later window is "
         "judged by the daemon's rule, threshold and alert policy.",
         "",

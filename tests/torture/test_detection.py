@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.torture.detection import write
+from tests.torture import detection_report
+from tests.torture.detection import NAME
 from tests.torture.features import MODEL, Growth, Piece
 from tests.torture.growing import OURS, RIVALS, Found, Plan, earlier, measure, summary
+from tests.torture.options import write
 
 
 @pytest.mark.timeout(240)  # 20 s alone on two cores
 def test_a_growing_fault_is_found_and_the_report_names_every_way_to_judge(tmp_path: Path) -> None:
-    plan = Plan(1, enrolled_h=0.25, growing_h=0.1, healthy_h=0.1, faults=("outer_race", "imbalance"), jobs=2)
+    plan = Plan((0,), enrolled_h=0.25, growing_h=0.1, healthy_h=0.1, faults=("outer_race", "imbalance"), jobs=2)
     result = measure(plan, tmp_path / MODEL)
     found = [Found(**one) for one in result["found"]]
     for fault in plan.faults:
@@ -23,7 +25,7 @@ def test_a_growing_fault_is_found_and_the_report_names_every_way_to_judge(tmp_pa
         assert (count, of) == (1, 1)
         assert 0 < median < plan.top
     assert result["false_alarms"].keys() == {one.way for one in found}
-    text = write({"growing": result}, tmp_path)
+    text = write(NAME, {"growing": result}, tmp_path, detection_report.draw, detection_report.markdown)
     assert json.loads((tmp_path / "detection.json").read_text())["growing"]["found"]
     for way in (OURS, *RIVALS, "echo alone", "without spectrum", "not per band", "without density", "always 1 of 1"):
         assert f"| {way} |" in text

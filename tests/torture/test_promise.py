@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.false_alarm_promise import write
+from tests.torture import promise_report
+from tests.torture.false_alarm_promise import NAME
 from tests.torture.features import MODEL, Piece, hear_all, read_piece
+from tests.torture.options import write
 from tests.torture.promise import Enrollments, Plan, measure
 
 HOUR = 1 / 24
@@ -21,7 +23,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(240)  # 20 s alone on two cores
 def test_an_hour_of_signal_becomes_a_report_with_everything_that_was_promised(cache: Path, tmp_path: Path) -> None:
-    plan = Plan(1, HOUR, (Enrollments(10, 2), Enrollments(30, 1), Enrollments(24 * 60, 1)), (1.0, 100.0), 1, jobs=2)
+    plan = Plan((0,), HOUR, (Enrollments(10, 2), Enrollments(30, 1), Enrollments(24 * 60, 1)), (1.0, 100.0), 1, jobs=2)
     result = measure(plan, cache)
     assert result["skipped"] == ["24 h"]
     rows = {(row["enrolled"], row["method"], row["rule"]): row for row in result["rows"]}
@@ -43,7 +45,7 @@ def test_an_hour_of_signal_becomes_a_report_with_everything_that_was_promised(ca
                 assert row["bounds"] >= row["enrollments"]
     assert set(result["cost_s_per_day"]) == {"simulate", "embed", "indicators"}
 
-    text = write(result, tmp_path)
+    text = write(NAME, result, tmp_path, promise_report.draw, promise_report.markdown)
     assert json.loads((tmp_path / "false_alarm_promise.json").read_text())["rows"]
     for words in ("## Enrolled for 10 min", "## Cost", "too short: 24 h", "echo-edge | 100 |", "## Real recordings"):
         assert words in text
