@@ -1,24 +1,52 @@
-"""What the broker has not confirmed yet: the newest state of every topic, and every event.
+"""What the broker has not confirmed yet: the newest state of every topic, answers on their way, and the events.
 
 No network, no clock of its own: the publisher asks for the next message, sends it and reports the broker's answer.
-The durable outbox will take the place of the event queue here; states stay in memory, where the newest is enough.
+Events stay in the outbox until then; states stay in memory, where the newest is enough.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
+
+from echo_edge.outgoing import CRITICAL, Row
 
 log = logging.getLogger(__name__)
 
 Verdict = Literal["accepted", "no_subscriber", "denied", "busy", "unfit"]
+NoSubscriber = Literal["hold", "accept"]
 
+WINDOW = 20
+STATES_IN_FLIGHT = 4  # on a slow link an alert must not wait behind many of them
+STATE_AFTER_EVENTS = 10  # a long backlog of events must not keep every state from the broker
+ONCE = 200
 BUSY_CAP_S = 300.0
 UNFIT_TRIES = 3
 _UNFIT = (0x83, 0x90, 0x95, 0x99)  # refused by this broker, topic name, packet size, payload format
+
+
+class Events(Protocol):
+    """The outbox's half that is used here: rows in the order to publish them in, until they are settled."""
+
+    def front(self) -> Sequence[Row]:
+        """The best rows of topics that are not held."""
+        ...
+
+    def settle(self, row: Row, reason: int) -> None:
+        """The broker has it."""
+
+    def dead(self, row: Row, reason: int) -> None:
+        """The broker will never take it."""
+
+    def hold(self, topic: str) -> None:
+        """Leave this topic's rows out of ``front``."""
+
+    def release(self, topic: str) -> None:
+        """Do not leave them out any more."""
 
 
 def verdict(reason: int) -> Verdict:
@@ -41,210 +69,318 @@ class Message:
 
     topic: str
     payload: bytes
-    kind: str
-    """``state``, or an event's type: ``open``, ``update``, ``clear``."""
-
+    qos: int = 1
+    retain: bool = False
+    row: Row | None = None
+    correlation: bytes | None = None
     tries: int = 0
-    in_flight: bool = False
-
-    @property
-    def retain(self) -> bool:
-        return self.kind == "state"
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Counts since the process started; what waits, is denied or unheard is about now."""
+    """Counts since the process started; what is denied or unheard is about now."""
 
-    events_waiting: int
     topics_denied: tuple[str, ...]
+    topics_unheard: tuple[str, ...]
+    """Nobody subscribes to them: their events wait, or were given up if that is the policy."""
+
     events_accepted: int
     events_without_subscriber: int
-    events_lost: int
-    """Dropped because the queue was full, or given up after the broker called them unfit ``UNFIT_TRIES`` times."""
+    """Answers of the broker, not events: one that waits is tried again and again."""
 
-    no_subscriber: bool
-    """The broker took the newest event and had nobody to give it to."""
+    events_given_up: int
+    """The broker called them unfit ``UNFIT_TRIES`` times; they lie in the outbox's dead letters."""
+
+    once_dropped: int
 
 
 class Backlog:
-    """States (one per topic, at most one in flight each) and events (in order), behind one short lock.
+    """States (one per topic, at most one in flight each), messages to send once, and the outbox's events.
 
     Any thread adds; one thread takes, sends and settles. The lock is held for memory work only, never over the network.
     """
 
     def __init__(
-        self, *, max_events: int = 10_000, window: int = 20, retry_s: float = 60.0, busy_s: float = 5.0
+        self,
+        events: Events,
+        *,
+        window: int = WINDOW,
+        retry_s: float = 60.0,
+        busy_s: float = 5.0,
+        no_subscriber: NoSubscriber = "hold",
     ) -> None:
+        self._events = events
+        self._no_subscriber = no_subscriber
         self._lock = threading.Lock()
         self._states: dict[str, Message] = {}  # in the order to publish them in
         self._unsent: dict[str, None] = {}  # topics whose newest state still has to go, in order
-        self._events: deque[Message] = deque()
-        self._in_flight: dict[int, tuple[Message, float]] = {}
+        self._first: str | None = None
+        self._once: deque[Message] = deque()
+        self._in_flight: dict[int, Message] = {}
+        self._rows_in_flight: set[tuple[bool, int]] = set()
+        self._topics_in_flight: Counter[str] = Counter()  # of events
+        self._states_in_flight: set[str] = set()
+        self._progress_s = 0.0  # the last answer, or the first message after all were answered
+        self._proven: set[str] = set()  # topics whose events this connection's broker has accepted
         self._held: dict[str, float] = {}  # topic -> not before
         self._all_held_until_s = 0.0
         self._denied: dict[str, None] = {}
-        self._max_events, self._retry_s = max_events, retry_s
+        self._unheard: dict[str, None] = {}
+        self._tries: Counter[tuple[bool, int]] = Counter()  # of events called unfit
+        self._events_since_state = 0
+        self._retry_s = retry_s
         self._window = self._open_window = window
         self._first_busy_s = self._busy_s = busy_s
-        self._accepted = self._unheard = self._lost = 0
-        self._overflowing = False
-        self._alone = False
+        self._accepted = self._without = self._given_up = self._dropped = 0
 
-    def set_state(self, topic: str, payload: bytes, *, first: bool = False) -> None:
+    def set_state(self, topic: str, payload: bytes, *, qos: int = 1, first: bool = False) -> None:
         """Make ``payload`` the newest of a retained topic; an empty one removes the topic from the broker.
 
         The ``first`` topic is published before all others, now and after every reconnect.
         """
-        message = Message(topic, payload, "state")
         with self._lock:
-            if first:
-                self._states = {topic: message} | {t: m for t, m in self._states.items() if t != topic}
-                self._unsent = {topic: None} | self._unsent
-            else:
-                self._states[topic] = message
-                self._unsent[topic] = None
+            self._states[topic] = Message(topic, payload, qos, retain=True)
+            self._unsent[topic] = None
+            self._first = topic if first else self._first
 
-    def add_event(self, topic: str, payload: bytes, kind: str) -> None:
-        """Queue an event; when full the oldest ``update`` gives way, and without one the oldest event."""
+    def send_once(self, topic: str, payload: bytes, *, qos: int = 0, correlation: bytes | None = None) -> None:
+        """Queue what is of no use later; the oldest gives way."""
         with self._lock:
-            self._events.append(Message(topic, payload, kind))
-            if len(self._events) <= self._max_events:
-                return
-            updates = (event for event in self._events if event.kind == "update" and not event.in_flight)
-            victim = next(updates, None) or next(event for event in self._events if not event.in_flight)
-            self._events.remove(victim)
-            self._lost += 1
-            first, self._overflowing = not self._overflowing, True
-        if first:
-            log.warning("event queue full (%d): the oldest are dropped from now on, updates first", self._max_events)
+            if len(self._once) == ONCE:
+                self._once.popleft()
+                self._dropped += 1
+            self._once.append(Message(topic, payload, qos, correlation=correlation))
+
+    def disconnected(self) -> None:
+        """Forget what was to be sent once."""
+        with self._lock:
+            self._dropped += len(self._once)
+            self._once.clear()
 
     def reconnected(self, receive_maximum: int) -> None:
         """Forget what was in flight on the old connection: every state and every event is owed again."""
         with self._lock:
-            for message, _ in self._in_flight.values():
-                message.in_flight = False
             self._in_flight.clear()
+            self._rows_in_flight.clear()
+            self._topics_in_flight.clear()
+            self._states_in_flight.clear()
+            self._proven.clear()
+            held = list(self._held)
             self._held.clear()
             self._all_held_until_s = 0.0
             self._unsent = dict.fromkeys(self._states)
             self._open_window = min(self._window, receive_maximum)
+        for topic in held:
+            self._events.release(topic)
 
     def take(self, now_s: float) -> Message | None:
-        """Return what to send next, states before events, or None: nothing due, or the window is full."""
+        """Return what to send next, or None: nothing is due, or the window is full.
+
+        The status goes first, then critical events, answers, states and all other events; of a long row of events
+        every ``STATE_AFTER_EVENTS``-th gives way to a state.
+        """
+        self._release_due(now_s)
+        rows = self._events.front()
         with self._lock:
             if len(self._in_flight) >= self._open_window or now_s < self._all_held_until_s:
                 return None
-            flying = {message.topic for message, _ in self._in_flight.values() if message.kind == "state"}
-            for topic in self._unsent:
-                if topic not in flying and self._held.get(topic, 0.0) <= now_s:
-                    return self._states[topic]
-            for event in self._events:
-                if not event.in_flight and self._held.get(event.topic, 0.0) <= now_s:
-                    return event
-            return None
+            if self._first in self._unsent and self._first not in self._states_in_flight:
+                return self._states[self._first]
+            row = self._next_row(rows)
+            critical = row is not None and row.rank == CRITICAL
+            if row is not None and critical and self._events_since_state < STATE_AFTER_EVENTS:
+                return _event(row)
+            if self._once:
+                return self._once[0]
+            state = self._next_state(now_s)
+            if state is not None or row is None:
+                return state
+            return _event(row)
 
     def sent(self, mid: int, message: Message, now_s: float) -> None:
         """Note that ``message`` is with the broker under ``mid``."""
         with self._lock:
-            message.in_flight = True
-            self._in_flight[mid] = (message, now_s)
-            if message.kind == "state" and self._states.get(message.topic) is message:
-                self._unsent.pop(message.topic, None)
+            if not self._in_flight:
+                self._progress_s = now_s
+            self._in_flight[mid] = message
+            if message.row is not None:
+                self._rows_in_flight.add(_key(message.row))
+                self._topics_in_flight[message.topic] += 1
+                self._events_since_state += 1
+            elif message.retain:
+                self._states_in_flight.add(message.topic)
+                self._events_since_state = 0
+                if self._states.get(message.topic) is message:
+                    self._unsent.pop(message.topic, None)
+            elif self._once and self._once[0] is message:
+                self._once.popleft()
 
     def settle(self, mid: int, reason: int, now_s: float) -> None:
         """Act on the broker's answer: forget what it accepted, keep the rest for later."""
         notes: list[tuple[int, str]] = []
         with self._lock:
-            message, _ = self._in_flight.pop(mid, (None, 0.0))
+            message = self._in_flight.pop(mid, None)
             if message is None:
                 return
-            message.in_flight = False
+            self._progress_s = now_s
             outcome = verdict(reason)
-            if outcome in ("accepted", "no_subscriber"):
-                self._done(message, outcome, notes)
-            elif outcome == "denied":
-                self._held[message.topic] = now_s + self._retry_s
-                if message.topic not in self._denied:
-                    self._denied[message.topic] = None
-                    notes.append(
-                        (logging.ERROR, f"mqtt_denied: the broker's access list refuses {message.topic}; kept")
-                    )
-                self._owe(message)
-            elif outcome == "busy":
-                if self._busy_s == self._first_busy_s:
-                    notes.append((logging.WARNING, f"the broker is busy (0x{reason:02x}): sending pauses"))
-                if now_s >= self._all_held_until_s:  # the rest of the window was sent before we knew
-                    self._all_held_until_s = now_s + self._busy_s
-                    self._busy_s = min(self._busy_s * 2, BUSY_CAP_S)
-                self._owe(message)
+            if outcome == "busy":
+                self._pause(reason, now_s, notes)
+            elif outcome != "unfit":
+                self._busy_s = self._first_busy_s
+            if message.row is None:
+                self._settle_state(message, outcome, reason, now_s, notes)
             else:
-                self._unfit(message, reason, notes)
+                self._settle_event(message.row, outcome, reason, now_s, notes)
         for level, text in notes:
             log.log(level, "%s", text)
 
-    def oldest_in_flight_s(self, now_s: float) -> float:
-        """Return the age of the message that has waited longest for its answer; 0 without one."""
+    def silent_s(self, now_s: float) -> float:
+        """For how long the broker has owed us an answer without giving any; 0 when it owes none."""
         with self._lock:
-            return max((now_s - since_s for _, since_s in self._in_flight.values()), default=0.0)
+            return now_s - self._progress_s if self._in_flight else 0.0
 
     @property
     def idle(self) -> bool:
-        """Nothing is owed: all that was given has been answered well."""
+        """Nothing is owed that could go now: all that was given has been answered."""
+        rows = self._events.front()
         with self._lock:
-            return not (self._events or self._unsent or self._in_flight)
+            return not (rows or self._unsent or self._in_flight or self._once)
 
     def state_settled(self, topic: str) -> bool:
         """The newest state of ``topic`` has been answered."""
         with self._lock:
-            flying = any(message.topic == topic for message, _ in self._in_flight.values())
-            return topic not in self._unsent and not flying
+            return topic not in self._unsent and topic not in self._states_in_flight
 
     @property
     def counters(self) -> Counters:
         with self._lock:
             return Counters(
-                len(self._events), tuple(self._denied), self._accepted, self._unheard, self._lost, self._alone
+                tuple(self._denied),
+                tuple(self._unheard),
+                self._accepted,
+                self._without,
+                self._given_up,
+                self._dropped,
             )
 
-    def _done(self, message: Message, outcome: Verdict, notes: list[tuple[int, str]]) -> None:
-        self._busy_s = self._first_busy_s
-        if message.topic in self._denied:
-            del self._denied[message.topic]
-            self._held.pop(message.topic, None)
-            notes.append((logging.INFO, f"the broker accepts {message.topic} again"))
-        if message.kind == "state":
-            if not message.payload and self._states.get(message.topic) is message:
-                del self._states[message.topic]
+    def _next_row(self, rows: Sequence[Row]) -> Row | None:
+        for row in rows:
+            if _key(row) in self._rows_in_flight:
+                continue
+            # One at a time until the broker took one: when somebody begins to listen while many are on their way, what
+            # was sent first would be refused and what was sent last would arrive.
+            if row.topic not in self._proven and self._topics_in_flight[row.topic]:
+                return None
+            return row
+        return None
+
+    def _next_state(self, now_s: float) -> Message | None:
+        if len(self._states_in_flight) >= STATES_IN_FLIGHT:
+            return None
+        for topic in self._unsent:
+            if topic not in self._states_in_flight and self._held.get(topic, 0.0) <= now_s:
+                return self._states[topic]
+        return None
+
+    def _release_due(self, now_s: float) -> None:
+        with self._lock:
+            due = [topic for topic, until_s in self._held.items() if until_s <= now_s]
+            for topic in due:
+                del self._held[topic]
+        for topic in due:
+            self._events.release(topic)
+
+    def _hold(self, topic: str, now_s: float) -> None:
+        self._held[topic] = now_s + self._retry_s
+        self._proven.discard(topic)
+
+    def _pause(self, reason: int, now_s: float, notes: list[tuple[int, str]]) -> None:
+        if self._busy_s == self._first_busy_s:
+            notes.append((logging.WARNING, f"the broker is busy (0x{reason:02x}): sending pauses"))
+        if now_s >= self._all_held_until_s:  # the rest of the window was sent before we knew
+            self._all_held_until_s = now_s + self._busy_s
+            self._busy_s = min(self._busy_s * 2, BUSY_CAP_S)
+
+    def _settle_state(
+        self, message: Message, outcome: Verdict, reason: int, now_s: float, notes: list[tuple[int, str]]
+    ) -> None:
+        topic = message.topic
+        newest = message.retain and self._states.get(topic) is message
+        if message.retain:
+            self._states_in_flight.discard(topic)
+        if outcome in ("accepted", "no_subscriber"):
+            self._allowed(topic, notes)
+            if newest and not message.payload:
+                del self._states[topic]
             return
-        self._remove(message)
-        self._accepted += 1
+        if outcome == "denied":
+            self._refused(topic, now_s, notes)
+        if outcome == "unfit":
+            message.tries += 1
+            if message.tries >= UNFIT_TRIES or not message.retain:
+                notes.append((logging.ERROR, f"the broker refuses a message on {topic} (0x{reason:02x}): given up"))
+                return
+        if newest:
+            self._unsent[topic] = None
+
+    def _settle_event(
+        self, row: Row, outcome: Verdict, reason: int, now_s: float, notes: list[tuple[int, str]]
+    ) -> None:
+        topic, key = row.topic, _key(row)
+        self._rows_in_flight.discard(key)
+        self._topics_in_flight[topic] -= 1
         alone = outcome == "no_subscriber"
-        self._unheard += alone
-        if alone != self._alone:
-            self._alone = alone
-            text = (
-                "no_subscriber: the broker has nobody to give events to" if alone else "events have a subscriber again"
-            )
-            notes.append((logging.WARNING if alone else logging.INFO, text))
+        self._without += alone
+        if alone and row.waits:
+            self._nobody_listens(topic, notes)
+            if self._no_subscriber == "hold":
+                self._hold(topic, now_s)
+                self._events.hold(topic)
+                return
+        if outcome in ("accepted", "no_subscriber"):
+            self._allowed(topic, notes)
+            if outcome == "accepted":
+                self._proven.add(topic)
+                if topic in self._unheard:
+                    del self._unheard[topic]
+                    notes.append((logging.INFO, f"{topic} has a subscriber again"))
+            self._tries.pop(key, None)
+            self._accepted += 1
+            self._events.settle(row, reason)
+        elif outcome == "denied":
+            self._refused(topic, now_s, notes)
+            self._events.hold(topic)
+        elif outcome == "unfit":
+            self._tries[key] += 1
+            if self._tries[key] >= UNFIT_TRIES:
+                del self._tries[key]
+                self._given_up += 1
+                notes.append((logging.ERROR, f"the broker refuses an event on {topic} (0x{reason:02x}): given up"))
+                self._events.dead(row, reason)
 
-    def _owe(self, message: Message) -> None:
-        if message.kind == "state" and self._states.get(message.topic) is message:
-            self._unsent[message.topic] = None
-
-    def _unfit(self, message: Message, reason: int, notes: list[tuple[int, str]]) -> None:
-        message.tries += 1
-        if message.tries < UNFIT_TRIES:
-            self._owe(message)
+    def _nobody_listens(self, topic: str, notes: list[tuple[int, str]]) -> None:
+        if topic in self._unheard:
             return
-        notes.append((logging.ERROR, f"the broker refuses a message on {message.topic} (0x{reason:02x}): given up"))
-        if message.kind != "state":
-            self._remove(message)
-            self._lost += 1
+        self._unheard[topic] = None
+        kept = "kept" if self._no_subscriber == "hold" else "given up"
+        notes.append((logging.WARNING, f"no_subscriber: nobody listens to {topic}; its events are {kept}"))
 
-    def _remove(self, event: Message) -> None:
-        try:
-            self._events.remove(event)
-        except ValueError:
-            return  # gave way to a newer one while it was in flight
-        self._overflowing = self._overflowing and len(self._events) >= self._max_events
+    def _refused(self, topic: str, now_s: float, notes: list[tuple[int, str]]) -> None:
+        self._hold(topic, now_s)
+        if topic not in self._denied:
+            self._denied[topic] = None
+            notes.append((logging.ERROR, f"mqtt_denied: the broker's access list refuses {topic}; kept"))
+
+    def _allowed(self, topic: str, notes: list[tuple[int, str]]) -> None:
+        if topic in self._denied:
+            del self._denied[topic]
+            notes.append((logging.INFO, f"the broker accepts {topic} again"))
+
+
+def _event(row: Row) -> Message:
+    return Message(row.topic, row.payload, row=row)
+
+
+def _key(row: Row) -> tuple[bool, int]:
+    return row.durable, row.seq

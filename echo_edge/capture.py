@@ -99,7 +99,10 @@ class Capture(threading.Thread):
     ) -> None:
         super().__init__(name=f"capture:{device}", daemon=True)
         self.failure: BaseException | None = None
-        self._device = device
+        self.device = device
+        self.last_block_s: float | None = None
+        """When the newest block came (monotonic)."""
+
         self._make_source = make_source
         self._points = points
         self._mailbox = mailbox
@@ -138,7 +141,7 @@ class Capture(threading.Thread):
         try:
             self._run()
         except Exception as error:  # the thread's outermost line: the supervisor ends the process
-            log.exception("%s: capture failed", self._device)
+            log.exception("%s: capture failed", self.device)
             self.failure = error
 
     def _run(self) -> None:
@@ -174,7 +177,7 @@ class Capture(threading.Thread):
             try:
                 windowers.append(point_windower(name, point, info))
             except ValueError as error:
-                self._refused[name] = f"{self._device}: {error}"
+                self._refused[name] = f"{self.device}: {error}"
         for name, reason in self._refused.items():
             log.warning("%s: %s", name, reason)
         return windowers
@@ -186,6 +189,7 @@ class Capture(threading.Thread):
             block: Block | None = source.read()
             if block is not None:
                 self._delivered = True
+                self.last_block_s = time.monotonic()
                 for tap in self._taps:
                     tap.offer(block)
                 for windower in windowers:
@@ -213,12 +217,12 @@ class Capture(threading.Thread):
         changed = (state, reason) != (self._status.state, self._status.reason)
         if changed:
             level = logging.INFO if state == "ok" else logging.WARNING
-            log.log(level, "%s: %s%s", self._device, state, f": {reason}" if reason else "")
+            log.log(level, "%s: %s%s", self.device, state, f": {reason}" if reason else "")
         settings = source.settings() if state == "ok" else {}
         if state == "ok" and (moved := moved_settings(self._status.settings, settings)):
-            log.warning("%s: settings changed: %s", self._device, moved)
+            log.warning("%s: settings changed: %s", self.device, moved)
         self._status = SensorStatus(
-            self._device,
+            self.device,
             state,
             reason=reason,
             info=info,

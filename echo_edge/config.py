@@ -36,6 +36,17 @@ class HistoryConfig(Model):
     """Megabytes on disk, of all points together. Beyond, the oldest hours' vectors go first, then their verdicts."""
 
 
+class OutboxConfig(Model):
+    """Events that the broker has not acknowledged yet, on disk."""
+
+    max_mb: float = Field(default=64.0, ge=4, le=4096)
+    """Megabytes that are taken on disk at the first start, so that a full disk cannot stop an alert; about 13,000
+    alerts fit into 64. When it is full the least severe go first, the oldest of them before others, and are counted."""
+
+    max_age_days: float = Field(default=90.0, ge=1, le=3650)
+    """An event that could not be delivered for so long is given up and counted."""
+
+
 class GatewayConfig(Model):
     """Who we are on the network, and what we keep."""
 
@@ -43,6 +54,7 @@ class GatewayConfig(Model):
     """Name of this gateway in every topic: lower-case letters, digits, ``-`` and ``_``."""
 
     history: HistoryConfig = HistoryConfig()
+    outbox: OutboxConfig = OutboxConfig()
 
 
 class EngineConfig(Model):

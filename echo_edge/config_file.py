@@ -18,6 +18,7 @@ from echo_edge.config import (
     GatewayConfig,
     HistoryConfig,
     MachineConfig,
+    OutboxConfig,
     PointConfig,
     WindowConfig,
     suggest,
@@ -123,6 +124,7 @@ def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
 _SECTIONS: dict[str, type[Model]] = {
     "gateway": GatewayConfig,
     "history": HistoryConfig,
+    "outbox": OutboxConfig,
     "engine": EngineConfig,
     "mqtt": MqttConfig,
     "tls": TlsConfig,

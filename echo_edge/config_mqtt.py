@@ -62,6 +62,10 @@ class MqttConfig(Model):
     keepalive_s: int = Field(default=15, ge=5, le=600)
     """A broker that is silent for twice as long counts as lost."""
 
+    no_subscriber: Literal["hold", "accept"] = "hold"
+    """What becomes of an alert that the broker has nobody to give to: ``hold`` keeps it and tries again every minute,
+    ``accept`` counts it as delivered, for plants that only look at retained states. Needs MQTT 5."""
+
     state_interval_s: float = Field(default=10.0, ge=0.1, le=3600)
     """A point's state is told at once when its level changes, else no more often than this."""
 

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from echo_edge import __version__
 from echo_edge.album import Album
 from echo_edge.artifact import load_package, verify
+from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
 from echo_edge.capture import Capture, SensorStatus
@@ -26,17 +27,27 @@ from echo_edge.config_mqtt import MqttConfig
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
+from echo_edge.health import EVERY_S, Health, Watched
 from echo_edge.history import History
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
 from echo_edge.operation import OperationLog
-from echo_edge.payload import Envelope, Info, Topics
+from echo_edge.outbox import Outbox
+from echo_edge.payload import Envelope, Info, Topics, encode
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
-from echo_edge.store import control_socket, database, examples_folder, exclusive, history_folder, state_folder
+from echo_edge.store import (
+    control_socket,
+    database,
+    examples_folder,
+    exclusive,
+    history_folder,
+    outbox_file,
+    state_folder,
+)
 from sensors import create_source
 
 log = logging.getLogger(__name__)
@@ -70,9 +81,9 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
         parts = _wire(config, folder, list(config.devices), credentials_folder)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
-        parts.publisher.start()
         with _running(parts):
-            return _watch(stop, parts.monitor, parts.captures, parts.publisher, parts.mailbox)
+            parts.publisher.start()
+            return _watch(stop, parts)
 
 
 @contextmanager
@@ -89,7 +100,11 @@ def alone(config: Config, folder: Path, devices: list[str]) -> Iterator[None]:
 class _Parts:
     embedder: Embedder
     mailbox: Mailbox[SensorStatus]
+    outbox: Outbox
     publisher: Publisher
+    topics: Topics
+    envelope: Envelope
+    health: Health
     monitor: Monitor
     captures: list[Capture]
     control: Control
@@ -98,28 +113,43 @@ class _Parts:
 def _wire(
     config: Config, folder: Path, devices: list[str], credentials_folder: str | None, *, silent: bool = False
 ) -> _Parts:
-    settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(config.mqtt, credentials_folder)
+    mqtt, kept = config.mqtt, config.gateway.outbox
+    settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
     embedder = make_embedder(config)
     mailbox: Mailbox[SensorStatus] = Mailbox()
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
     plant = StateTopics(config, mailbox.state)
-    publisher = Publisher(settings, topics, envelope, listen_to=config.state_topics(), hear=plant.hear)
+    path = None if silent else outbox_file(folder)
+    outbox = Outbox(path, config.gateway.id, max_mb=kept.max_mb, max_age_days=kept.max_age_days)
+    publisher = Publisher(
+        settings,
+        topics,
+        envelope,
+        outbox,
+        backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
+        reread=lambda: _mqtt_settings(mqtt, credentials_folder),
+        listen_to=config.state_topics(),
+        hear=plant.hear,
+    )
     album = None if silent else Album(folder / "evidence")
-    reporter = Reporter(config, publisher, topics, envelope, _info(config, embedder), album)
-    kept = config.gateway.history
-    history = History(history_folder(folder), 0 if silent else kept.keep_days, kept.max_mb)
+    reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder), album)
+    past = config.gateway.history
+    history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
     monitor = Monitor(Pipeline(config, embedder), mailbox, open_store(config, folder), reporter, books)
     if not silent:
         monitor.adapts(config)
     by_device = {device: _capture(config, device, mailbox) for device in devices}
+    captures = list(by_device.values())
     control = Control(control_socket(folder), config, mailbox, monitor, by_device)
-    return _Parts(embedder, mailbox, publisher, monitor, list(by_device.values()), control)
+    health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
+    return _Parts(embedder, mailbox, outbox, publisher, topics, envelope, health, monitor, captures, control)
 
 
 @contextmanager
 def _running(parts: _Parts) -> Iterator[None]:
     """Start every thread but the publisher's; stop them all, in order."""
+    parts.outbox.start()
     for thread in (parts.monitor, *parts.captures, parts.control):
         thread.start()
     try:
@@ -132,6 +162,7 @@ def _running(parts: _Parts) -> Iterator[None]:
         parts.mailbox.close()
         _join(parts.monitor, parts.control)
         parts.publisher.stop()
+        parts.outbox.stop()
         log.info("stopped")
 
 
@@ -149,9 +180,16 @@ def _mqtt_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSett
         ca_file=mqtt.tls.ca_file if mqtt.tls else None,
         client_cert=mqtt.tls.client_cert_file if mqtt.tls else None,
         client_key=mqtt.tls.client_key_file if mqtt.tls else None,
+        password_file=mqtt.password_file or _credential(mqtt, credentials_folder),
         allow_plaintext=mqtt.allow_plaintext,
         keepalive_s=mqtt.keepalive_s,
     )
+
+
+def _credential(mqtt: MqttConfig, credentials_folder: str | None) -> Path | None:
+    if mqtt.password_credential is None or credentials_folder is None:
+        return None
+    return Path(credentials_folder) / mqtt.password_credential
 
 
 def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Capture:
@@ -173,17 +211,12 @@ def _info(config: Config, embedder: Embedder) -> Info:
     )
 
 
-def _watch(
-    stop: threading.Event,
-    monitor: Monitor,
-    captures: list[Capture],
-    publisher: Publisher,
-    mailbox: Mailbox[SensorStatus],
-) -> int:
-    """The main loop: end when asked to, or when a thread failed or hangs."""
-    dropped = 0
+def _watch(stop: threading.Event, parts: _Parts) -> int:
+    """The main loop: tell how we are; end when asked to, or when a thread failed or hangs."""
+    monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
+    dropped, told_s = 0, -EVERY_S
     while not stop.wait(1.0):
-        threads: list[Monitor | Capture] = [monitor, *captures]
+        threads: list[Monitor | Capture] = [monitor, *parts.captures]
         for thread in threads:
             if thread.failure is not None:
                 log.critical("%s failed: %s", thread.name, thread.failure)
@@ -191,8 +224,13 @@ def _watch(
         if not publisher.alive:
             log.critical("the publisher's thread ended")
             return EXIT_ENGINE
-        problems = publisher.problems if publisher.connected else ()
+        problems = list(publisher.problems) if publisher.connected else []
+        if parts.outbox.status.problem is not None:
+            problems.append(parts.outbox.status.problem)
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
+        if time.monotonic() - told_s >= EVERY_S:
+            told_s = time.monotonic()
+            publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)
         if time.monotonic() - monitor.heartbeat_s > HUNG_AFTER_S:
             log.critical("the pipeline has not come round for %.0f s", HUNG_AFTER_S)
             return EXIT_ENGINE

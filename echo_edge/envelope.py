@@ -24,6 +24,7 @@ class Topics:
         self.root = f"{base}/{gateway}"
         self.status = f"{self.root}/status"
         self.info = f"{self.root}/info"
+        self.health = f"{self.root}/health"
 
     def state(self, point: str) -> str:
         return f"{self._point(point)}/state"

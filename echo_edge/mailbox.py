@@ -100,6 +100,12 @@ class Mailbox(Generic[Report]):
                 waiting.clear()
             return Mail(orders, reports, windows, states)
 
+    @property
+    def waiting(self) -> int:
+        """Windows that were not taken yet."""
+        with self._lock:
+            return sum(len(waiting) for waiting in self._windows.values())
+
     def close(self) -> None:
         """Wake the taker for good."""
         with self._lock:

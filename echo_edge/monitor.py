@@ -45,6 +45,9 @@ class Monitor(threading.Thread):
         self.heartbeat_s = time.monotonic()
         """When the thread last came round (monotonic); stale means that inference hangs."""
 
+        self.busy_s = self.signal_s = 0.0
+        """Time spent on judging so far, and how much time the windows judged stand for."""
+
         self._pipeline = pipeline
         self._mailbox = mailbox
         self._store = store
@@ -79,8 +82,12 @@ class Monitor(threading.Thread):
             order()
         for name, said in mail.states.items():  # before the windows: they may be the first of the new state
             self._pipeline.points[name].hear(said)
-        for verdict in self._pipeline.step(mail.windows):
+        began_s = time.monotonic()
+        verdicts = self._pipeline.step(mail.windows)
+        self.busy_s += time.monotonic() - began_s
+        for verdict in verdicts:
             point = self._pipeline.points[verdict.window.point]
+            self.signal_s += point.config.window.hop_s
             self._due_s[point.name] = self._overdue_s(point)
             self._reporter.verdict(verdict, point)
             self._books.verdict(verdict, point)

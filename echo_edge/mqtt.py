@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import SecretStr
 
 from echo_edge.errors import ConfigError
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0  # for TCP and again for the TLS handshake
 BAD_CREDENTIALS = (0x86, 0x87)
-KEPT_BYTES = 512  # of a payload that comes in: nobody who may publish to us may fill our memory
+KEPT_BYTES = 9 * 1024  # of a payload that comes in, more than any order has: nobody may fill our memory
 MAX_PACKET_BYTES = 128 * 1024  # a longest topic and more; the broker withholds what is larger
 UNTOLD = (0x00, 0x80)  # success and unspecified error explain nothing
 
@@ -56,6 +57,9 @@ class MqttSettings:
 
     client_cert: Path | None = None
     client_key: Path | None = None
+    password_file: Path | None = None
+    """Where the password was read, to notice when it changes."""
+
     allow_plaintext: bool = False
     keepalive_s: int = 15
     client_id: str | None = None
@@ -71,6 +75,29 @@ class MqttSettings:
     def secure(self) -> bool:
         return any((self.ca_file, self.client_cert, self.client_key))
 
+    def check_files(self) -> None:
+        """Load certificates and key.
+
+        Raises:
+            OSError: one is missing or damaged, or the key belongs to another certificate.
+        """
+        if self.secure:
+            _tls_context(self)
+
+    def print_of_files(self) -> tuple[object, ...]:
+        """Differs from an earlier one when a certificate, a key or the password was exchanged."""
+        paths = (self.ca_file, self.client_cert, self.client_key, self.password_file)
+        return tuple(_print_of(path) for path in paths if path is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes for us when we vanish."""
+
+    topic: str
+    payload: bytes
+    retain: bool = True
+
 
 @dataclass(frozen=True, slots=True)
 class Connected:
@@ -84,8 +111,8 @@ class Lost:
     """There is no connection, or there is one no longer."""
 
     problem: str
-    credentials: bool = False
-    """The broker does not accept who we are: trying again soon is useless."""
+    hopeless: bool = False
+    """Broker and we do not accept who the other is: trying again soon is useless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +137,9 @@ class Incoming:
 
     topic: str
     payload: bytes
+    retained: bool
+    response_topic: str | None
+    correlation: bytes | None
 
 
 Notice = Connected | Lost | Ack | Refused | Incoming
@@ -118,21 +148,21 @@ Notice = Connected | Lost | Ack | Refused | Incoming
 class Connection:
     """A client of its own per connection, so that the library never re-sends what the owner re-sends."""
 
-    def __init__(self, settings: MqttSettings, client_id: str, will_topic: str, will: bytes) -> None:
+    def __init__(self, settings: MqttSettings, client_id: str, will: Will) -> None:
         self._settings = settings
         self._notices: deque[Notice] = deque()
-        five = settings.protocol == "5"
+        self._five = settings.protocol == "5"
         self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id,
-            clean_session=None if five else True,
-            protocol=MQTTv5 if five else MQTTv311,
+            clean_session=None if self._five else True,
+            protocol=MQTTv5 if self._five else MQTTv311,
             reconnect_on_failure=False,
         )
         self._client.suppress_exceptions = True
         self._client.connect_timeout = CONNECT_TIMEOUT_S
         self._client.max_inflight_messages_set(0)  # the owner keeps the window
-        self._client.will_set(will_topic, will, qos=1, retain=True)
+        self._client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else None
             self._client.username_pw_set(settings.username, password)
@@ -148,15 +178,15 @@ class Connection:
         """Reach the broker and ask to be let in; the answer, or the failure, comes from ``poll``."""
         try:
             if self._settings.secure:
-                self._client.tls_set_context(self._tls_context())
+                self._client.tls_set_context(_tls_context(self._settings))
             properties = None
-            if self._settings.protocol == "5":
+            if self._five:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
                 properties.MaximumPacketSize = MAX_PACKET_BYTES
             settings = self._settings
             self._client.connect(settings.host, settings.port, settings.keepalive_s, properties=properties)
         except (OSError, UnicodeError) as error:  # also TLS, certificates and name look-up
-            self._notices.append(Lost(_reason(error)))
+            self._notices.append(Lost(_reason(error), isinstance(error, ssl.SSLCertVerificationError)))
 
     def poll(self, timeout_s: float, wake: socket.socket) -> list[Notice]:
         """Wait for the network, ``wake`` or the time-out; return what happened, oldest first."""
@@ -176,15 +206,41 @@ class Connection:
         self._notices.clear()
         return notices
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
-        """Hand one QoS 1 message to the socket and return the id that its ``Ack`` will carry."""
-        return self._client.publish(topic, payload, qos=1, retain=retain).mid
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool, qos: int = 1, correlation: bytes | None = None
+    ) -> int:
+        """Hand one message to the socket and return the id that its ``Ack`` will carry; QoS 0: once it is written.
+
+        Args:
+            correlation: of the request that this answers, where the protocol can say so.
+        """
+        properties = None
+        if correlation is not None and self._five:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
+        return self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties).mid
 
     def subscribe(self, topics: Sequence[str]) -> None:
-        """Ask for what is and will be published on these topics; it comes as ``Incoming``, a refusal as ``Refused``."""
-        if topics:
+        """Ask for what is and will be published on these topics; it comes as ``Incoming``, a refusal as ``Refused``.
+
+        With MQTT 5 what we publish there ourselves does not come back, and ``retained`` is told of new messages, too.
+        """
+        if not topics:
+            return
+        if self._five:
+            options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)
+            _, mid = self._client.subscribe([(topic, options) for topic in topics])
+        else:
             _, mid = self._client.subscribe([(topic, 1) for topic in topics])
-            self._asked[mid] = topics
+        self._asked[mid] = topics
+
+    @property
+    def broker_certificate_ends_s(self) -> float | None:
+        """When the broker's certificate runs out, in seconds since 1970; None without TLS or a connection."""
+        link = self._client.socket()
+        certificate = link.getpeercert() if isinstance(link, ssl.SSLSocket) else None
+        ends = (certificate or {}).get("notAfter")
+        return ssl.cert_time_to_seconds(ends) if isinstance(ends, str) else None
 
     def close(self, *, announced: bool) -> None:
         """Leave. Unless ``announced``, without a DISCONNECT, so that the broker publishes the will."""
@@ -192,17 +248,6 @@ class Connection:
             self._client.disconnect()
         if (link := self._client.socket()) is not None:
             link.close()
-
-    def _tls_context(self) -> ssl.SSLContext:
-        settings = self._settings
-        for path in (settings.ca_file, settings.client_cert, settings.client_key):
-            if path is not None:
-                path.read_bytes()  # the error of the ssl module does not say which file
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.client_cert is not None:
-            context.load_cert_chain(settings.client_cert, settings.client_key)
-        return context
 
     def _on_connect(
         self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -231,7 +276,16 @@ class Connection:
                 self._notices.append(Refused(topic, _words(reason)))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self._notices.append(Incoming(message.topic, bytes(message.payload[:KEPT_BYTES])))
+        properties = message.properties
+        self._notices.append(
+            Incoming(
+                message.topic,
+                bytes(message.payload[:KEPT_BYTES]),
+                message.retain,
+                getattr(properties, "ResponseTopic", None),
+                getattr(properties, "CorrelationData", None),
+            )
+        )
 
     def _on_log(self, _client: Client, _data: Any, _level: int, text: str) -> None:
         if text.startswith("Caught exception"):  # the library suppresses what a callback raises
@@ -249,6 +303,25 @@ def _drain(wake: socket.socket) -> None:
 def _buffered(link: Any) -> bool:
     """TLS may hold decrypted bytes that ``select`` cannot see."""
     return isinstance(link, ssl.SSLSocket) and link.pending() > 0
+
+
+def _tls_context(settings: MqttSettings) -> ssl.SSLContext:
+    for path in (settings.ca_file, settings.client_cert, settings.client_key):
+        if path is not None:
+            path.read_bytes()  # the error of the ssl module does not say which file
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.client_cert is not None:
+        context.load_cert_chain(settings.client_cert, settings.client_key)
+    return context
+
+
+def _print_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _words(reason: ReasonCode) -> str:

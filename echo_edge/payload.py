@@ -43,7 +43,18 @@ __all__ = [  # the whole contract can be had from here
     "will_payload",
 ]
 
-SCHEMAS = ("status", "info", "point-state", "quality", "features", "alert", "alert-active", "enroll", "baseline")
+SCHEMAS = (
+    "status",
+    "info",
+    "health",
+    "point-state",
+    "quality",
+    "features",
+    "alert",
+    "alert-active",
+    "enroll",
+    "baseline",
+)
 VERDICTS = ("normal", "warning", "alarm")
 LEVELS = (*VERDICTS, "unknown", "not_monitored")
 
@@ -235,7 +246,7 @@ def alert_payload(
     evidence: Evidence | None = None,
     picture: str | None = None,
 ) -> Payload:
-    """Return one step in the life of an alert.
+    """Return one step in the life of an alert, as far as the outbox does not complete it.
 
     Args:
         title: the machine's name for people.
@@ -263,7 +274,7 @@ def alert_payload(
         "provisional": score.provisional,
         "text": alert_text(event, title, () if evidence is None else evidence.moved),
     }
-    return envelope.stamp("alert", event.time_ns, event.point) | fields
+    return envelope.stamp("alert", event.time_ns, event.point, counted=False) | fields
 
 
 def alert_active_payload(envelope: Envelope, point: str, time_ns: int, alert: Payload | None) -> Payload:

@@ -1,7 +1,7 @@
 """Keep the broker informed: one thread that connects, sends what is owed, and starts again when the connection is lost.
 
-Any thread may call ``set_state`` and ``send_event``; they neither wait nor fail, whatever the broker does. What comes
-on the topics it listens to is handed on at once.
+Any thread may call ``set_state`` and ``send_once``; they neither wait nor fail, whatever the broker does. Events come
+from the outbox. What comes on the topics it listens to is handed on at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 from echo_edge.backlog import Backlog, Counters
 from echo_edge.envelope import Envelope, Topics
-from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Refused
+from echo_edge.errors import ConfigError
+from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Refused, Will
+from echo_edge.outbox import Outbox
 from echo_edge.payload import encode, status_payload, will_payload
 from echo_edge.records import TopicMessage
 
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 
 TURN_S = 0.5  # longest sleep of the loop: held messages and keepalive are looked at this often
 STOPPING_TURN_S = 0.05
+FILES_EVERY_S = 5.0  # certificates and passwords are looked at this often
+SHORT_LIVED, CONFLICT_S = 3, 600.0  # so many short connections in a row are told for so long
+FILES_CHANGED = Lost("certificates or password changed")
 UNSAFE_3_1_1 = "MQTT 3.1.1: a message that the broker's access list refuses is acknowledged as if it had been delivered"
 
 
@@ -38,7 +43,7 @@ class Timing:
     """A connection that lasted this long starts the back-off afresh; else two clients with one id would race."""
 
     answer_s: float = 20.0
-    """A message or a CONNECT without an answer for this long: the connection counts as lost."""
+    """No answer to a CONNECT, or to any of the messages on their way, for this long: the connection counts as lost."""
 
     farewell_s: float = 2.0
 
@@ -47,8 +52,8 @@ class Publisher:
     """The gateway's one connection to its broker.
 
     States are retained, only the newest of a topic is kept, and all of them are published again on every connect, the
-    gateway's status first. Events are kept in order until the broker acknowledges them; a broker that was lost between
-    taking and acknowledging gets them twice.
+    gateway's status first. Events stay in the outbox, in order, until the broker acknowledges them; a broker that was
+    lost between taking and acknowledging gets them twice.
     """
 
     def __init__(
@@ -56,9 +61,11 @@ class Publisher:
         settings: MqttSettings,
         topics: Topics,
         envelope: Envelope,
+        outbox: Outbox,
         *,
         timing: Timing | None = None,
         backlog: Backlog | None = None,
+        reread: Callable[[], MqttSettings] | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         jitter: Callable[[float], float] | None = None,
         listen_to: Sequence[str] = (),
@@ -67,18 +74,29 @@ class Publisher:
         """Nothing is sent before ``start``.
 
         Args:
+            outbox: where events come from.
+            backlog: over the same outbox; absent, with usual patience.
+            reread: makes the settings anew when one of their files changed; raises ConfigError when it is no good.
             jitter: turns the ceiling of a back-off into the delay, in seconds; absent, evenly from 0 up to it.
             listen_to: topics to subscribe to after every connect.
-            hear: takes each message on them, in our thread: it must neither wait nor fail.
+            hear: takes each message on them, in our thread: it must not wait.
         """
         self._listen_to, self._hear = listen_to, hear
+        self._hear_failed: set[str] = set()
+        self.outbox = outbox
+        """Where events come from."""
+
         self._refused: tuple[str, ...] = ()
         self._settings, self._topics, self._envelope = settings, topics, envelope
         self._timing = timing or Timing()
-        self._backlog = backlog or Backlog()
+        self._reread = reread or (lambda: settings)
+        self._files = settings.print_of_files()
+        self._files_seen_s = 0.0
+        self._backlog = backlog or Backlog(outbox)
         self._now_ns = now_ns
         # Full jitter: a hall of gateways must not come back to a restarted broker in step.
         self._jitter = jitter or (lambda ceiling_s: random.uniform(0, ceiling_s))
+        outbox.wake = self._wake
         self._client_id = settings.client_id or f"echo-edge-{topics.gateway}"
         self._status: tuple[str, str | None] = ("online", None)  # any thread writes it, only ours says it
         self._wake_in, self._wake_out = socket.socketpair()
@@ -87,6 +105,8 @@ class Publisher:
         self._stopping = threading.Event()
         self._connected = False
         self._problem: str | None = None
+        self._short_lived, self._short_lived_s = 0, 0.0  # connections in a row, and when the latest was lost
+        self._broker_certificate_ends_s: float | None = None
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -109,15 +129,16 @@ class Publisher:
         self._wake_in.close()
         self._wake_out.close()
 
-    def set_state(self, topic: str, payload: bytes) -> None:
+    def set_state(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
         """Publish a retained state soon; an empty payload removes the topic from the broker."""
-        self._backlog.set_state(_checked(topic), payload)
+        self._backlog.set_state(_checked(topic), payload, qos=qos)
         self._wake()
 
-    def send_event(self, topic: str, payload: bytes, kind: str = "open") -> None:
-        """Publish an event in its turn; ``kind`` (open, update, clear) decides what gives way in a full queue."""
-        self._backlog.add_event(_checked(topic), payload, kind)
-        self._wake()
+    def send_once(self, topic: str, payload: bytes, *, qos: int = 0, correlation: bytes | None = None) -> None:
+        """Publish soon what is of no use later: it is dropped while there is no connection, or when too much waits."""
+        if self._connected:
+            self._backlog.send_once(_checked(topic), payload, qos=qos, correlation=correlation)
+            self._wake()
 
     def set_status(self, state: str, reason: str | None = None) -> None:
         """Change what ``status`` says while we are connected: ``online``, or ``degraded`` with a reason."""
@@ -145,15 +166,21 @@ class Publisher:
         problems = [] if self._problem is None else [self._problem]
         problems += [f"mqtt_denied: {topic}" for topic in counters.topics_denied]
         problems += [f"mqtt_subscribe_denied: {topic}" for topic in self._refused]
-        if counters.no_subscriber:
-            problems.append("no_subscriber: nobody listens to alerts")
+        problems += [f"no_subscriber: nobody listens to {topic}" for topic in counters.topics_unheard]
+        if self._short_lived >= SHORT_LIVED and time.monotonic() - self._short_lived_s < CONFLICT_S:
+            problems.append(f"client_id_conflict: let in and thrown out again; does another come as {self._client_id}?")
         return tuple(problems)
+
+    @property
+    def broker_certificate_ends_s(self) -> float | None:
+        """When the certificate of the broker that we are connected to runs out, in seconds since 1970."""
+        return self._broker_certificate_ends_s
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
                 lost, lasted_s = self._serve()
-                if lost is not None and not self._stopping.is_set():
+                if lost is not None and lost is not FILES_CHANGED and not self._stopping.is_set():
                     self._stopping.wait(self._delay_s(lost, lasted_s))
         except Exception:
             log.critical("the publisher has ended by a defect of its own", exc_info=True)
@@ -162,24 +189,28 @@ class Publisher:
 
     def _serve(self) -> tuple[Lost | None, float]:
         """Live through one connection; return why it ended (None: we left) and how many seconds it was up."""
-        will = encode(will_payload(self._envelope, self._now_ns()))
-        link = _Link(Connection(self._settings, self._client_id, self._topics.status, will), time.monotonic())
+        will = Will(self._topics.status, encode(will_payload(self._envelope, self._now_ns())))
+        self._read_files()
+        link = _Link(Connection(self._settings, self._client_id, will), time.monotonic())
         link.connection.open()
-        while (lost := self._listen(link) or self._overdue(link)) is None:
+        while (lost := self._listen(link) or self._overdue(link) or self._outdated(link)) is None:
             if self._stopping.is_set() and self._farewell_is_over(link):
                 break
             if link.up_s is not None:
                 if link.said != self._status:
                     self._say(link)
                 self._send(link.connection)
-        self._connected = False
+        self._connected, self._broker_certificate_ends_s = False, None
+        self._backlog.disconnected()
         # Unless `offline` has arrived, the will must speak for us: no DISCONNECT then.
         announced = lost is None and link.offline_said and self._backlog.state_settled(self._topics.status)
-        link.connection.close(announced=announced)
+        link.connection.close(announced=announced or lost is FILES_CHANGED)
+        if lost is FILES_CHANGED:
+            return lost, self._timing.stable_s
         if lost is not None:
             self._note(lost)
         elif link.up_s is not None:
-            log.info("left %s; %d events not delivered", self._where(), self._backlog.counters.events_waiting)
+            log.info("left %s; %d events not delivered", self._where(), self.outbox.status.waiting)
         return lost, 0.0 if link.up_s is None else time.monotonic() - link.up_s
 
     def _listen(self, link: _Link) -> Lost | None:
@@ -192,7 +223,7 @@ class Publisher:
                 link.up_s = time.monotonic()
                 self._greet(notice, link)
             elif isinstance(notice, Incoming):
-                self._hear(TopicMessage(notice.topic, notice.payload, self._now_ns()))
+                self._hand_on(notice)
             elif isinstance(notice, Refused):
                 self._refused = (*self._refused, notice.topic)
                 log.error("%s does not let us listen to %s: %s", self._where(), notice.topic, notice.problem)
@@ -200,11 +231,48 @@ class Publisher:
                 lost = lost or notice  # a refusal says more than the disconnection that follows it
         return lost
 
+    def _hand_on(self, notice: Incoming) -> None:
+        message = TopicMessage(
+            notice.topic,
+            notice.payload,
+            self._now_ns(),
+            notice.retained,
+            notice.response_topic,
+            notice.correlation,
+        )
+        try:
+            self._hear(message)
+        except Exception as error:  # whatever somebody sends: alerts must go on
+            if (kind := f"{type(error).__name__}: {error}"[:200]) not in self._hear_failed:
+                self._hear_failed.add(kind)
+                log.exception("a message on %r could not be taken in", notice.topic)
+
+    def _read_files(self) -> bool:
+        """Take over what changed in a certificate, a key or the password; True when something did."""
+        now_s = time.monotonic()
+        if now_s - self._files_seen_s < FILES_EVERY_S:
+            return False
+        self._files_seen_s = now_s
+        if (files := self._settings.print_of_files()) == self._files:
+            return False
+        try:
+            settings = self._reread()
+            settings.check_files()
+        except (ConfigError, OSError) as error:  # half of it exchanged, most likely: looked at again
+            log.warning("%s: a file of the connection changed and is no good yet: %s", self._where(), error)
+            return False
+        self._settings, self._files = settings, files
+        log.info("%s: certificates or password changed: connecting anew", self._where())
+        return True
+
+    def _outdated(self, link: _Link) -> Lost | None:
+        return FILES_CHANGED if link.up_s is not None and self._read_files() else None
+
     def _overdue(self, link: _Link) -> Lost | None:
         now_s = time.monotonic()
         if link.up_s is None:
             return Lost("no answer to CONNECT") if now_s - link.opened_s > self._timing.answer_s else None
-        silent = self._backlog.oldest_in_flight_s(now_s) > self._timing.answer_s
+        silent = self._backlog.silent_s(now_s) > self._timing.answer_s
         return Lost("no answer to a message") if silent else None
 
     def _greet(self, notice: Connected, link: _Link) -> None:
@@ -214,12 +282,19 @@ class Publisher:
         self._refused = ()
         link.connection.subscribe(self._listen_to)
         self._connected, self._problem = True, None
+        self._broker_certificate_ends_s = link.connection.broker_certificate_ends_s
         log.info("connected to %s as %s", self._where(), self._client_id)
 
     def _send(self, connection: Connection) -> None:
         now_s = time.monotonic()
         while (message := self._backlog.take(now_s)) is not None:
-            mid = connection.publish(message.topic, message.payload, retain=message.retain)
+            mid = connection.publish(
+                message.topic,
+                message.payload,
+                retain=message.retain,
+                qos=message.qos,
+                correlation=message.correlation,
+            )
             self._backlog.sent(mid, message, now_s)
 
     def _farewell_is_over(self, link: _Link) -> bool:
@@ -246,7 +321,7 @@ class Publisher:
         if lost.problem == self._problem:
             return  # one line per change
         self._problem = lost.problem
-        if lost.credentials:
+        if lost.hopeless and lost.problem.startswith("refused"):
             settings = self._settings
             log.error(
                 "%s %s: user %s, password from %s; trying every %.0f s",
@@ -261,9 +336,12 @@ class Publisher:
 
     def _delay_s(self, lost: Lost, lasted_s: float) -> float:
         timing = self._timing
-        if lost.credentials:
+        if lost.hopeless:
             return timing.backoff_cap_s
-        self._failures = 0 if lasted_s >= timing.stable_s else self._failures + 1
+        stable = lasted_s >= timing.stable_s
+        self._failures = 0 if stable else self._failures + 1
+        if lasted_s > 0:  # brokers say that a client was taken over to none, or only to some
+            self._short_lived, self._short_lived_s = 0 if stable else self._short_lived + 1, time.monotonic()
         ceiling_s = timing.backoff_base_s * 2.0 ** min(max(self._failures - 1, 0), 16)
         return self._jitter(min(ceiling_s, timing.backoff_cap_s))
 

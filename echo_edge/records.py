@@ -179,9 +179,16 @@ class TopicMessage:
 
     topic: str
     payload: bytes
-    """No longer than a few hundred bytes: a longer one is cut, and too long for its reader."""
+    """A long one is cut (``mqtt.KEPT_BYTES``), and still too long for its reader."""
 
     arrived_ns: int
+    retained: bool = False
+    """It lay there when we came, or was published to stay there."""
+
+    response_topic: str | None = None
+    """Where an answer is wanted, with ``correlation`` beside it (MQTT 5)."""
+
+    correlation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from echo_edge.album import Album
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
 from echo_edge.features import Features, describe, zoned
+from echo_edge.outbox import Outbox
+from echo_edge.outgoing import CRITICAL, REST, WARNING, Outgoing
 from echo_edge.payload import (
     Envelope,
     Info,
@@ -31,6 +33,7 @@ from echo_edge.payload import (
 from echo_edge.payload_enroll import InForce, baseline_payload, enroll_payload
 from echo_edge.pipeline import Point, Verdict
 from echo_edge.publisher import Publisher
+from echo_edge.records import Event
 from echo_edge.signal_checks import Finding
 
 HOUR_S = 3600.0
@@ -124,6 +127,13 @@ def _news(quality: Quality, told: Quality) -> bool:
     return drifted or first or same != told
 
 
+def rank(event: Event) -> int:
+    """How soon an event must go, and how late it may be dropped."""
+    if event.type not in ("open", "escalate"):
+        return REST
+    return WARNING if event.severity == "warning" else CRITICAL
+
+
 class Reporter:
     """Publishes what the gateway is, point states, sensor quality and alerts."""
 
@@ -131,6 +141,7 @@ class Reporter:
         self,
         config: Config,
         publisher: Publisher,
+        outbox: Outbox,
         topics: Topics,
         envelope: Envelope,
         info: Info,
@@ -139,6 +150,7 @@ class Reporter:
         self._config = config
         self._album = album
         self._publisher = publisher
+        self._outbox = outbox
         self._envelope = envelope
         self._topics = topics
         self._info = info
@@ -238,9 +250,16 @@ class Reporter:
         if verdict.event is not None:
             evidence, title = zoned(self._config, verdict), self._config.title(name)
             picture = self._album.keep(verdict.event, evidence, title) if self._album and evidence else None
+            over = verdict.event.type == "clear"
             payload = alert_payload(self._envelope, verdict.event, self._model, title, evidence, picture)
-            self._publisher.send_event(self._topics.alert(name), encode(payload), verdict.event.type)
-            self._tell_active(name, window.end_ns, None if verdict.event.type == "clear" else payload)
+            self._outbox.put(
+                Outgoing(
+                    self._topics.alert(name),
+                    rank(verdict.event),
+                    payload,
+                    then=lambda whole: self._tell_active(name, window.end_ns, None if over else whole),
+                )
+            )
 
     def _tell_state(self, state: PointState) -> None:
         operating = state.operating_state

@@ -40,6 +40,10 @@ def database(folder: Path) -> Path:
     return folder / "state.db"
 
 
+def outbox_file(folder: Path) -> Path:
+    return folder / "outbox.db"
+
+
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Put a whole file in place: after a power cut there is the old one or the new one, never a part.
 

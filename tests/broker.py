@@ -61,6 +61,7 @@ class Mosquitto:
         persistent: sessions and retained messages survive ``stop``, though not ``kill``.
         certificates: a folder filled by ``make_certificates``; the broker then speaks TLS only.
         extra: more lines of configuration.
+        port: absent, a free one.
     """
 
     host = HOST
@@ -74,8 +75,9 @@ class Mosquitto:
         persistent: bool = False,
         certificates: Path | None = None,
         extra: str = "",
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.folder = folder
         self.log_file = folder / "mosquitto.log"
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +157,14 @@ class Mosquitto:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
             os.kill(self._process.pid, number)
+
+
+def publish(broker: Mosquitto, topic: str, payload: bytes, *options: str) -> None:
+    """Publish one message with the program ``mosquitto_pub``."""
+    program = shutil.which("mosquitto_pub")
+    assert program is not None
+    command = [program, "-h", HOST, "-p", str(broker.port), "-q", "1", "-t", topic, "-s", *options]
+    subprocess.run(command, input=payload, check=True, timeout=10)
 
 
 @dataclass(frozen=True)

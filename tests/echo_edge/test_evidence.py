@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from echo_edge.evidence import Evidence, Moved, moved
 from echo_edge.features import zoned
 from echo_edge.material import Material
 from echo_edge.normal_state import NormalState
+from echo_edge.outgoing import Outgoing
 from echo_edge.payload import Info, load_schema
 from echo_edge.pictures import BOTTOM, HEIGHT, MARK, NORMAL, NOW, TOP, WIDTH, draw
 from echo_edge.pipeline import Pipeline, Verdict
@@ -271,7 +271,7 @@ def test_strange_for_counts_from_the_first_strange_window() -> None:
 
 
 class Broker:
-    """Stands in for the publisher: the events it was handed."""
+    """Stands in for publisher and outbox: the events it was handed."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -279,15 +279,17 @@ class Broker:
     def set_state(self, topic: str, payload: bytes) -> None:
         pass
 
-    def send_event(self, _topic: str, payload: bytes, _kind: str) -> None:
-        self.events.append(json.loads(payload))
+    def put(self, item: Outgoing) -> None:
+        whole = item.payload | {"seq": 1, "id": "gw:0:1"}
+        self.events.append(whole)
+        item.then(whole)
 
 
 def report(folder: Path) -> dict[str, Any]:
     broker, config = Broker(), make_config()
     info = Info("0", "fake", None, "fake", "5", tuple(config.points()), {})
     topics, envelope = Topics("echo-edge/v1", "gw"), Envelope("gw")
-    reporter = Reporter(config, broker, topics, envelope, info, Album(folder))  # type: ignore[arg-type]
+    reporter = Reporter(config, broker, broker, topics, envelope, info, Album(folder))  # type: ignore[arg-type]
     reporter.verdict(faulty("imbalance"), Pipeline(config, make_embedder()).points[POINT])
     (alert,) = broker.events
     jsonschema.validate(alert, load_schema("alert"))

@@ -14,6 +14,7 @@ from echo_edge.config import Config
 from echo_edge.enroll import Enrollment
 from echo_edge.envelope import Envelope, Topics
 from echo_edge.features import describe
+from echo_edge.outbox import Outbox
 from echo_edge.payload import Info, load_schema
 from echo_edge.pipeline import Pipeline, Verdict
 from echo_edge.records import Embedding, Window
@@ -135,7 +136,8 @@ def report(config: Config, windows: list[Window]) -> list[dict[str, Any]]:
     """Let the pipeline judge windows one by one and return the ``features`` that were published."""
     broker = Broker()
     info = Info("0", "fake", None, "fake", "5", tuple(config.points()), {})
-    reporter = Reporter(config, broker, Topics("echo-edge/v1", "gw"), Envelope("gw"), info)  # type: ignore[arg-type]
+    topics, envelope = Topics("echo-edge/v1", "gw"), Envelope("gw")
+    reporter = Reporter(config, broker, Outbox(None, "gw"), topics, envelope, info)  # type: ignore[arg-type]
     pipeline = Pipeline(config, make_embedder())
     for window in windows:
         (found,) = pipeline.step([window])

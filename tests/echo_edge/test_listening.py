@@ -19,6 +19,7 @@ from echo_edge.publisher import Publisher, Timing
 from echo_edge.records import TopicMessage
 from echo_edge.state_topics import StateTopics
 from tests.broker import HOST, Mosquitto, Subscriber, needs_mosquitto, wait_for
+from tests.outboxes import event, memory_outbox
 from tests.world import make_config
 
 TOPICS = Topics("echo-edge/v1", "gw1")
@@ -29,12 +30,14 @@ FLOOD = 10_000
 
 @contextmanager
 def listener(port: int, hear: Callable[[TopicMessage], None]) -> Iterator[Publisher]:
-    made = Publisher(MqttSettings(port=port), TOPICS, Envelope("gw1"), timing=QUICK, listen_to=[STATE], hear=hear)
-    made.start()
-    try:
-        yield made
-    finally:
-        made.stop()
+    with memory_outbox() as outbox:
+        settings = MqttSettings(port=port)
+        made = Publisher(settings, TOPICS, Envelope("gw1"), outbox, timing=QUICK, listen_to=[STATE], hear=hear)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def test_a_flood_of_states_leaves_the_newest_and_holds_up_neither_events_nor_ord
         wait_for(lambda: made.connected, "a connection")
         for i in range(FLOOD):
             last = client.publish(STATE, b"state-%d" % i if i % 2 else b"NONSENSE %d" % i, qos=1)
-        made.send_event(TOPICS.alert("pump/de"), b"event in the flood")
+        made.outbox.put(event(TOPICS.alert("pump/de"), "in the flood"))
         subscriber.wait("/alert", timeout_s=15)
         last.wait_for_publish(20)
         assert all(mailbox.order(lambda: None) for _ in range(ORDERS))

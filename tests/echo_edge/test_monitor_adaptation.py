@@ -21,6 +21,7 @@ from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
 from echo_edge.operation import OperationLog
+from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
@@ -59,9 +60,10 @@ def monitored(folder: Path, store: BaselineStore) -> Iterator[Pipeline]:
     """The daemon's pipeline thread, whose daily work falls due at once."""
     config, mailbox = adapting(), Mailbox[SensorStatus]()
     topics, envelope = Topics("echo-edge/v1", "gw"), Envelope("gw")
-    publisher = Publisher(MqttSettings(host="127.0.0.1"), topics, envelope)  # not started: nobody listens
+    outbox = Outbox(None, "gw")
+    publisher = Publisher(MqttSettings(host="127.0.0.1"), topics, envelope, outbox)  # not started: nobody listens
     info = Info("0", "fake", None, "fake", "5", tuple(config.points()), {})
-    reporter = Reporter(config, publisher, topics, envelope, info)
+    reporter = Reporter(config, publisher, outbox, topics, envelope, info)
     pipeline = Pipeline(config, make_embedder())
     monitor = Monitor(pipeline, mailbox, store, reporter, books(folder))
     monitor.adapts(config, first_after_s=0)

@@ -7,15 +7,20 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
 import pytest
 
 from echo_edge.baseline import Baseline, Origin
+from echo_edge.capture import SensorStatus
 from echo_edge.envelope import Envelope, Payload, Topics, timestamp
 from echo_edge.evidence import Evidence, Moved
+from echo_edge.health import Health, Watched
 from echo_edge.normal_state import NormalState
+from echo_edge.outbox import OutboxStatus
 from echo_edge.payload import (
     SCHEMAS,
     FalseAlarmRate,
@@ -115,19 +120,37 @@ def envelope() -> Envelope:
     return Envelope("gw-hall3", boot="b7c1b7c1")
 
 
+def whole(event: Payload) -> Payload:
+    """An event as the outbox completes it."""
+    return event | {"seq": 7, "id": "gw-hall3:c0ffee:7"}
+
+
+def health() -> Payload:
+    sensor = SimpleNamespace(device="mic1", last_block_s=1.0, status=SensorStatus("mic1", "ok"))
+    monitor = SimpleNamespace(busy_s=0.0, signal_s=0.0)
+    mailbox = SimpleNamespace(waiting=1, windows_dropped={"pump-12/de": 2})
+    publisher = SimpleNamespace(problems=("no answer",), broker_certificate_ends_s=OPENED_NS / 1e9)
+    status = OutboxStatus(waiting=3, oldest_ns=OPENED_NS, hours_left=70.25, problem="disk_full: no space left")
+    outbox = SimpleNamespace(status=status)
+    made = Health(Watched(monitor, mailbox, [sensor], publisher, outbox, Path()))  # type: ignore[arg-type,list-item]
+    monitor.busy_s, monitor.signal_s = 0.5, 10.0
+    return made.payload(envelope())
+
+
 MESSAGES: dict[str, Callable[[], Payload]] = {
     "status": lambda: status_payload(envelope(), "degraded", OPENED_NS, "mic1 lost"),
     "info": lambda: info_payload(envelope(), INFO, OPENED_NS),
+    "health": health,
     "point-state": lambda: point_state_payload(envelope(), STATE),
     "quality": lambda: quality_payload(envelope(), QUALITY),
     "features": lambda: features_payload(
         envelope(), "pump-12/de", OPENED_NS, {"velocity_x_mm_s": 1.25, "crest_x": 4.1}, "unverified", "B"
     ),
-    "alert": lambda: alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12", EVIDENCE, "a1-1.png"),
+    "alert": lambda: whole(alert_payload(envelope(), EVENT, "echo-tiny", "Feed pump 12", EVIDENCE, "a1-1.png")),
     "enroll": lambda: enroll_payload(envelope(), "pump-12/de", OPENED_NS, PROGRESS),
     "baseline": lambda: baseline_payload(envelope(), "pump-12/de", OPENED_NS, IN_FORCE),
     "alert-active": lambda: alert_active_payload(
-        envelope(), "pump-12/de", OPENED_NS, alert_payload(envelope(), EVENT, "echo-tiny", None, EVIDENCE)
+        envelope(), "pump-12/de", OPENED_NS, whole(alert_payload(envelope(), EVENT, "echo-tiny", None, EVIDENCE))
     ),
 }
 
@@ -308,7 +331,7 @@ def test_evidence_is_told_with_units_by_name_and_what_is_unknown_is_absent() -> 
     bare = replace(EVIDENCE, moved=(), strange_for_s=None, zone=None, usual_zone=None)
     told = alert_payload(envelope(), EVENT, "echo-tiny", None, bare)
     assert set(told["evidence"]) == {"bands", "parts", "indicators"}
-    assert valid("alert", told)
+    assert valid("alert", whole(told))
 
 
 def test_the_retained_alert_of_the_fastest_sensor_stays_small() -> None:

@@ -20,13 +20,17 @@ import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 from pydantic import SecretStr
 
-from echo_edge.backlog import Backlog
+from echo_edge.backlog import Backlog, NoSubscriber
 from echo_edge.demo_broker import demo_broker, free_port
 from echo_edge.envelope import Envelope, Topics
 from echo_edge.errors import ConfigError
 from echo_edge.mqtt import MqttSettings
+from echo_edge.outbox import Outbox
+from echo_edge.outgoing import REST
 from echo_edge.publisher import Publisher, Timing
-from tests.broker import Mosquitto, Subscriber, make_certificates, needs_mosquitto, wait_for
+from echo_edge.records import TopicMessage
+from tests.broker import Mosquitto, Subscriber, make_certificates, needs_mosquitto, publish, wait_for
+from tests.outboxes import event, memory_outbox
 
 pytestmark = needs_mosquitto
 TOPICS = Topics("echo-edge/v1", "gw1")
@@ -39,15 +43,21 @@ STATE = TOPICS.state("pump-12/de")
 
 @contextmanager
 def publisher(
-    port: int, timing: Timing = QUICK, jitter: Callable[[float], float] | None = None, **settings: Any
+    port: int,
+    timing: Timing = QUICK,
+    jitter: Callable[[float], float] | None = None,
+    no_subscriber: NoSubscriber = "accept",
+    **settings: Any,
 ) -> Iterator[Publisher]:
-    mqtt, backlog = MqttSettings(port=port, **settings), Backlog(retry_s=0.3, busy_s=0.1)
-    made = Publisher(mqtt, TOPICS, Envelope("gw1"), timing=timing, backlog=backlog, jitter=jitter)
-    made.start()
-    try:
-        yield made
-    finally:
-        made.stop()
+    with memory_outbox() as outbox:
+        mqtt = MqttSettings(port=port, **settings)
+        backlog = Backlog(outbox, retry_s=0.3, busy_s=0.1, no_subscriber=no_subscriber)
+        made = Publisher(mqtt, TOPICS, Envelope("gw1"), outbox, timing=timing, backlog=backlog, jitter=jitter)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
 
 
 def online(made: Publisher) -> Publisher:
@@ -63,15 +73,24 @@ def texts(subscriber: Subscriber, topic: str) -> list[str]:
     return [message.payload.decode() for message in subscriber.on(topic)]
 
 
-def numbered(first: int, last: int) -> list[str]:
-    return [str(number) for number in range(first, last)]
+def told(subscriber: Subscriber) -> list[int | str]:
+    """What the events said that came, in order."""
+    return [message.json["n"] for message in subscriber.on("/alert")]
+
+
+def numbered(first: int, last: int) -> list[int]:
+    return list(range(first, last))
+
+
+def say(made: Publisher, number: int | str) -> None:
+    made.outbox.put(event(EVENTS, number))
 
 
 def test_a_late_subscriber_sees_status_and_states(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker, publisher(broker.port) as made:
         made.set_state(STATE, b"old")
         made.set_state(STATE, b"new")
-        made.send_event(EVENTS, b"event")
+        say(made, "event")
         delivered(online(made), 1)
         with Subscriber(broker.port) as late:
             assert late.wait("/status")[0].json["state"] == "online"
@@ -80,17 +99,20 @@ def test_a_late_subscriber_sees_status_and_states(tmp_path: Path) -> None:
             assert late.on("/alert") == []
 
 
-def test_status_goes_first_then_states_then_events(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
-        made = Publisher(MqttSettings(port=broker.port), TOPICS, Envelope("gw1"), timing=POLITE)
-        made.send_event(EVENTS, b"event")
+def test_status_goes_first_then_alarms_then_states_then_the_rest(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber, memory_outbox() as outbox:
+        made = Publisher(MqttSettings(port=broker.port), TOPICS, Envelope("gw1"), outbox, timing=POLITE)
+        outbox.put(event(TOPICS.alert("m/update"), 1, REST))
+        outbox.put(event(EVENTS, 2))
         made.set_state(STATE, b"state")
+        wait_for(lambda: outbox.status.waiting == 2, "both events")
         made.start()
-        delivered(made, 1)
+        delivered(made, 2)
         made.stop()
         subscriber.wait("/status", 3)
-        order = [message.topic.rpartition("/")[2] for message in subscriber.messages]
-        assert order == ["status", "state", "alert", "status", "status"]
+        order = [message.topic.partition("/v1/gw1/")[2] for message in subscriber.messages]
+        point = "m/pump-12/p/de"
+        assert order == ["status", f"{point}/alert", f"{point}/state", "m/m/p/update/alert", "status", "status"]
 
 
 def test_a_polite_stop_says_stopping_then_offline_and_leaves_no_will(tmp_path: Path) -> None:
@@ -111,9 +133,10 @@ def test_the_broker_says_offline_for_a_process_that_was_killed(tmp_path: Path) -
         "import sys, time\n"
         "from echo_edge.envelope import Envelope, Topics\n"
         "from echo_edge.mqtt import MqttSettings\n"
+        "from echo_edge.outbox import Outbox\n"
         "from echo_edge.publisher import Publisher\n"
         "settings = MqttSettings(port=int(sys.argv[1]))\n"
-        "Publisher(settings, Topics('echo-edge/v1', 'gw1'), Envelope('gw1')).start()\n"
+        "Publisher(settings, Topics('echo-edge/v1', 'gw1'), Envelope('gw1'), Outbox(None, 'gw1')).start()\n"
         "time.sleep(30)\n"
     )
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
@@ -150,21 +173,21 @@ def test_events_of_an_outage_arrive_afterwards_in_order_and_none_is_lost(tmp_pat
     ):
         online(made)
         for number in range(5):
-            made.send_event(EVENTS, str(number).encode())
+            say(made, number)
         delivered(made, 5)
         broker.stop()
         wait_for(lambda: not made.connected, "the loss to be noticed")
         started_s = time.monotonic()
         for number in range(5, 300):
-            made.send_event(EVENTS, str(number).encode())
+            say(made, number)
         assert time.monotonic() - started_s < 0.5
-        assert made.counters.events_waiting == 295
+        assert made.outbox.status.waiting == 295
         broker.start()
         delivered(made, 300)
-        wait_for(lambda: len(set(texts(reader, "/alert"))) == 300, "300 different events")
+        wait_for(lambda: len(set(told(reader))) == 300, "300 different events")
         # The broker may repeat what the reader had not acknowledged when it stopped.
-        assert list(dict.fromkeys(texts(reader, "/alert"))) == numbered(0, 300)
-        assert made.counters.events_lost == 0
+        assert list(dict.fromkeys(told(reader))) == numbered(0, 300)
+        assert made.counters.events_given_up == 0
 
 
 def test_a_killed_broker_costs_repeats_but_no_event(tmp_path: Path) -> None:
@@ -181,13 +204,13 @@ def test_a_killed_broker_costs_repeats_but_no_event(tmp_path: Path) -> None:
     ):
         online(made)
         for number in range(2000):
-            made.send_event(EVENTS, str(number).encode())
+            say(made, number)
         wait_for(lambda: made.counters.events_accepted > 100, "some events through")
         broker.kill()
         wait_for(lambda: not made.connected, "the loss to be noticed")
         accepted = made.counters.events_accepted
-        assert accepted + made.counters.events_waiting == 2000
-        made.send_event(EVENTS, b"2000")
+        assert accepted + made.outbox.status.waiting == 2000
+        say(made, 2000)
         first.stop()
         broker.start()
         with Subscriber(broker.port) as second:
@@ -195,8 +218,8 @@ def test_a_killed_broker_costs_repeats_but_no_event(tmp_path: Path) -> None:
             delivered(made, 2001)
             # Only what the old broker acknowledged is settled; the new one gets all the rest, in order.
             second.wait("/alert", 2001 - accepted)
-            assert texts(second, "/alert") == numbered(accepted, 2001)
-        assert made.counters.events_lost == 0
+            assert told(second) == numbered(accepted, 2001)
+        assert made.counters.events_given_up == 0
 
 
 def test_a_broker_that_is_absent_at_the_start_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -204,7 +227,7 @@ def test_a_broker_that_is_absent_at_the_start_is_waited_for(tmp_path: Path, capl
     broker = Mosquitto(tmp_path)
     with publisher(broker.port) as made:
         wait_for(lambda: made.problems == ("connection refused",), "a refused connection")
-        made.send_event(EVENTS, b"1")
+        say(made, "1")
         time.sleep(0.5)  # several attempts, one line
         with broker:
             delivered(made, 1)
@@ -250,13 +273,14 @@ def test_an_event_that_the_access_list_refuses_is_kept_until_it_is_allowed(tmp_p
         Subscriber(broker.port) as subscriber,
         publisher(broker.port) as made,
     ):
-        made.send_event(EVENTS, b"1")
-        made.send_event(EVENTS, b"2")
+        say(made, "1")
+        say(made, "2")
         wait_for(lambda: made.problems == (f"mqtt_denied: {EVENTS}",), "the refusal to be noticed")
-        assert (made.counters.events_accepted, made.counters.events_waiting) == (0, 2)
+        assert (made.counters.events_accepted, made.outbox.status.waiting) == (0, 2)
         broker.set_acl("topic readwrite #\n")
         delivered(made, 2)
-        assert [message.payload for message in subscriber.wait("/alert", 2)] == [b"1", b"2"]
+        subscriber.wait("/alert", 2)
+        assert told(subscriber) == ["1", "2"]
         assert not made.problems
 
 
@@ -265,7 +289,7 @@ def test_an_old_protocol_is_warned_about_because_it_calls_a_refusal_a_success(
 ) -> None:
     with Mosquitto(tmp_path, acl="topic read #\n") as broker, Subscriber(broker.port) as subscriber:
         with publisher(broker.port, protocol="3.1.1") as made:
-            made.send_event(EVENTS, b"thrown away")
+            say(made, "thrown away")
             delivered(made, 1)
             assert made.problems == ()
         assert subscriber.messages == []
@@ -280,7 +304,7 @@ def test_a_frozen_broker_is_left_and_found_again(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker, publisher(broker.port, timing=hasty) as made:
         online(made)
         broker.freeze()
-        made.send_event(EVENTS, b"into the ice")
+        say(made, "into the ice")
         wait_for(lambda: "no answer to a message" in made.problems, "the silence to be noticed")
         wait_for(lambda: "no answer to CONNECT" in made.problems, "a new attempt that is not answered either")
         broker.thaw()
@@ -308,16 +332,51 @@ def test_back_off_grows_to_its_cap_and_starts_afresh_only_after_a_stable_connect
     assert ceilings == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_an_event_that_nobody_hears_is_accepted_and_remarked_on(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path) as broker, publisher(broker.port) as made:
-        made.send_event(EVENTS, b"1")
-        delivered(made, 1)
-        assert made.counters.events_without_subscriber == 1
-        assert made.problems == ("no_subscriber: nobody listens to alerts",)
-        with Subscriber(broker.port):
-            made.send_event(EVENTS, b"2")
+def test_an_event_that_nobody_hears_is_kept_until_somebody_does(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker, publisher(broker.port, no_subscriber="hold") as made:
+        say(made, 1)
+        wait_for(lambda: made.problems == (f"no_subscriber: nobody listens to {EVENTS}",), "the loneliness to be told")
+        say(made, 2)
+        with Subscriber(broker.port) as subscriber:
             delivered(made, 2)
+            subscriber.wait("/alert", 2)
+            assert told(subscriber) == [1, 2]
             assert not made.problems
+
+
+def test_an_exception_in_what_hears_costs_nothing_but_the_message(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    def hear(message: TopicMessage) -> None:
+        heard.append(message.payload)
+        raise RuntimeError(f"cannot read {len(heard) % 3}")
+
+    with Mosquitto(tmp_path) as broker, memory_outbox() as outbox, Subscriber(broker.port) as subscriber:
+        made = Publisher(
+            MqttSettings(port=broker.port), TOPICS, Envelope("gw1"), outbox, listen_to=["told/#"], hear=hear
+        )
+        made.start()
+        online(made)
+        for number in range(100):
+            publish(broker, f"told/{number}", b"x")
+        say(made, 1)
+        subscriber.wait("/alert")
+        assert made.alive
+        made.stop()
+    assert len(heard) == 100
+
+
+def test_a_second_client_with_our_id_is_named_and_does_not_make_us_fight(tmp_path: Path) -> None:
+    patient = Timing(backoff_base_s=0.2, backoff_cap_s=2.0)
+    with Mosquitto(tmp_path) as broker, publisher(broker.port, timing=patient, jitter=lambda s: s) as made:
+        online(made)
+        with publisher(broker.port, timing=patient, jitter=lambda s: s / 2) as second:
+            online(second)
+            wait_for(lambda: any("another come as echo-edge-gw1" in problem for problem in made.problems), "the rival")
+            say(made, 1)
+        assert broker.log.count("New client connected") < 12
+        with Subscriber(broker.port):
+            delivered(made, 1)
 
 
 def connected(broker: Mosquitto, times: int) -> bool:
@@ -359,7 +418,8 @@ def test_a_status_that_changes_while_we_connect_is_said_too(tmp_path: Path) -> N
         return asked[-1]
 
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
-        made = Publisher(MqttSettings(port=broker.port), TOPICS, Envelope("gw1"), timing=QUICK, now_ns=now_ns)
+        settings = MqttSettings(port=broker.port)
+        made = Publisher(settings, TOPICS, Envelope("gw1"), Outbox(None, "gw1"), timing=QUICK, now_ns=now_ns)
         made.start()
         try:
             wait_for(lambda: any(m.json["state"] == "degraded" for m in subscriber.on("/status")), "the change")
@@ -402,13 +462,50 @@ def test_tls_carries_everything_and_a_stranger_is_named(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, certificates=own) as broker:
         with publisher(broker.port, ca_file=own / "ca.crt") as made:
             for number in range(200):
-                made.send_event(EVENTS, str(number).encode() * 500)
+                say(made, str(number) * 500)
             delivered(made, 200)
         with publisher(broker.port, ca_file=other / "ca.crt") as made:
             wait_for(lambda: any(problem.startswith("TLS: ") for problem in made.problems), "the stranger")
             assert not made.connected
         with publisher(broker.port) as made:
             wait_for(lambda: bool(made.problems), "plaintext to a TLS port to fail")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_new_authority_and_a_new_password_are_taken_over_without_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echo_edge.publisher.FILES_EVERY_S", 0.1)
+    caplog.set_level(logging.INFO)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "next").mkdir()
+    own, later = make_certificates(tmp_path / "own"), make_certificates(tmp_path / "next")
+    ca, password = tmp_path / "ca.crt", tmp_path / "password"
+    ca.write_bytes((own / "ca.crt").read_bytes())
+    password.write_text("old")
+    port = free_port()
+
+    def read() -> MqttSettings:
+        secret = SecretStr(password.read_text())
+        return MqttSettings(port=port, ca_file=ca, username="gw1", password=secret, password_file=password)
+
+    with memory_outbox() as outbox:
+        made = Publisher(read(), TOPICS, Envelope("gw1"), outbox, timing=QUICK, reread=read, jitter=lambda _: 0.1)
+        made.start()
+        try:
+            with Mosquitto(tmp_path / "a", passwords={"gw1": "old"}, certificates=own, port=port):
+                online(made)
+                assert made.broker_certificate_ends_s == pytest.approx(time.time() + 2 * 86400, abs=3600)
+                ca.write_text("half a file")
+                wait_for(lambda: "no good yet" in caplog.text, "the half of a certificate to be noticed")
+                assert made.connected
+                password.write_text("new")
+                ca.write_bytes((later / "ca.crt").read_bytes())
+                wait_for(lambda: "connecting anew" in caplog.text, "the new files to be noticed")
+            with Mosquitto(tmp_path / "b", passwords={"gw1": "new"}, certificates=later, port=port):
+                online(made)
+        finally:
+            made.stop()
 
 
 @pytest.mark.parametrize("prefer", ["mosquitto", "amqtt"])
@@ -419,12 +516,12 @@ def test_the_demo_broker_carries_states_events_and_the_will(prefer: str) -> None
             with publisher(broker.port, POLITE, protocol=broker.protocol) as made:
                 made.set_state(STATE, b"state")
                 for number in range(50):
-                    made.send_event(EVENTS, str(number).encode())
+                    say(made, number)
                 delivered(made, 50)
                 subscriber.wait("/alert", 50)
                 with Subscriber(broker.port, protocol=protocol) as late:
                     assert late.wait("/de/state")[0].retain
-            assert texts(subscriber, "/alert") == numbered(0, 50)
+            assert told(subscriber) == numbered(0, 50)
             assert [m.json["state"] for m in subscriber.wait("/status", 3)] == ["online", "stopping", "offline"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((broker.host, broker.port), timeout=1)
