@@ -1,6 +1,7 @@
-"""Write docs/configuration.md and configs/daemon/schema.json from the models in echo_edge/config*.py.
+"""Write docs/configuration.md and configs/daemon/schema.json from the models in echo_edge/config*.py, and the AsyncAPI
+document from the table in echo_edge/contract.py.
 
-.venv/bin/python docs/make_reference.py            write both
+.venv/bin/python docs/make_reference.py            write them
 .venv/bin/python docs/make_reference.py --check    exit 1 when one of them is stale
 """
 
@@ -19,7 +20,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from echo_edge import config
+from echo_edge import config, contract
 from echo_edge import config_devices as devices
 from echo_edge import config_machine as machine
 from echo_edge import config_mqtt as mqtt
@@ -29,6 +30,7 @@ from echo_edge.config_model import ID_PATTERN
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 SCHEMA = ROOT / "configs" / "daemon" / "schema.json"
+ASYNCAPI = ROOT / "echo_edge" / "schemas" / "asyncapi.json"
 
 INTRODUCTION = """\
 # Configuration
@@ -69,6 +71,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The file", config.Config, ""),
     ("`gateway`", config.GatewayConfig, "gateway: {id: gw-hall3}"),
     ("`gateway.history`", config.HistoryConfig, "history: {keep_days: 30, max_mb: 2000}"),
+    ("`gateway.outbox`", config.OutboxConfig, "outbox: {max_mb: 64, max_age_days: 90}"),
     ("`engine`", config.EngineConfig, "engine: {kind: auto, threads: 2}"),
     (
         "`mqtt`",
@@ -148,14 +151,14 @@ def schema() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    stale = [path for path, text in ((PAGE, page()), (SCHEMA, schema())) if _read(path) != text]
+    texts = {PAGE: page(), SCHEMA: schema(), ASYNCAPI: contract.render(contract.asyncapi())}
+    stale = [path for path, text in texts.items() if _read(path) != text]
     if arguments == ["--check"]:
         for path in stale:
             sys.stderr.write(f"{path.relative_to(ROOT)} is stale: run python docs/make_reference.py\n")
         return 1 if stale else 0
-    PAGE.write_text(page(), "utf-8")
-    SCHEMA.parent.mkdir(parents=True, exist_ok=True)
-    SCHEMA.write_text(schema(), "utf-8")
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
     return 0
 
 

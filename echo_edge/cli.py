@@ -21,6 +21,7 @@ from echo_edge.cli_enroll import enroll
 from echo_edge.cli_past import drift, promise
 from echo_edge.cli_review import app as review
 from echo_edge.cli_review import feedback
+from echo_edge.cli_schema import schema
 from echo_edge.cli_sensors import devices, listen, record, simulate
 from echo_edge.cli_shared import (
     EXIT_CONFIG,
@@ -61,7 +62,7 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit):
+for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit, schema):
     app.command()(command)
 app.add_typer(state_commands, name="state")
 app.add_typer(baseline, name="baseline")

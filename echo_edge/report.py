@@ -287,11 +287,11 @@ class Reporter:
             status = self._quality[device].status
             calibration = "none" if status is None or status.info is None else status.info.calibration
             payload = features_payload(self._envelope, point, time_ns, features.values, calibration, features.zone)
-            self._set(self._topics.features(point), payload)
+            self._set(self._topics.features(point), payload, qos=0)
 
     def _tell_active(self, point: str, time_ns: int, alert: Payload | None) -> None:
         payload = alert_active_payload(self._envelope, point, time_ns, alert)
         self._set(self._topics.alert_active(point), payload)
 
-    def _set(self, topic: str, payload: Payload) -> None:
-        self._publisher.set_state(topic, encode(payload))
+    def _set(self, topic: str, payload: Payload, qos: int = 1) -> None:
+        self._publisher.set_state(topic, encode(payload), qos=qos)

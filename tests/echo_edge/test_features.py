@@ -128,7 +128,7 @@ class Broker:
     def __init__(self) -> None:
         self.told: dict[str, list[dict[str, Any]]] = {}
 
-    def set_state(self, topic: str, payload: bytes) -> None:
+    def set_state(self, topic: str, payload: bytes, qos: int = 1) -> None:  # noqa: ARG002
         self.told.setdefault(topic.rpartition("/")[2], []).append(json.loads(payload))
 
 
