@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -48,6 +49,7 @@ from echo_edge.store import (
     outbox_file,
     state_folder,
 )
+from echo_edge.supervision import Supervision
 from sensors import create_source
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,8 @@ class _Parts:
     topics: Topics
     envelope: Envelope
     health: Health
+    supervision: Supervision
+    reporter: Reporter
     monitor: Monitor
     captures: list[Capture]
     control: Control
@@ -143,7 +147,21 @@ def _wire(
     captures = list(by_device.values())
     control = Control(control_socket(folder), config, mailbox, monitor, by_device)
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
-    return _Parts(embedder, mailbox, outbox, publisher, topics, envelope, health, monitor, captures, control)
+    supervision = Supervision(publisher, outbox, folder, settings.client_cert)
+    return _Parts(
+        embedder,
+        mailbox,
+        outbox,
+        publisher,
+        topics,
+        envelope,
+        health,
+        supervision,
+        reporter,
+        monitor,
+        captures,
+        control,
+    )
 
 
 @contextmanager
@@ -214,7 +232,7 @@ def _info(config: Config, embedder: Embedder) -> Info:
 def _watch(stop: threading.Event, parts: _Parts) -> int:
     """The main loop: tell how we are; end when asked to, or when a thread failed or hangs."""
     monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
-    dropped, told_s = 0, -EVERY_S
+    dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
     while not stop.wait(1.0):
         threads: list[Monitor | Capture] = [monitor, *parts.captures]
         for thread in threads:
@@ -237,6 +255,8 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
         if (now := sum(mailbox.windows_dropped.values())) > dropped:
             log.warning("overload: %d windows dropped so far (%s)", now, dict(mailbox.windows_dropped))
             dropped = now
+        if (troubles := parts.supervision.troubles(dropped)) != told:
+            told = troubles if mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
     return EXIT_OK
 
 
