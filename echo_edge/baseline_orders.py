@@ -125,8 +125,8 @@ def _list(store: BaselineStore, args: ListArgs) -> dict[str, Any]:
 def _show(store: BaselineStore, args: ShowArgs) -> dict[str, Any]:
     baseline = store.load(args.id)  # with its vectors: what is shown has been verified whole
     manifest = store.manifest(args.id)
-    (status,) = (one.status for one in store.list(baseline.point) if one.id == args.id)
-    return {"status": status, "manifest": manifest.model_dump(mode="json")}
+    (summary,) = (one for one in store.list(baseline.point) if one.id == args.id)
+    return {"status": summary.status, "label": summary.label, "manifest": manifest.model_dump(mode="json")}
 
 
 def _diff(store: BaselineStore, args: DiffArgs) -> dict[str, Any]:

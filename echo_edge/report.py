@@ -159,12 +159,13 @@ class Reporter:
         self._quality = {device: SensorQuality() for device in config.devices}
         self._told: dict[str, tuple[tuple[str | None, ...], float]] = {}  # point -> what is news, monotonic s
         self._told_quality: dict[str, Quality] = {}
+        self._newest: dict[str, tuple[PointState, int]] = {}  # point -> how it is, and since when (ns) of that level
         self._told_features_s: dict[str, float] = {}
         self._of_point: dict[str, tuple[Finding, ...]] = {}
 
     def begin(self) -> None:
         """Say what we are, that nothing is monitored yet and no alert is open, in place of what an earlier run left."""
-        self._set(self._topics.info, info_payload(self._envelope, self._info, time.time_ns()))
+        self.info()
         for name, point in self._config.points().items():
             self.unmonitored(name, "starting")
             self._tell_quality(name, point.device, anyway=True)
@@ -187,6 +188,16 @@ class Reporter:
             known = InForce(baseline, point.thresholds, alarms, point.provisional)
         payload = baseline_payload(self._envelope, point.name, time.time_ns(), known)
         self._set(self._topics.baseline(point.name), payload)
+
+    def told(self, point: str) -> tuple[PointState, int, Quality]:
+        """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is."""
+        return *self._newest[point], self._told_quality[point]
+
+    def info(self) -> Payload:
+        """Say anew what we are; returns the message."""
+        payload = info_payload(self._envelope, self._info, time.time_ns())
+        self._set(self._topics.info, payload)
+        return payload
 
     def refresh(self) -> None:
         """Tell every sensor's quality again: gaps leave the last hour without anything happening."""
@@ -262,6 +273,8 @@ class Reporter:
             )
 
     def _tell_state(self, state: PointState) -> None:
+        last, since_ns = self._newest.get(state.point, (state, state.time_ns))
+        self._newest[state.point] = (state, since_ns if last.level == state.level else state.time_ns)
         operating = state.operating_state
         # which of the states is nearest may change with every window: that alone is no news
         named = None if operating is None or operating.source == "auto" else operating.name
