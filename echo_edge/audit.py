@@ -42,8 +42,8 @@ class AuditEntry:
     time_ns: int
     who: str
     what: str
-    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``, of a key ``trust``; what
-    was ordered otherwise by the order's name; ``seal_broken``: see ``append``."""
+    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``; of a key ``trust``; the
+    name of an order; ``seal_broken``: see ``append``."""
 
     why: str
     point: str

@@ -65,7 +65,7 @@ class BaselineStore:
     def rehearsal(self) -> BaselineStore:
         """The same store, where every change is checked whole and then undone."""
         rehearsing = copy.copy(self)
-        rehearsing._keeps = False  # noqa: SLF001  of our own class
+        rehearsing._keeps = False
         return rehearsing
 
     def needs_another_person(self, point: str) -> bool:

@@ -41,7 +41,7 @@ from echo_edge.cli_shared import (
     progress_bar,
 )
 from echo_edge.cli_state import state as state_commands
-from echo_edge.config_file import load_config, read_password
+from echo_edge.config_file import load_config
 from echo_edge.errors import (
     ArtifactError,
     ConfigError,
@@ -114,18 +114,13 @@ def run(config: ConfigPath) -> None:
 @app.command()
 def check(config: ConfigPath, as_json: AsJson = False) -> None:
     """Check a configuration: every problem with file, line and mend. Exit code 78 when there is one."""
-    from echo_edge.artifact import load_package  # noqa: PLC0415
+    from echo_edge.config_check import check as check_config  # noqa: PLC0415
 
     problems: list[str] = []
     try:
-        loaded = load_config(config)
-        if loaded.mqtt.password_file is not None:
-            read_password(loaded.mqtt, None)
-        load_package(loaded.model)
+        loaded = check_config(config)
     except ConfigError as error:
         problems = error.problems
-    except ArtifactError as error:
-        problems = [f"{config}: model: {error}"]
     if as_json:
         print(json.dumps({"ok": not problems, "problems": problems}))
     elif problems:

@@ -1,6 +1,6 @@
-"""Settings that persons order and that outlive a restart: targets of points, machines under maintenance. In ``state.db``.
+"""Settings that persons order and that outlive a restart: targets of points, planned work at machines.
 
-One process writes. What has ended is forgotten when it is next read for a start.
+In ``state.db``; one process writes. What has ended is forgotten when it is next read for a start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Standing orders: what persons ordered for a while, put in force at start and ended in time. In the pipeline's thread."""
+"""Standing orders: what was ordered for a while, put in force at start, ended in time. In the pipeline's thread."""
 
 from __future__ import annotations
 
