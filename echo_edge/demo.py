@@ -40,7 +40,7 @@ MIC_RATE_HZ, ACC_RATE_HZ = 48_000, 25_600
 STYLES = {"normal": "green", "warning": "bold yellow", "alarm": "bold red"}
 
 CONFIG = """\
-gateway: {{id: demo}}
+gateway: {{id: demo, outbox: {{max_mb: 4}}}}
 mqtt: {{host: {host}, port: {port}, protocol: "{protocol}", state_interval_s: 0.5}}
 devices:
   mic: {{kind: microphone, device: {mic}, rate_hz: {mic_rate_hz}, unit: Pa}}

@@ -14,6 +14,7 @@ def main() -> int:
         ["tests.bench.bench_index", *(["--quick"] if quick else [])],
         ["tests.bench.bench_indicators"],
         ["tests.bench.bench_baselines"],
+        ["tests.bench.bench_delivery"],
         ["tests.bench.bench_parsers", *(["--quick"] if quick else [])],
         ["tests.bench.bench_pretraining", *(["--turns", "2"] if quick else [])],
         ["tests.bench.bench_siren", *(["--turns", "1"] if quick else [])],

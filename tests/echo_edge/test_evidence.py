@@ -276,7 +276,7 @@ class Broker:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    def set_state(self, topic: str, payload: bytes, qos: int = 1) -> None:  # noqa: ARG002
+    def set_state(self, topic: str, payload: bytes, qos: int = 1) -> None:
         pass
 
     def put(self, item: Outgoing) -> None:

@@ -15,10 +15,13 @@ from typing import Any
 
 import jsonschema
 
+from echo_edge.contract import channel_of
 from echo_edge.payload import load_schema
 from tests.broker import HOST, wait_for
 
 START_S = 30.0
+AS_PUBLISHED = ("--retain-as-published", "-F", "%r %q %t %p")
+FORMATS = jsonschema.FormatChecker()
 
 
 def command(
@@ -100,16 +103,22 @@ class Heard:
 
     topic: str
     payload: dict[str, Any]
+    retained: bool
+    """It was published to be kept."""
+
+    qos: int
+    """As it was published."""
 
 
 class MosquittoSub:
-    """The ``mosquitto_sub`` program on everything; a context manager that checks every message against its schema."""
+    """The ``mosquitto_sub`` program on everything; a context manager that holds every message against the contract:
+    topic, schema, retain flag and QoS."""
 
     def __init__(self, port: int) -> None:
         program = shutil.which("mosquitto_sub")
         assert program is not None
         self._process = subprocess.Popen(
-            [program, "-h", HOST, "-p", str(port), "-V", "5", "-v", "-t", "echo-edge/#"],
+            [program, "-h", HOST, "-p", str(port), "-V", "5", "-q", "2", "-t", "echo-edge/#", *AS_PUBLISHED],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -120,9 +129,9 @@ class MosquittoSub:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            topic, _, text = line.partition(" ")
+            retained, qos, topic, text = line.split(" ", 3)
             if text.strip():
-                self.messages.append(Heard(time.monotonic(), topic, json.loads(text)))
+                self.messages.append(Heard(time.monotonic(), topic, json.loads(text), retained == "1", int(qos)))
 
     def __enter__(self) -> MosquittoSub:
         return self
@@ -134,8 +143,11 @@ class MosquittoSub:
         assert self._process.stdout is not None
         self._process.stdout.close()
         for message in self.messages:
-            name = message.payload["schema"].split("/")[1]
-            jsonschema.validate(message.payload, load_schema(name), format_checker=jsonschema.FormatChecker())
+            channel = channel_of("/".join(message.topic.split("/")[3:]))
+            assert channel is not None, message.topic
+            assert message.payload["schema"] == f"echo-edge/{channel.schema}/1", message.topic
+            assert (message.retained, message.qos) == (channel.retained, channel.qos), message.topic
+            jsonschema.validate(message.payload, load_schema(channel.schema), format_checker=FORMATS)
 
     def on(self, suffix: str) -> list[Heard]:
         return [m for m in self.messages if m.topic.endswith(suffix)]

@@ -25,7 +25,7 @@ QUIET_S, FAULTY_S, BETWEEN_S = 12, 12, 12
 POINTS = {"motor/de": "DE", "motor/fe": "FE"}
 
 CONFIG = """\
-gateway: {{id: gw}}
+gateway: {{id: gw, outbox: {{max_mb: 4}}}}
 mqtt: {{port: {port}, state_interval_s: 0.5}}
 devices:
   de: {{kind: wavfile, files: {de}}}

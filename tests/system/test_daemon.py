@@ -22,7 +22,11 @@ SIMULATED = "{kind: simulator, rate_hz: 16000, seed: 5}"
 
 def config(port: int, devices: dict[str, str], extra_mqtt: str = "") -> str:
     """One machine ``m`` with one point per device, of the device's name."""
-    lines = ["gateway: {id: gw}", f"mqtt: {{port: {port}, state_interval_s: 0.2{extra_mqtt}}}", "devices:"]
+    lines = [
+        "gateway: {id: gw, outbox: {max_mb: 4}}",
+        f"mqtt: {{port: {port}, state_interval_s: 0.2{extra_mqtt}}}",
+        "devices:",
+    ]
     lines += [f"  {name}: {device}" for name, device in devices.items()]
     lines += ["machines:", "  m:", "    points:"]
     lines += [f"      {name}: {{device: {name}, {WINDOW}}}" for name in devices]
@@ -130,9 +134,9 @@ def test_a_broker_may_come_late_and_die_and_the_daemon_goes_on(tmp_path: Path) -
     broker = Mosquitto(tmp_path / "broker")
     daemon = Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED}))
     with daemon:
-        wait_for(lambda: "1 points" in daemon.log, "the daemon to start", 30)
-        daemon.enroll("m/good", "--minutes", "0.15")
+        wait_for(lambda: "connection refused; trying again" in daemon.log, "the daemon to start", 30)
         with broker:
+            daemon.enroll("m/good", "--minutes", "0.15")
             with MosquittoSub(broker.port) as heard:
                 heard.wait_level("m/good", "normal", daemon, RECONNECTED_S)
             broker.kill()
@@ -145,6 +149,8 @@ def test_a_broker_may_come_late_and_die_and_the_daemon_goes_on(tmp_path: Path) -
                 assert heard.on("/status")[0].payload["state"] == "online"
                 assert heard.on("/info")[0].payload["model"]["name"] == "echo-tiny"
                 assert heard.last("/alert/active")["alert"] is None
+                wait_for(lambda: bool(heard.last("/health")), "the gateway's health")
+                assert heard.last("/health")["pipeline"]["windows_dropped"] == 0
         assert daemon.stop() == 0
 
 

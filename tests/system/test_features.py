@@ -13,7 +13,7 @@ from tests.system.daemon import Daemon, MosquittoSub
 pytestmark = needs_mosquitto
 
 CONFIG = """\
-gateway: {{id: gw-hall3}}
+gateway: {{id: gw-hall3, outbox: {{max_mb: 4}}}}
 mqtt: {{port: {port}, state_interval_s: 0.5}}
 devices:
   acc1: {{kind: simulator, rate_hz: 25600, channels: 3, fault: outer_race}}

@@ -17,7 +17,7 @@ pytestmark = needs_mosquitto
 
 ALERT = "ab" * 16
 CONFIG = """
-gateway: {{id: gw}}
+gateway: {{id: gw, outbox: {{max_mb: 4}}}}
 mqtt: {{port: {port}, state_interval_s: 0.2}}
 devices: {{acc: {{kind: simulator, rate_hz: 16000, seed: 5}}}}
 machines: {{m: {{points: {{de: {{device: acc, window: {{length_s: 0.5, hop_s: 0.5}}}}}}}}}}
