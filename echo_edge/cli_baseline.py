@@ -62,8 +62,8 @@ def list_(config: ConfigPath, point: OptionalPoint = None, as_json: AsJson = Fal
     for one in result["baselines"]:
         learned = f"{one['learned_s'] / 60:.0f} min"
         told = (one["parent"] or one["imported_from"], ", ".join(one["states"]), learned, one["author"])
-        told = (*told, local_time(one["created_ns"]), one["label"] or one["note"])
-        row = cells(one["id"], one["point"], one["status"], *told)
+        last = (local_time(one["created_ns"]), one["label"] or one["note"])
+        row = cells(one["id"], one["point"], one["status"], *told, *last)
         if one["problem"]:
             row = [*cells(one["id"], one["point"], one["status"]), *cells(*[""] * 5), *cells(one["problem"])]
         row[2].stylize(COLOURS.get(one["status"], "dim"))

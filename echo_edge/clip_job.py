@@ -61,7 +61,9 @@ class ClipJob:
             OrderError: clips are off (2), the sensor is not well (3), or one is being recorded (6).
         """
         if self._settings is None:
-            raise OrderError("clips are off: no sound is stored without 'gateway.clips' in the configuration", EXIT_USAGE)
+            raise OrderError(
+                "clips are off: no sound is stored without 'gateway.clips' in the configuration", EXIT_USAGE
+            )
         if self._thread is not None and self._thread.is_alive():
             raise OrderError("another clip is being recorded; try again in a few seconds", EXIT_CONFLICT)
         if capture is None or capture.status.state != "ok":
@@ -102,7 +104,9 @@ class ClipJob:
     def prune(self) -> None:
         """Delete clips that are too old, and the oldest of what is too much; each is audited."""
         try:
-            found = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob(f"*{SUFFIX}"))
+            found = sorted(
+                (path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob(f"*{SUFFIX}")
+            )
             left = sum(size for _, size, _ in found)
             for made_s, size, path in found:
                 old = abs(time.time() - made_s) > MAX_AGE_S  # of a time to come: made before the clock was set

@@ -45,7 +45,9 @@ def flac(window: Window) -> bytes:
             file.comment = json.dumps(about)
             file.write((window.samples / np.float32(scale)).T)
     except (soundfile.SoundFileError, ValueError) as error:
-        raise ClipError(f"{window.point}: {channels} channels at {window.rate_hz} Hz do not fit FLAC: {error}") from error
+        raise ClipError(
+            f"{window.point}: {channels} channels at {window.rate_hz} Hz do not fit FLAC: {error}"
+        ) from error
     return buffer.getvalue()
 
 

@@ -69,6 +69,11 @@ class ConfigVersions:
         """Of what is in the file now, in hexadecimal digits; raises as ``text``."""
         return _hash(self.text)
 
+    @staticmethod
+    def name(text: str) -> str:
+        """What people call a text: the beginning of its hash."""
+        return _hash(text)[:12]
+
     def names(self) -> list[str]:
         """The versions that are kept, oldest first."""
         return sorted(path.name for path in self._folder.glob("*.yaml"))
@@ -114,7 +119,7 @@ class ConfigVersions:
         """
         self.may_apply(text, present)
         before = self.text
-        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{_hash(before)[:12]}.yaml"
+        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{self.name(before)}.yaml"
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
             write_durably(self._folder / name, before.encode())

@@ -10,7 +10,8 @@ _IN_URL = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 # a word that means a secret, and what is said of it; what names a file or a credential tells no secret
 _NAMED = re.compile(
     r"""(?ix) \b ([\w-]* (?: password | passwd | passphrase | secret | token | api_?key | private_?key )
-        (?! [\w-]* _(?: file | credential ) \b ) [\w-]*) (["']? \s* [:=] \s*) (?! \*\*\* ) ("[^"\n]*" | '[^'\n]*' | [^\s,}]+)"""
+        (?! [\w-]* _(?: file | credential ) \b ) [\w-]*) (["']? \s* [:=] \s*)
+        (?! \*\*\* ) ("[^"\n]*" | '[^'\n]*' | [^\s,}]+)"""
 )
 
 

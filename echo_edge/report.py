@@ -189,6 +189,11 @@ class Reporter:
         payload = baseline_payload(self._envelope, point.name, time.time_ns(), known)
         self._set(self._topics.baseline(point.name), payload)
 
+    @property
+    def model(self) -> str:
+        """Name of the encoder's package."""
+        return self._model
+
     def told(self, point: str) -> tuple[PointState, int, Quality]:
         """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is."""
         return *self._newest[point], self._told_quality[point]
