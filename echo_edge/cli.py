@@ -14,10 +14,13 @@ import typer
 from rich.table import Table
 
 from echo_edge import __version__
+from echo_edge.cli_alert import app as alert
 from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
+from echo_edge.cli_clip import app as clip
 from echo_edge.cli_enroll import enroll
+from echo_edge.cli_order import mute, order, threshold
 from echo_edge.cli_past import drift, promise
 from echo_edge.cli_review import app as review
 from echo_edge.cli_review import feedback
@@ -41,6 +44,7 @@ from echo_edge.cli_shared import (
     progress_bar,
 )
 from echo_edge.cli_state import state as state_commands
+from echo_edge.cli_status import status
 from echo_edge.config_file import load_config
 from echo_edge.errors import (
     ArtifactError,
@@ -64,6 +68,10 @@ app = typer.Typer(
 app.add_typer(enroll, name="enroll")
 for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit, schema):
     app.command()(command)
+for ordering in (status, mute, threshold, order):
+    app.command()(ordering)
+app.add_typer(alert, name="alert")
+app.add_typer(clip, name="clip")
 app.add_typer(state_commands, name="state")
 app.add_typer(baseline, name="baseline")
 app.add_typer(review, name="review")

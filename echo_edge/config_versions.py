@@ -10,12 +10,14 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from echo_edge.config import Config
 from echo_edge.config_check import check
+from echo_edge.envelope import timestamp
 from echo_edge.errors import ConfigError, OrderError
 from echo_edge.store import write_durably
 
@@ -23,7 +25,6 @@ log = logging.getLogger(__name__)
 
 KEPT = 20
 MAX_BYTES = 1 << 20
-TRIES = 2
 EXIT_USAGE, EXIT_CONFLICT = 2, 6
 
 
@@ -39,7 +40,7 @@ class Trial:
 
     by: str
     tries: int = 0
-    """How many times a daemon began with it."""
+    """How many processes began with it after the one that put it in place had ended."""
 
 
 class ConfigVersions:
@@ -119,7 +120,7 @@ class ConfigVersions:
         """
         self.may_apply(text, present)
         before = self.text
-        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{self.name(before)}.yaml"
+        name = f"{re.sub('[-:.Z]', '', timestamp(time.time_ns()))}-{self.name(before)}.yaml"
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
             write_durably(self._folder / name, before.encode())
@@ -142,14 +143,12 @@ class ConfigVersions:
         except (OSError, ValueError, TypeError, OrderError):
             return None
 
-    def begin_try(self, trial: Trial) -> Trial:
-        """Count a daemon that begins with what is on trial."""
-        begun = Trial(trial.sha256, trial.previous, trial.by, trial.tries + 1)
+    def count_try(self, trial: Trial) -> None:
+        """Note that another process begins with what is on trial."""
         try:
-            self._note(begun)
+            self._note(replace(trial, tries=trial.tries + 1))
         except OSError as error:
             log.warning("%s: %s", self._folder, error)
-        return begun
 
     def settled(self) -> None:
         """End the trial: what is in the file stays."""

@@ -25,6 +25,7 @@ class Standing:
         operation: what became of a point under a promise before (``Books.operation``).
         changed: is told of a point whose thresholds changed.
         now_ns: tells the time that ends are compared with, nanoseconds since 1970.
+        now_s: tells monotonic seconds.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class Standing:
         operation: Callable[[str, str], Operation],
         changed: Callable[[Point], None],
         now_ns: Callable[[], int] = time.time_ns,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path, self._points, self._operation, self._changed = path, points, operation, changed
-        self._now_ns = now_ns
+        self._now_ns, self._now_s = now_ns, now_s
         self._settings: Settings | None = None
         self.targets: dict[str, Target] = {}
         """Point -> what a person ordered in place of the configured target."""
@@ -62,7 +64,7 @@ class Standing:
 
     def tick(self) -> None:
         """End what has lasted long enough, and do what is due; about once a second."""
-        now_ns, now_s = self._now_ns(), time.monotonic()
+        now_ns, now_s = self._now_ns(), self._now_s()
         ended = [n for n, t in self.targets.items() if t.until_ns is not None and t.until_ns <= now_ns]
         for name in ended:
             log.info("%s: the target that was ordered has ended", name)
@@ -102,7 +104,7 @@ class Standing:
 
     def later(self, what: str, after_s: float, work: Callable[[], None]) -> None:
         """Do this in the pipeline's thread after so many seconds, in place of what was to be done under this name."""
-        self._due[what] = (time.monotonic() + after_s, work)
+        self._due[what] = (self._now_s() + after_s, work)
 
     def _stored(self) -> Settings:
         if self._settings is None:
