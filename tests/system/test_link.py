@@ -29,11 +29,11 @@ TEXT = "x" * 1000
 
 
 @contextmanager
-def delivery(folder: Path, port: int, timing: Timing = HASTY) -> Iterator[tuple[Publisher, Outbox]]:
+def delivery(folder: Path, port: int, max_mb: float = 4) -> Iterator[tuple[Publisher, Outbox]]:
     """The delivering half of the daemon, with its outbox on disk."""
-    outbox = Outbox(folder / "outbox.db", "gw1", max_mb=4)
+    outbox = Outbox(folder / "outbox.db", "gw1", max_mb=max_mb)
     backlog = Backlog(outbox, retry_s=0.5, busy_s=0.2)
-    publisher = Publisher(MqttSettings(port=port), TOPICS, Envelope("gw1"), outbox, timing=timing, backlog=backlog)
+    publisher = Publisher(MqttSettings(port=port), TOPICS, Envelope("gw1"), outbox, timing=HASTY, backlog=backlog)
     outbox.start()
     publisher.start()
     try:
@@ -177,7 +177,7 @@ class Outlet:
 @pytest.mark.timeout(60)
 def test_after_a_day_without_a_broker_everything_comes_in_order(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "broker")
-    with delivery(tmp_path, broker.port) as (_, outbox):
+    with delivery(tmp_path, broker.port, max_mb=16) as (_, outbox):
         put(outbox, range(3000))
         wait_for(lambda: outbox.status.waiting == 3000, "everything stored")
         with broker, Subscriber(broker.port) as reader:
