@@ -20,7 +20,7 @@ from echo_edge.envelope import Topics
 from echo_edge.errors import OrderError
 from echo_edge.monitor import Monitor
 from echo_edge.order_types import Call, Role, Verb
-from echo_edge.outbox import OutboxStatus
+from echo_edge.outbox import Outbox
 from echo_edge.pipeline import Point
 from echo_edge.publisher import Publisher
 from echo_edge.report import Reporter
@@ -47,15 +47,6 @@ class AlertDesk(Protocol):
     def mute(self, machine: str, until_ns: int | None, by: str, note: str = "") -> dict[str, Any]: ...
 
 
-class Replaying(Protocol):
-    """What orders want of the outbox."""
-
-    @property
-    def status(self) -> OutboxStatus: ...
-
-    def replay(self, from_seq: int, done: Callable[[int], None], /) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The daemon, as orders see it; all of them run in the pipeline's thread."""
@@ -70,7 +61,7 @@ class Bench:
     books: Books
     reporter: Reporter
     publisher: Publisher
-    outbox: Replaying
+    outbox: Outbox
     topics: Topics
     captures: Mapping[str, Capture]
     clips: ClipJob

@@ -16,9 +16,9 @@ from echo_edge.errors import EchoEdgeError, OrderError
 from echo_edge.order_verbs import VERBS, Bench
 from echo_edge.outbox import OutboxStatus
 from echo_edge.promise import Operation
-from tests.baselines import enroll, learned, make_store
+from tests.baselines import enroll, learned
 from tests.benches import Alerts, Link, begun, give, make_bench, versions
-from tests.world import POINT, make_config, machine_windows
+from tests.world import POINT, machine_windows, make_config
 
 ALERT = "a" * 32
 
@@ -224,7 +224,7 @@ def test_baselines_are_listed_labelled_activated_and_rejected(bench: Bench) -> N
     assert bench.store.verify_audit().problems == []
 
 
-def test_a_baseline_travels_by_name_only(bench: Bench, tmp_path: Path) -> None:
+def test_a_baseline_travels_by_name_only(bench: Bench) -> None:
     taught(bench)
     told = give(bench, "baseline.export", id="bl_0001")
     assert told == give(bench, "baseline.export", id="bl_0001")  # again: the same bytes
