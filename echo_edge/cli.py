@@ -114,9 +114,11 @@ def run(config: ConfigPath) -> None:
     Baselines live in `$STATE_DIRECTORY`, else in `~/.local/state/echo-edge/GATEWAY`.
     """
     from echo_edge.daemon import run as run_daemon  # noqa: PLC0415  # seconds of imports that no other command needs
+    from echo_edge.reload import run_reloading  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    sys.exit(run_daemon(load_config(config), os.environ.get("CREDENTIALS_DIRECTORY")))
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    sys.exit(run_reloading(config, lambda loaded, versions: run_daemon(loaded, folder, versions), folder))
 
 
 @app.command()

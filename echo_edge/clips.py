@@ -12,7 +12,6 @@ import json
 from typing import Any
 
 import numpy as np
-import soundfile
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -36,6 +35,8 @@ def flac(window: Window) -> bytes:
     Raises:
         ClipError: FLAC cannot hold this many channels or this rate.
     """
+    import soundfile  # noqa: PLC0415  a shared library that a daemon without clips does without
+
     scale = float(np.abs(window.samples).max()) or 1.0
     about = {"point": window.point, "start": timestamp(window.time_ns), "unit": window.unit, "scale": scale}
     channels, _ = window.samples.shape
@@ -53,6 +54,8 @@ def flac(window: Window) -> bytes:
 
 def about_flac(data: bytes) -> dict[str, Any]:
     """What the comment of a clip says; empty when there is none of ours."""
+    import soundfile  # noqa: PLC0415
+
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         try:
             about = json.loads(file.comment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from echo_edge import lineage, review_orders
@@ -56,6 +56,9 @@ class Monitor(threading.Thread):
         self._reporter = reporter
         self._books = books
         self._adaptation: AdaptationJob | None = None
+        self.chores: list[Callable[[], None]] = []
+        """Done in every round, about once a second."""
+
         self.standing = Standing(store.path, pipeline.points, books.operation, reporter.baseline)
         for point in pipeline.points.values():
             point.remembered = books.history.on
@@ -110,6 +113,8 @@ class Monitor(threading.Thread):
             self._adaptation.tick()
         self.sessions.tick()
         self.standing.tick()
+        for chore in self.chores:
+            chore()
 
     @property
     def points(self) -> Mapping[str, Point]:

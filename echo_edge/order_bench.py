@@ -47,6 +47,16 @@ class AlertDesk(Protocol):
     def mute(self, machine: str, until_ns: int | None, by: str, note: str = "") -> dict[str, Any]: ...
 
 
+class NoAlerts:
+    """Where nobody keeps the lives of alerts."""
+
+    def answer_alert(self, alert_id: str, *_: Any, **__: Any) -> dict[str, Any]:
+        raise OrderError(f"{alert_id}: alerts are not answered here", EXIT_CONFLICT)
+
+    def mute(self, machine: str, *_: Any, **__: Any) -> dict[str, Any]:
+        raise OrderError(f"{machine}: is not muted here", EXIT_CONFLICT)
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The daemon, as orders see it; all of them run in the pipeline's thread."""

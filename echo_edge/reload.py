@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 RELOAD = -1
 """What the daemon returns when it is to be run again; no exit code of a process."""
 
-EXIT_ENGINE = 70
+EXIT_OK, EXIT_ENGINE = 0, 70
 TRIAL_S = 30.0
 MORE_TRIES = 1  # by another process, where the first one ended
 LOCK_WITHIN_S, LOCK_EVERY_S = 10.0, 0.2  # a command may hold the state folder for a moment while the daemon is between
@@ -75,6 +75,8 @@ def run_reloading(
         if failed and versions is not None and (trial := versions.trial()) is not None:
             _go_back(versions, trial, failed)
         elif code != RELOAD:
+            if versions is not None and code == EXIT_OK:
+                versions.settled()  # it came up, and somebody stopped it
             return code
         else:
             log.warning("%s was changed by an order: beginning anew", path)
