@@ -1,14 +1,14 @@
 """Alert policy: scores -> events. Pure; one object per point.
 
 An alert opens when k of the latest n windows are above the threshold, and clears when all n are well below it: the
-two limits lie apart, so that a machine on the edge does not chatter.
+two limits lie apart, so that a machine on the edge does not chatter. What an alert lives through is ``alert_life``.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 
+from echo_edge.alert_life import AlertSlot, Life, Severity
 from echo_edge.config import AlertConfig
 from echo_edge.records import Event, Score
 from echo_edge.tail import Persistence
@@ -19,22 +19,26 @@ UPDATE_EVERY_NS = 10_000_000_000
 
 
 class AlertPolicy:
-    """The life of one point's alerts: open, update, clear, with one id and rising revision."""
+    """Opens, follows and clears one point's alerts, one at a time."""
 
     def __init__(self, config: AlertConfig, persistence: Persistence) -> None:
         self._config = config
         self.persistence = persistence
+        self.slot = AlertSlot()
         self._recent: deque[float] = deque(maxlen=persistence.windows)  # score / threshold
         self._strange_ns: int | None = None  # begin of the first window of those that are strange now
-        self._open: Event | None = None
         self._cleared_ns: int | None = None
+        self._heard_ns: int | None = None  # end of the latest window
+        self.latest: Life | None = None
+        """The alert after the latest step that a score made."""
+
         self.began_ns = 0
         """When the first strange window of the latest alert began."""
 
     @property
-    def open(self) -> Event | None:
-        """The latest event of the alert that is open now."""
-        return self._open
+    def open(self) -> Life | None:
+        """The alert that is active now."""
+        return self.slot.open
 
     @property
     def strange_windows(self) -> int:
@@ -51,24 +55,46 @@ class AlertPolicy:
         self._recent = deque(maxlen=self.persistence.windows)
         self._strange_ns = None
 
+    def restore(self, life: Life) -> None:
+        """Go on with an alert of before a restart; it clears as any other."""
+        self.slot.life, self._cleared_ns = life, life.cleared_ns
+        self.began_ns = life.opened_ns if life.began_ns is None else life.began_ns
+
     def update(self, score: Score) -> Event | None:
         """Take in one score; return what is news."""
         self._recent.append(score.value / score.threshold)
+        self._heard_ns = score.end_ns
         if not self.strange_windows:
             self._strange_ns = None
         elif self._strange_ns is None:
             self._strange_ns = score.time_ns
-        if self._open is None:
-            return self._opened(score)
-        if len(self._recent) == self.persistence.windows and max(self._recent) < self._config.clear_ratio:
+        if (life := self.slot.open) is None:
+            told = self._opened(score)
+        elif len(self._recent) == self.persistence.windows and max(self._recent) < self._config.clear_ratio:
             self._cleared_ns = score.end_ns
-            return self._next("clear", score)
-        grown = score.value > UPDATE_RATIO * self._open.peak_value
-        if grown and abs(score.end_ns - self._open.time_ns) >= UPDATE_EVERY_NS:
-            return self._next("update", score)
-        return None
+            told = self.slot.keep(life.cleared(score.end_ns))
+        else:
+            told = self.slot.keep(self._followed(life, score))
+        self.latest = told or self.latest
+        return None if told is None else told.event(score)
 
-    def _opened(self, score: Score) -> Event | None:
+    def cleared_by_hand(self, now_ns: int) -> None:
+        """A person ended the alert: what was counted until now opens no other, and the hold-off applies."""
+        self.forget()
+        # by the windows' own time: those that are on their way end before now, too
+        self._cleared_ns = now_ns if self._heard_ns is None else self._heard_ns
+
+    def _followed(self, life: Life, score: Score) -> Life:
+        strange = score.value > score.threshold
+        grown = life.told_peak is not None and score.value > UPDATE_RATIO * life.told_peak
+        return life.followed(
+            score.end_ns,
+            severity="alarm" if strange and not score.provisional else None,
+            value=score.value,
+            news=grown and abs(score.end_ns - life.time_ns) >= UPDATE_EVERY_NS,
+        )
+
+    def _opened(self, score: Score) -> Life | None:
         if score.value <= score.threshold or self.strange_windows < self.persistence.strange:
             return None
         if self._strange_ns is not None and 0 <= score.end_ns - self._strange_ns < SPAN_NS:  # negative: set back
@@ -77,37 +103,6 @@ class AlertPolicy:
         if since_ns is not None and 0 <= since_ns < self._config.hold_off_s * 1e9:  # negative: the clock was set back
             return None
         self.began_ns = score.time_ns if self._strange_ns is None else self._strange_ns
-        severity = "warning" if score.provisional else "alarm"
-        self._open = Event(
-            score.point,
-            uuid.uuid4().hex,
-            1,
-            "open",
-            severity,
-            score.end_ns,
-            score.end_ns,
-            score.value,
-            score.end_ns,
-            score,
-        )
-        return self._open
-
-    def _next(self, kind: str, score: Score) -> Event:
-        last = self._open
-        if last is None:
-            raise RuntimeError(f"{score.point}: no alert is open")
-        higher = score.value > last.peak_value
-        event = Event(
-            point=last.point,
-            alert_id=last.alert_id,
-            rev=last.rev + 1,
-            type=kind,
-            severity=last.severity,
-            time_ns=score.end_ns,
-            opened_ns=last.opened_ns,
-            peak_value=score.value if higher else last.peak_value,
-            peak_ns=score.end_ns if higher else last.peak_ns,
-            score=score,
-        )
-        self._open = None if kind == "clear" else event
-        return event
+        severity: Severity = "warning" if score.provisional else "alarm"
+        life = Life.opened("machine", score.point, severity, score.end_ns, value=score.value, began_ns=self.began_ns)
+        return self.slot.keep(life)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,10 +44,10 @@ class Books:
         self._failing = False
         self._broken: set[tuple[str, str]] = set()  # (point, baseline) that was warned of
 
-    def begin(self) -> None:
-        """Start a run: no alert of an earlier one is open any more."""
+    def begin(self, still_open: Collection[str] = ()) -> None:
+        """Start a run: of the alerts of an earlier one only these are open."""
         self._log = self._kept(self._open, None)
-        self._write(lambda books: books.begin())
+        self._write(lambda books: books.begin(still_open))
 
     @property
     def log(self) -> OperationLog:
@@ -69,6 +69,10 @@ class Books:
             promise = point.promise(point.promised_by)
             self._write(lambda books: books.note(event, promise))
             self._save(point)
+
+    def closed(self, alert_id: str, time_ns: int) -> None:
+        """A person ended an alert of a machine."""
+        self._write(lambda books: books.end(alert_id, time_ns))
 
     def minute(self, points: Iterable[Point]) -> None:
         """Write what has to survive a restart, and warn where a promise is broken; once a minute."""

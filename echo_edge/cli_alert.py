@@ -31,20 +31,35 @@ Rev = Annotated[
 @app.command("list")
 def list_(
     config: ConfigPath,
-    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Those of machines that are over, too.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="How many of the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the alerts that are open: id, point, since when, how severe, what was done about it."""
+    """List the alerts that are active or wait for a person: of what, since when, how severe, what was done."""
     result = give_order(load(config), "alert.list", {"open": not everything, "limit": limit}, by=login_name())
     if as_json:
         print(json.dumps(result))
         return
-    table = Table("alert", "point", "opened", "now", "normal state", "rev", title="Alerts")
+    table = Table("alert", "of", "kind", "opened", "severity", "now", "rev", title="Alerts")
     for one in result["alerts"]:
-        now = f"{one.get('severity', 'open')}, {one['type']}" if one["open"] else f"over since {one['until']}"
-        table.add_row(*cells(one["alert_id"], one["point"], one["opened"], now, one["state"], one.get("rev")))
+        table.add_row(
+            *cells(
+                *(one.get(key) for key in ("alert_id", "about", "kind", "opened", "severity")),
+                _now(one),
+                one.get("rev"),
+            )
+        )
     out.print(table if result["alerts"] else "no alert is open" if not everything else "there was no alert so far")
+
+
+def _now(alert: dict[str, Any]) -> str:
+    """How it stands, in words."""
+    if "until" in alert:
+        return f"over since {alert['until']}"
+    words = [alert["state"], *(["acknowledged"] if alert["acknowledged"] else [])]
+    if "shelved_until" in alert:
+        words.append(f"shelved until {alert['shelved_until']}")
+    return ", ".join(words)
 
 
 @app.command()

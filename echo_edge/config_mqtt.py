@@ -69,6 +69,9 @@ class MqttConfig(Model):
     state_interval_s: float = Field(default=10.0, ge=0.1, le=3600)
     """A point's state is told at once when its level changes, else no more often than this."""
 
+    score_stream: bool = False
+    """Publish the score of every window on a topic of its own, not retained: for commissioning and plots."""
+
     @field_validator("protocol", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:

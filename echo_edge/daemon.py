@@ -36,7 +36,6 @@ from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
 from echo_edge.operation import OperationLog
-from echo_edge.order_bench import NoAlerts
 from echo_edge.order_verbs import Bench, carry_out
 from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics, encode
@@ -164,7 +163,6 @@ def _wire(
         config,
         folder,
         monitor,
-        alerts=NoAlerts(),
         store=store,
         books=books,
         reporter=reporter,

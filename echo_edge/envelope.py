@@ -25,9 +25,17 @@ class Topics:
         self.status = f"{self.root}/status"
         self.info = f"{self.root}/info"
         self.health = f"{self.root}/health"
+        self.alerts = f"{self.root}/alerts"
+        self.alerts_active = f"{self.root}/alerts/active"
+
+    def machine_state(self, machine: str) -> str:
+        return f"{self.root}/m/{_checked_id(machine)}/state"
 
     def state(self, point: str) -> str:
         return f"{self._point(point)}/state"
+
+    def score(self, point: str) -> str:
+        return f"{self._point(point)}/score"
 
     def quality(self, point: str) -> str:
         return f"{self._point(point)}/quality"
@@ -46,6 +54,11 @@ class Topics:
 
     def alert_active(self, point: str) -> str:
         return f"{self._point(point)}/alert/active"
+
+    def retained(self, point: str) -> tuple[str, ...]:
+        """All topics of a point that keep a message."""
+        kinds = (self.state, self.quality, self.features, self.alert_active, self.enroll, self.baseline)
+        return tuple(topic(point) for topic in kinds)
 
     def _point(self, point: str) -> str:
         machine, name = split_point(point)

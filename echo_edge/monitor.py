@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from echo_edge import lineage, review_orders
+from echo_edge import alert_orders, lineage, review_orders
 from echo_edge.adaptation_job import FIRST_AFTER_S, AdaptationJob
+from echo_edge.alert_life import Action
+from echo_edge.alert_orders import Wanted
 from echo_edge.baseline import Baseline, moved_settings
 from echo_edge.baseline_orders import CHANGES_ACTIVE, run_verb
 from echo_edge.baseline_store import BaselineStore
@@ -20,6 +23,7 @@ from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.mailbox import Mailbox
 from echo_edge.pipeline import Pipeline, Point
+from echo_edge.records import Answer
 from echo_edge.report import Reporter
 from echo_edge.review_orders import Desk
 from echo_edge.session import NO_WINDOW, PATIENCE_S
@@ -28,6 +32,7 @@ from echo_edge.standing import Standing
 
 log = logging.getLogger(__name__)
 
+LOOK_EVERY_S = 0.5
 REFRESH_S = 60.0  # what ages by itself (gaps of the last hour) is told again this often
 
 
@@ -65,13 +70,17 @@ class Monitor(threading.Thread):
         self.sessions = Sessions(pipeline, store, books.history, mailbox, reporter.enroll, reporter.baseline)
         self._due_s: dict[str, float] = {}  # point -> when its next window is overdue, while its sensor is well
         self._refreshed_s = self.heartbeat_s
+        self._looked_s = 0.0
 
     def run(self) -> None:
         try:
-            self._books.begin()
+            self._books.begin(self._reporter.restore(self._pipeline.points))
             self.standing.begin()
             self._load_baselines()
             self._reporter.begin()
+            for point in self._pipeline.points.values():
+                if point.muted is not None:
+                    self._reporter.muted(point)
             self._tell_baselines()
             while not self._mailbox.closed:
                 self.heartbeat_s = time.monotonic()
@@ -101,9 +110,9 @@ class Monitor(threading.Thread):
         # after the windows: they came before the report, and a sensor that is lost must not look well again
         for status in mail.reports:
             self._sensor(status)
-        for name, due_s in self._due_s.items():
-            if self.heartbeat_s > due_s:  # a verdict of long ago must not pass for one of now
-                self._reporter.unmonitored(name, NO_WINDOW)
+        if self.heartbeat_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = self.heartbeat_s
+            self._look()
         if self.heartbeat_s - self._refreshed_s > REFRESH_S:
             self._refreshed_s = self.heartbeat_s
             self._reporter.refresh()
@@ -120,6 +129,16 @@ class Monitor(threading.Thread):
     def points(self) -> Mapping[str, Point]:
         """What is kept of each point; for this thread alone."""
         return self._pipeline.points
+
+    def _look(self) -> None:
+        """What happens without anything coming in."""
+        for name, point in self._pipeline.points.items():
+            overdue = self.heartbeat_s > self._due_s.get(name, math.inf)
+            if overdue:  # a verdict of long ago must not pass for one of now
+                self._reporter.unmonitored(name, point.muted or NO_WINDOW)
+            self._reporter.look(point, NO_WINDOW if overdue else None)
+            if point.muted_until_ns is not None and time.time_ns() >= point.muted_until_ns:
+                self._mute(point, None, "")
 
     def _overdue_s(self, point: Point) -> float:
         window = point.config.window
@@ -172,6 +191,38 @@ class Monitor(threading.Thread):
             states.tell(name, "order", now_ns, until_ns)
             until = "it is cleared" if until_ns is None else timestamp(until_ns)
             log.info("%s: operating state %s by order, until %s", point, name, until)
+
+    def answer_alert(
+        self,
+        alert_id: str,
+        action: Action,
+        by: str,
+        note: str = "",
+        until_ns: int | None = None,
+        expect_rev: int | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Acknowledge, shelve or clear an alert of any kind; see ``alert_orders.answer``."""
+        wanted = Wanted(alert_id, action, Answer(by, note, time.time_ns()), until_ns, expect_rev, dry_run)
+        return alert_orders.answer(self._pipeline.points, self._reporter.alerts, self._books, wanted)
+
+    def mute(self, machine: str, until_ns: int | None, by: str, note: str = "") -> dict[str, Any]:
+        """Planned work at a machine: its points are not monitored until then; None ends it.
+
+        Raises:
+            OrderError: there is no such machine, or the end has passed.
+        """
+        points = alert_orders.to_mute(self._pipeline.points, machine, until_ns, Answer(by, note, time.time_ns()))
+        for point in points:
+            self._mute(point, until_ns, by)
+        until = "no longer" if until_ns is None else f"until {timestamp(until_ns)}"
+        log.warning("%s: muted %s by %s: %s", machine, until, by, note or "no reason given")
+        told = {} if until_ns is None else {"muted_until": timestamp(until_ns)}
+        return {"machine": machine, "points": [point.name for point in points], **told}
+
+    def _mute(self, point: Point, until_ns: int | None, by: str) -> None:
+        point.mute(until_ns, by, time.time_ns())
+        self._reporter.muted(point)
 
     def state_of(self, point: str) -> dict[str, Any]:
         """What is told, known and heard of a point's operating state."""

@@ -5,8 +5,9 @@ It survives restarts, so that months of operation can be held against a promise 
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,10 +103,18 @@ class OperationLog:
                 (event.time_ns, event.type != "clear", event.alert_id),
             )
 
-    def begin(self) -> None:
-        """Note that a new run begins: no alert of an earlier one is open any more."""
+    def end(self, alert_id: str, time_ns: int) -> None:
+        """A person ended an alert."""
         with self.transaction() as db:
-            db.execute("UPDATE episode SET open = 0 WHERE open")
+            db.execute("UPDATE episode SET until_ns = ?, open = 0 WHERE alert_id = ?", (time_ns, alert_id))
+
+    def begin(self, still_open: Collection[str] = ()) -> None:
+        """Note that a new run begins: of the alerts of an earlier one only these are open."""
+        kept = json.dumps(sorted(still_open))
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE episode SET open = 0 WHERE open AND alert_id NOT IN (SELECT value FROM json_each(?))", (kept,)
+            )
 
     def episode(self, alert_id: str) -> Episode:
         """Raises HistoryError when there is no such alert, and names the latest ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter
 
@@ -30,33 +30,6 @@ EXIT_USAGE, EXIT_CONFLICT = 2, 6
 MAX_TEXT = 500  # characters of a note or reason, as the audit log keeps them
 
 
-class AlertDesk(Protocol):
-    """Who keeps the lives of alerts; the monitor."""
-
-    def answer_alert(
-        self,
-        alert_id: str,
-        action: Any,
-        by: str,
-        note: str = "",
-        until_ns: int | None = None,
-        expect_rev: int | None = None,
-        dry_run: bool = False,
-    ) -> dict[str, Any]: ...
-
-    def mute(self, machine: str, until_ns: int | None, by: str, note: str = "") -> dict[str, Any]: ...
-
-
-class NoAlerts:
-    """Where nobody keeps the lives of alerts."""
-
-    def answer_alert(self, alert_id: str, *_: Any, **__: Any) -> dict[str, Any]:
-        raise OrderError(f"{alert_id}: alerts are not answered here", EXIT_CONFLICT)
-
-    def mute(self, machine: str, *_: Any, **__: Any) -> dict[str, Any]:
-        raise OrderError(f"{machine}: is not muted here", EXIT_CONFLICT)
-
-
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The daemon, as orders see it; all of them run in the pipeline's thread."""
@@ -66,7 +39,6 @@ class Bench:
     """The state folder."""
 
     monitor: Monitor
-    alerts: AlertDesk
     store: BaselineStore
     books: Books
     reporter: Reporter

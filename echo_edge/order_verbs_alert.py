@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from echo_edge import alert_orders
 from echo_edge.audit import MAX_TEXT, check_words
 from echo_edge.envelope import split_point, timestamp
 from echo_edge.errors import BaselineError, OrderError
@@ -29,7 +30,7 @@ class ListArgs(Args):
 
     point: str | None = None
     open: bool = True
-    """False: those that are over, too."""
+    """Those that are active or wait for a person; False: those of machines that are over, too."""
 
     limit: int = Field(default=20, ge=1, le=ALERTS)
 
@@ -82,31 +83,35 @@ class UnmuteArgs(OfMachine):
 
 
 def _list(bench: Bench, args: ListArgs, _: Call) -> dict[str, Any]:
-    running = {p.open_alert.alert_id: p.open_alert for p in bench.points.values() if p.open_alert is not None}
-    found: list[dict[str, Any]] = []
-    for episode in bench.books.log.episodes(args.point):
-        alert = running.get(episode.alert_id)
-        if args.open and alert is None:
-            continue
-        told: dict[str, Any] = {
+    lives = [
+        life for life in alert_orders.waiting(bench.points, bench.reporter.alerts) if args.point in {None, life.about}
+    ]
+    found = [
+        {**alert_orders.told(life), "opened": timestamp(life.opened_ns)}
+        for life in sorted(lives, key=lambda life: life.opened_ns)
+    ]
+    if args.open:
+        return {"alerts": found[-args.limit :]}
+    known = {life.alert_id for life in lives}
+    past = [
+        {
             "alert_id": episode.alert_id,
-            "point": episode.point,
+            "kind": "machine",
+            "about": episode.point,
+            "state": "cleared",
             "opened": timestamp(episode.opened_ns),
-            "open": alert is not None,
-            "state": episode.state,
+            "until": timestamp(episode.until_ns),
         }
-        if alert is None:
-            told["until"] = timestamp(episode.until_ns)
-        else:
-            told |= {"rev": alert.rev, "severity": alert.severity, "type": alert.type}
-        found.append(told)
-    return {"alerts": found[-args.limit :]}
+        for episode in bench.books.log.episodes(args.point)
+        if episode.alert_id not in known
+    ]
+    return {"alerts": [*past, *found][-args.limit :]}
 
 
 def _answer(action: Literal["ack", "shelve", "clear"]) -> Any:
     def answer(bench: Bench, args: AnswerArgs, call: Call) -> dict[str, Any]:
         minutes = args.minutes if isinstance(args, ShelveArgs) else None
-        return bench.alerts.answer_alert(
+        stands = bench.monitor.answer_alert(
             args.alert_id,
             action,
             call.actor,
@@ -115,6 +120,7 @@ def _answer(action: Literal["ack", "shelve", "clear"]) -> Any:
             expect_rev=call.expect.get("rev"),
             dry_run=call.dry_run,
         )
+        return would(f"{action} alert {args.alert_id}", **stands) if call.dry_run else stands
 
     return answer
 
@@ -170,7 +176,7 @@ def _mute(bench: Bench, args: MuteArgs, call: Call) -> dict[str, Any]:
     if call.dry_run:
         return would(f"monitor nothing at {args.machine} until {timestamp(until_ns)}")
     bench.monitor.standing.set_mute(args.machine, Mute(until_ns, call.actor, args.note))
-    return bench.alerts.mute(args.machine, until_ns, call.actor, args.note)
+    return bench.monitor.mute(args.machine, until_ns, call.actor, args.note)
 
 
 def _unmute(bench: Bench, args: UnmuteArgs, call: Call) -> dict[str, Any]:
@@ -178,7 +184,7 @@ def _unmute(bench: Bench, args: UnmuteArgs, call: Call) -> dict[str, Any]:
     if call.dry_run:
         return would(f"monitor {args.machine} again")
     bench.monitor.standing.set_mute(args.machine, None)
-    return bench.alerts.mute(args.machine, None, call.actor, args.note)
+    return bench.monitor.mute(args.machine, None, call.actor, args.note)
 
 
 def _words(by: str, note: str) -> None:

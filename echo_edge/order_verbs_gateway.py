@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from echo_edge import __version__
-from echo_edge.contract import CHANNELS, POINT
 from echo_edge.doctor import diagnosis
 from echo_edge.envelope import split_point
 from echo_edge.errors import OrderError
@@ -101,18 +100,15 @@ def _replay(bench: Bench, args: ReplayArgs, call: Call) -> dict[str, Any]:
 
 def _remove(bench: Bench, args: RemoveArgs, call: Call) -> dict[str, Any]:
     try:
-        machine, name = split_point(args.point)
+        machine, _ = split_point(args.point)
     except ValueError as error:
         raise OrderError(f"'{args.point}' is no point: write it as machine/point", EXIT_USAGE) from error
     if args.point in bench.points:
         why = "is configured: take it out of the configuration first"
         raise OrderError(f"{args.point}: {why}", EXIT_CONFLICT)
-    below = POINT if machine in bench.config.machines else "m/{machine}/"
-    topics = [
-        f"{bench.topics.root}/{channel.address.format(machine=machine, point=name)}"
-        for channel in CHANNELS
-        if channel.retained and channel.ours and channel.address.startswith(below)
-    ]
+    topics = list(bench.topics.retained(args.point))
+    if machine not in bench.config.machines:
+        topics.append(bench.topics.machine_state(machine))
     if call.dry_run:
         return would(f"empty {len(topics)} retained topics", topics=topics)
     for topic in topics:

@@ -425,17 +425,21 @@ class Outbox:
         self.wake()
 
     def _refill(self) -> None:
+        """Read on behind the buffer; where a topic is released, from the beginning: its rows lie before and between."""
         with self._lock:
+            if self._releasing:
+                self._buffer = []
             self._held -= self._releasing
             self._releasing.clear()
             held, done = set(self._held), len(self._done)
+            after = _key(self._buffer[-1]) if self._buffer else (-1, -1)
+            count = BUFFER - len(self._buffer) + (0 if self._buffer else done)
         if self._db is None:
             return
-        rows = self._db.front(BUFFER + done, held)
+        rows = self._db.front(count, held, after)
         with self._lock:
-            found = [row for row in rows if row.seq not in self._done and row.topic not in self._held]
-            self._buffer = found[:BUFFER]
-            self._more = len(rows) == BUFFER + done or len(found) > BUFFER
+            self._buffer += [row for row in rows if row.seq not in self._done and row.topic not in self._held]
+            self._more = len(rows) == count
 
     def _keep_house(self, now_s: float) -> None:
         if self._path is not None and self._db is None and now_s - self._tried_s >= self._retry_s:

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,14 +221,13 @@ class OutboxDb:
             self._roll_back()
             raise
 
-    def front(self, count: int, without: Iterable[str]) -> list[Row]:
-        """The next rows to send, of topics that are not held."""
-        held = list(without)
-        where = f" AND topic NOT IN ({', '.join('?' * len(held))})" if held else ""
+    def front(self, count: int, without: Collection[str], after: tuple[int, int] = (-1, -1)) -> list[Row]:
+        """The next rows to send after this one (rank, seq), of topics that are not held."""
+        where = f" AND topic NOT IN ({_marks(without)})" if without else ""
         rows = self._db.execute(
-            "SELECT seq, rank, topic, payload, waits FROM alert INDEXED BY to_send WHERE sent_ns IS NULL"
-            f"{where} ORDER BY rank, seq LIMIT ?",
-            (*held, count),
+            "SELECT seq, rank, topic, payload, waits FROM alert INDEXED BY to_send"
+            f" WHERE sent_ns IS NULL AND (rank, seq) > (?, ?){where} ORDER BY rank, seq LIMIT ?",
+            (*after, *without, count),
         )
         return [Row(seq, rank, topic, payload, bool(waits), True) for seq, rank, topic, payload, waits in rows]
 
@@ -237,8 +236,9 @@ class OutboxDb:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
-            settled = db.executemany(
-                "UPDATE alert SET sent_ns = ? WHERE seq = ? AND sent_ns IS NULL", [(now_ns, seq) for seq in sent]
+            # one statement: the lock of the interpreter is fought for at each
+            settled = db.execute(
+                f"UPDATE alert SET sent_ns = ? WHERE seq IN ({_marks(sent)}) AND sent_ns IS NULL", (now_ns, *sent)
             ).rowcount
             for seq, reason in dead:
                 db.execute(
@@ -379,6 +379,10 @@ class OutboxDb:
     def _number(self, sql: str) -> int:
         (value,) = self._db.execute(sql).fetchone()
         return int(value)
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _pages_of(entry: Entry) -> int:

@@ -7,15 +7,19 @@ What is not known is left out: there is no zero, null or default that could be t
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
 from echo_edge.envelope import Envelope, Payload, Topics, split_point, timestamp
-from echo_edge.evidence import Evidence
-from echo_edge.records import BandShare, Event, FalseAlarmRate, OperatingState, Score
-from echo_edge.sentence import alert_text
+from echo_edge.payload_alert import (
+    alert_active_payload,
+    alert_payload,
+    alerts_active_payload,
+    step_payload,
+)
+from echo_edge.payload_parts import bands, known, number, parts, score_fields
+from echo_edge.records import FalseAlarmRate, OperatingState, Score
 from echo_edge.signal_checks import Finding
 
 __all__ = [  # the whole contract can be had from here
@@ -24,6 +28,7 @@ __all__ = [  # the whole contract can be had from here
     "VERDICTS",
     "Envelope",
     "Info",
+    "MachineState",
     "OperatingState",
     "Payload",
     "PointState",
@@ -32,13 +37,17 @@ __all__ = [  # the whole contract can be had from here
     "WindowCount",
     "alert_active_payload",
     "alert_payload",
+    "alerts_active_payload",
     "encode",
     "features_payload",
     "info_payload",
     "load_schema",
+    "machine_state_payload",
     "point_state_payload",
     "quality_payload",
+    "score_payload",
     "status_payload",
+    "step_payload",
     "timestamp",
     "will_payload",
 ]
@@ -47,11 +56,14 @@ SCHEMAS = (
     "status",
     "info",
     "health",
+    "machine-state",
     "point-state",
+    "score",
     "quality",
     "features",
     "alert",
     "alert-active",
+    "alerts-active",
     "enroll",
     "baseline",
 )
@@ -91,6 +103,24 @@ class PointState:
     """From the window's last sample to the verdict."""
 
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineState:
+    """How one machine is, of all its points together."""
+
+    level: str
+    """The worst of its points': one of ``LEVELS``."""
+
+    monitored: int
+    """Points with a verdict."""
+
+    points: int
+    operating_state: str | None
+    """The name, where all points agree on it."""
+
+    alerts: tuple[str, ...]
+    """Ids of its open alerts, of machine and sensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +172,7 @@ class Info:
 
 def status_payload(envelope: Envelope, state: str, time_ns: int, reason: str | None = None) -> Payload:
     """Return the gateway's availability: online, degraded, stopping or offline."""
-    return envelope.stamp("status", time_ns) | _known(state=state, reason=reason)
+    return envelope.stamp("status", time_ns) | known(state=state, reason=reason)
 
 
 def will_payload(envelope: Envelope, time_ns: int) -> Payload:
@@ -158,14 +188,14 @@ def info_payload(envelope: Envelope, info: Info, time_ns: int) -> Payload:
     for point in info.points:
         machine, name = split_point(point)
         machines.setdefault(machine, []).append(name)
-    return envelope.stamp("info", time_ns) | _known(
+    return envelope.stamp("info", time_ns) | known(
         version=info.version,
-        model=_known(name=info.model, sha256=info.model_sha256),
+        model=known(name=info.model, sha256=info.model_sha256),
         engine=info.engine,
         config_sha256=info.config_sha256,
         # A 3.1.1 broker acknowledges a message that it threw away for want of permission.
         mqtt={"protocol": info.protocol, "denied_publish_is_noticed": info.protocol == "5"},
-        machines=[_known(id=m, title=info.titles.get(m), points=points) for m, points in machines.items()],
+        machines=[known(id=m, title=info.titles.get(m), points=points) for m, points in machines.items()],
         schemas=[f"echo-edge/{name}/1" for name in SCHEMAS],
     )
 
@@ -182,31 +212,62 @@ def point_state_payload(envelope: Envelope, state: PointState) -> Payload:
     if state.level not in VERDICTS and (score is not None or not state.reason):
         raise ValueError(f"{state.point}: {state.level} needs a reason and has no score")
     windows, operating, alarms = state.windows, state.operating_state, state.false_alarms
-    fields = _known(
+    fields = known(
         level=state.level,
         reason=state.reason,
         model=state.model,
         operating_state=None if operating is None else {"name": operating.name, "source": operating.source},
         score=None
         if score is None
-        else _score(score) | _known(parts=_parts(score.rarities), false_alarms_per_month=_false_alarms(alarms)),
+        else score_fields(score) | known(parts=parts(score.rarities), false_alarms_per_month=_false_alarms(alarms)),
         windows=None if windows is None else {"k": windows.k, "n_of": windows.n_of, "k_needed": windows.k_needed},
-        bands=None if score is None else _bands(score.bands),
+        bands=None if score is None else bands(score.bands),
         baseline=None if score is None else score.baseline,
         provisional=None if score is None else score.provisional,
         quality=state.quality,
-        lag_ms=_number(state.lag_ms, 0),
+        lag_ms=number(state.lag_ms, 0),
     )
     return envelope.stamp("point-state", state.time_ns, state.point) | fields
 
 
+def score_payload(envelope: Envelope, state: PointState) -> Payload:
+    """Return one window's score, for the stream.
+
+    Raises:
+        ValueError: a number is not finite, or there is no score.
+    """
+    if (score := state.score) is None:
+        raise ValueError(f"{state.point}: nothing to stream without a score")
+    window = {"from": timestamp(score.time_ns), "to": timestamp(score.end_ns)}
+    return (
+        envelope.stamp("score", score.end_ns, state.point)
+        | score_fields(score)
+        | {
+            "level": state.level,
+            "window": window,
+        }
+    )
+
+
+def machine_state_payload(envelope: Envelope, machine: str, time_ns: int, state: MachineState) -> Payload:
+    """Return how a machine is, of all its points together."""
+    fields = known(
+        machine=machine,
+        level=state.level,
+        operating_state=None if state.operating_state is None else {"name": state.operating_state},
+        monitored={"points": state.monitored, "of": state.points},
+        alerts=list(state.alerts),
+    )
+    return envelope.stamp("machine-state", time_ns) | fields
+
+
 def quality_payload(envelope: Envelope, quality: Quality) -> Payload:
-    gaps = _known(count_1h=quality.gaps_1h, lost_samples_1h=quality.lost_samples_1h)
-    fields = _known(
+    gaps = known(count_1h=quality.gaps_1h, lost_samples_1h=quality.lost_samples_1h)
+    fields = known(
         state=quality.state,
         reasons=list(quality.reasons),
-        rate_hz=_number(quality.rate_hz, 3),
-        rate_ppm=_number(quality.rate_ppm, 1),
+        rate_hz=number(quality.rate_hz, 3),
+        rate_ppm=number(quality.rate_ppm, 1),
         gaps=gaps or None,
         unit=quality.unit,
         calibration=quality.calibration,
@@ -233,53 +294,9 @@ def features_payload(
     Raises:
         ValueError: a number is not finite.
     """
-    values = {name: _number(value, 6) for name, value in features.items()}
-    fields = _known(features=values, calibration=calibration, zone=zone)
+    values = {name: number(value, 6) for name, value in features.items()}
+    fields = known(features=values, calibration=calibration, zone=zone)
     return envelope.stamp("features", time_ns, point) | fields
-
-
-def alert_payload(
-    envelope: Envelope,
-    event: Event,
-    model: str,
-    title: str | None = None,
-    evidence: Evidence | None = None,
-    picture: str | None = None,
-) -> Payload:
-    """Return one step in the life of an alert, as far as the outbox does not complete it.
-
-    Args:
-        title: the machine's name for people.
-        evidence: of the window that made the event.
-        picture: name of the file that shows it.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    score = event.score
-    fields = {
-        "alert_id": event.alert_id,
-        "rev": event.rev,
-        "type": event.type,
-        "severity": event.severity,
-        "kind": "machine",
-        "opened": timestamp(event.opened_ns),
-        "peak": {"raw": _number(event.peak_value, 6), "ts": timestamp(event.peak_ns)},
-        "score": _score(score),
-        "normal_state": score.state,
-        "channel": score.channel,
-        "evidence": {"bands": _bands(score.bands)} | _evidence(evidence, picture),
-        "model": model,
-        "baseline": score.baseline,
-        "provisional": score.provisional,
-        "text": alert_text(event, title, () if evidence is None else evidence.moved),
-    }
-    return envelope.stamp("alert", event.time_ns, event.point, counted=False) | fields
-
-
-def alert_active_payload(envelope: Envelope, point: str, time_ns: int, alert: Payload | None) -> Payload:
-    """Return what a late subscriber needs: the newest message of the open alert, whole and unchanged, or null."""
-    return envelope.stamp("alert-active", time_ns, point) | {"alert": alert}
 
 
 def encode(payload: Payload) -> bytes:
@@ -298,64 +315,12 @@ def load_schema(name: str) -> Payload:
     return schema
 
 
-def _score(score: Score) -> Payload:
-    raw, threshold = _number(score.value, 6), _number(score.threshold, 6)
-    # 1.0 is at the threshold, whatever the point: a figure to compare points by until tail probabilities exist
-    ratio = _number(score.value / score.threshold, 4) if score.threshold > 0 else None
-    return _known(raw=raw, threshold=threshold, ratio=ratio)
-
-
 def _false_alarms(alarms: FalseAlarmRate | None) -> Payload | None:
     if alarms is None:
         return None
-    return _known(
-        target=_number(alarms.target, 3),
-        estimated=_number(alarms.estimated, 3),
-        demonstrated_upper_95=_number(alarms.demonstrated_upper_95, 3),
+    return known(
+        target=number(alarms.target, 3),
+        estimated=number(alarms.estimated, 3),
+        demonstrated_upper_95=number(alarms.demonstrated_upper_95, 3),
         kept=alarms.kept,
     )
-
-
-def _bands(bands: Sequence[BandShare]) -> list[Payload]:
-    return [{"hz": [_number(b.low_hz, 1), _number(b.high_hz, 1)], "share": _number(b.share, 4)} for b in bands]
-
-
-def _parts(rarities: Mapping[str, float]) -> Payload | None:
-    return {part: _number(decades, 3) for part, decades in rarities.items()} or None
-
-
-def _evidence(evidence: Evidence | None, picture: str | None) -> Payload:
-    if evidence is None:
-        return {}
-    indicators = [
-        {
-            "name": one.name,
-            "channel": one.channel,
-            "value": _number(one.value, 6),
-            "usual": [_number(one.usual_low, 6), _number(one.usual_high, 6)],
-            "text": one.words,
-        }
-        for one in evidence.moved
-    ]
-    return _known(
-        parts=_parts(evidence.parts),
-        indicators=indicators,
-        zone=evidence.zone,
-        usual_zone=evidence.usual_zone,
-        strange_for_s=_number(evidence.strange_for_s, 3),
-        spectrogram=picture,
-    )
-
-
-def _known(**fields: object) -> Payload:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _number(value: float | None, digits: int) -> float | None:
-    """Round, as a whole number where it is one; numpy's numbers become Python's."""
-    if value is None:
-        return None
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a number that can be published")
-    rounded = round(float(value), digits)
-    return int(rounded) if rounded.is_integer() else rounded

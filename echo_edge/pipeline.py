@@ -9,20 +9,23 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from echo_edge.alert_life import Life
 from echo_edge.alerts import AlertPolicy
 from echo_edge.baseline import Baseline, FalseAlarms, Origin, moved_settings
 from echo_edge.config import Config, PointConfig
 from echo_edge.embedder import Embedder
 from echo_edge.enroll import RECORDED
+from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError
 from echo_edge.evidence import Evidence, gather
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
-from echo_edge.promise import Operation, most
+from echo_edge.promise import Operation, most, name_of
 from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
+from echo_edge.troubles import SensorAlarm
 
 TARGETS_PER_MONTH = (0.1, 1.0, 10.0)  # false alarms, of the table in a baseline's manifest
 UNREADABLE = "mixer"  # the setting that a sound driver tells in place of those that it cannot read
@@ -45,6 +48,9 @@ class Verdict:
     score: Score | None = None
     strange_windows: int = 0
     event: Event | None = None
+    life: Life | None = None
+    """The alert after the event."""
+
     operating_state: OperatingState | None = None
     """None where nothing tells it and no score was made."""
 
@@ -94,6 +100,12 @@ class Point:
         self.unsettled_ns = 0
         """Windows that began before this time are not judged: the gain moved within them, or so little before."""
 
+        self.muted_until_ns: int | None = None
+        """Planned work: nothing alarms until then."""
+
+        self._muted_by = ""
+        self._mute_ended_ns = 0
+        self.sensor_alarm = SensorAlarm(name)
         self.identity = ""
         """Which sensor it is now; empty before it was open for the first time."""
 
@@ -106,16 +118,13 @@ class Point:
         self.promised_by = ""
         """The version whose thresholds are in force."""
 
-        self.muted_until_ns: int | None = None
-
     @property
     def baseline(self) -> Baseline | None:
         return self._baseline
 
     def promise(self, promised_by: str) -> str:
         """What a version promises here: under another target than the configured one, something else."""
-        ordered = self.target_per_month != self.configured_target
-        return f"{promised_by}@{self.target_per_month:g}" if ordered else promised_by
+        return name_of(promised_by, self.target_per_month, self.configured_target)
 
     @property
     def provisional(self) -> bool:
@@ -128,8 +137,34 @@ class Point:
         return self.operation.monitored_s + (0.0 if self._normal is None else self._normal.learned_s)
 
     @property
-    def open_alert(self) -> Event | None:
+    def policy(self) -> AlertPolicy:
+        """Of the machine's alerts."""
+        return self._policy
+
+    @property
+    def open_alert(self) -> Life | None:
+        """The machine's alert that is active now."""
         return self._policy.open
+
+    def mute(self, until_ns: int | None, by: str, now_ns: int) -> None:
+        """Planned work: judge no window that begins before ``until_ns``, or end that now; learners go on hearing."""
+        if until_ns is None and self.muted_until_ns is not None:
+            self._mute_ended_ns = min(now_ns, self.muted_until_ns)
+        self.muted_until_ns, self._muted_by = until_ns, by
+        self._policy.forget()
+        self.sensor_alarm.settle()
+
+    @property
+    def muted(self) -> str | None:
+        """Until when and by whom, in words; None when it is not."""
+        if self.muted_until_ns is None:
+            return None
+        return f"muted until {timestamp(self.muted_until_ns)} by {self._muted_by}"
+
+    def _muted_within(self, window: Window) -> str | None:
+        if self.muted_until_ns is not None and window.time_ns < self.muted_until_ns:
+            return self.muted
+        return "it was muted until within this window" if window.time_ns < self._mute_ended_ns else None
 
     @property
     def persistence(self) -> Persistence:
@@ -240,6 +275,10 @@ class Point:
         """True when nobody wants this point's embeddings."""
         return self._normal is None and self.learner is None and not self.remembered
 
+    def idle_reason(self, window: Window) -> str:
+        """Why there is nothing to judge a window by."""
+        return self._muted_within(window) or self.problem
+
     def origin(self, window: Window) -> Origin:
         """What a baseline made of this window depends on."""
         return Origin(
@@ -257,7 +296,8 @@ class Point:
         worst = findings[0]
         if self.learner is not None:
             self.learner.hear(window, None, findings, self.origin(window))
-        return Verdict(window, "not_monitored", f"the sensor: {worst.check} ({worst.advice})", findings)
+        reason = self._muted_within(window) or f"the sensor: {worst.check} ({worst.advice})"
+        return Verdict(window, "not_monitored", reason, findings)
 
     def judge(self, window: Window, embedding: Embedding, findings: tuple[Finding, ...]) -> Verdict:
         """Score one window, then let it be learned."""
@@ -277,7 +317,9 @@ class Point:
 
     def _judged(self, window: Window, embedding: Embedding, origin: Origin) -> Verdict:
         if self._normal is None or self._baseline is None:
-            return Verdict(window, "not_monitored", self.problem)
+            return Verdict(window, "not_monitored", self.idle_reason(window))
+        if muted := self._muted_within(window):
+            return Verdict(window, "not_monitored", muted)
         if unfit := self._unfit(window):
             return Verdict(window, "not_monitored", unfit)
         try:
@@ -300,7 +342,8 @@ class Point:
         if event is not None:  # now: within the batch a new baseline may come, or the next step of the alert
             normal, labels = self._normal.states[score.state], self.config.channel_labels
             evidence = gather(embedding, score, normal, self._policy.began_ns, labels)
-        verdict = Verdict(window, level, now.reason, score=score, strange_windows=strange, event=event)
+        life = None if event is None else self._policy.latest
+        verdict = Verdict(window, level, now.reason, score=score, strange_windows=strange, event=event, life=life)
         return replace(verdict, evidence=evidence, operating_state=state)
 
     def _in_force(self, embedding: Embedding, normal: Normal) -> InForce:
@@ -349,7 +392,8 @@ class Pipeline:
                 verdicts.append(point.judge(window, embeddings[i], findings[i]))
             else:
                 measured = self._measure(window)
-                verdicts.append(Verdict(window, "not_monitored", point.problem, findings[i], indicators=measured))
+                reason = point.idle_reason(window)
+                verdicts.append(Verdict(window, "not_monitored", reason, findings[i], indicators=measured))
         return verdicts
 
     def _embed(self, windows: Sequence[Window]) -> list[Embedding]:

@@ -144,14 +144,23 @@ class FalseAlarmRate:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person did about an alert."""
+
+    by: str
+    note: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """One step in the life of an alert; one id from open to clear, ``rev`` rising."""
+    """One step in the life of a machine's alert that a score made; one id from open to clear, ``rev`` rising."""
 
     point: str
     alert_id: str
     rev: int
     type: str
-    """``open``, ``update`` or ``clear``."""
+    """``open``, ``update``, ``escalate`` or ``clear``."""
 
     severity: str
     """``warning`` or ``alarm``."""
@@ -162,6 +171,9 @@ class Event:
     peak_ns: int
     score: Score
     """The score that made the event."""
+
+    ack: Answer | None = None
+    """Who acknowledged the alert."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from echo_edge.album import Album
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
-from echo_edge.features import Features, describe, zoned
+from echo_edge.features import Features, describe
+from echo_edge.machine_state import Machines
 from echo_edge.outbox import Outbox
-from echo_edge.outgoing import CRITICAL, REST, WARNING, Outgoing
 from echo_edge.payload import (
     Envelope,
     Info,
+    MachineState,
     Payload,
     PointState,
     Quality,
     Topics,
     WindowCount,
-    alert_active_payload,
-    alert_payload,
     encode,
     features_payload,
     info_payload,
+    machine_state_payload,
     point_state_payload,
     quality_payload,
+    score_payload,
 )
 from echo_edge.payload_enroll import InForce, baseline_payload, enroll_payload
 from echo_edge.pipeline import Point, Verdict
 from echo_edge.publisher import Publisher
-from echo_edge.records import Event
+from echo_edge.report_alerts import AlertReporter
 from echo_edge.signal_checks import Finding
+from echo_edge.troubles import starting, trouble_of
 
 HOUR_S = 3600.0
 PPM_NEWS = 50.0
@@ -127,11 +129,11 @@ def _news(quality: Quality, told: Quality) -> bool:
     return drifted or first or same != told
 
 
-def rank(event: Event) -> int:
-    """How soon an event must go, and how late it may be dropped."""
-    if event.type not in ("open", "escalate"):
-        return REST
-    return WARNING if event.severity == "warning" else CRITICAL
+def _silent(status: SensorStatus, point: str) -> str | None:
+    """Why a device delivers no windows to a point; None where it does."""
+    if status.state != "ok":
+        return f"sensor {status.state}" + (f": {status.reason}" if status.reason else "")
+    return status.refused.get(point)
 
 
 class Reporter:
@@ -148,9 +150,7 @@ class Reporter:
         album: Album | None = None,
     ) -> None:
         self._config = config
-        self._album = album
         self._publisher = publisher
-        self._outbox = outbox
         self._envelope = envelope
         self._topics = topics
         self._info = info
@@ -162,15 +162,22 @@ class Reporter:
         self._newest: dict[str, tuple[PointState, int]] = {}  # point -> how it is, and since when (ns) of that level
         self._told_features_s: dict[str, float] = {}
         self._of_point: dict[str, tuple[Finding, ...]] = {}
+        self._streamed = config.mqtt.score_stream
+        self._machines = Machines(config.points(), self._tell_machine, self._interval_s)
+        self.alerts = AlertReporter(config, publisher, outbox, topics, envelope, info.model, self._machines, album)
+
+    def restore(self, points: Mapping[str, Point]) -> set[str]:
+        """Go on with the alerts of an earlier run, before ``begin``; return the ids of the machines' that are open."""
+        return self.alerts.restore(points)
 
     def begin(self) -> None:
-        """Say what we are, that nothing is monitored yet and no alert is open, in place of what an earlier run left."""
+        """Say what we are, that nothing is monitored yet and what is open, in place of what an earlier run left."""
         self.info()
         for name, point in self._config.points().items():
             self.unmonitored(name, "starting")
             self._tell_quality(name, point.device, anyway=True)
-            self._tell_active(name, time.time_ns(), None)
             self.enroll(name, None)
+        self.alerts.begin()
 
     def end(self) -> None:
         """Say that nothing is monitored any more: a retained ``normal`` must not outlive us."""
@@ -217,10 +224,40 @@ class Reporter:
         self._tell_quality(name, status.device)
         if status.readings:
             self._tell_features(name, status.device, status.read_ns, Features(status.readings))
-        if status.state != "ok":
-            self.unmonitored(name, f"sensor {status.state}" + (f": {status.reason}" if status.reason else ""))
-        elif refused := status.refused.get(name):
-            self.unmonitored(name, refused)
+        if (silent := _silent(status, name)) is not None:
+            self.unmonitored(name, point.muted or silent)
+
+    def look(self, point: Point, silent: str | None = None) -> None:
+        """What time alone does to a point's alerts, and how its sensor is; once a round.
+
+        Args:
+            silent: why no window comes from a sensor that is there.
+        """
+        if point.muted is not None:  # planned work: nothing alarms, and what is open stays as it is
+            return
+        now_ns, alarm, alerts = time.time_ns(), point.sensor_alarm, point.policy.slot
+        quality = self._quality[point.config.device].describe(point.name, self._of_point.get(point.name, ()))
+        steps = [alerts.keep(alerts.life.at(now_ns)) if alerts.life is not None else None, alarm.wake(now_ns)]
+        if not starting(quality):
+            steps.append(alarm.update(trouble_of(quality, silent), time.monotonic(), now_ns))
+        for step in steps:
+            if step is not None:
+                self.alerts.step(step, point)
+
+    def monitor_alarms(self, problems: Mapping[str, str]) -> None:
+        """Take in what is wrong with the gateway itself now: name -> a sentence. What is not named is well again."""
+        now_ns, gateway = time.time_ns(), self.alerts.gateway
+        for step in (*gateway.wake(now_ns), *gateway.update(problems, now_ns)):
+            self.alerts.step(step)
+
+    def muted(self, point: Point) -> None:
+        """Planned work at a point began or ended."""
+        if point.muted is not None:
+            self.unmonitored(point.name, point.muted)
+            return
+        status = self._quality[point.config.device].status
+        silent = None if status is None else _silent(status, point.name)
+        self.unmonitored(point.name, silent or "muted no longer; the next window tells")
 
     def unmonitored(self, point: str, reason: str) -> None:
         """Say that a point has no verdict, and why."""
@@ -248,39 +285,29 @@ class Reporter:
             )
             return
         needed = point.persistence
-        self._tell_state(
-            PointState(
-                name,
-                window.end_ns,
-                verdict.level,
-                model=self._model,
-                score=score,
-                false_alarms=point.false_alarm_rate,
-                windows=WindowCount(verdict.strange_windows, needed.windows, needed.strange),
-                operating_state=verdict.operating_state,
-                reason=verdict.reason,
-                quality=quality.state,
-                lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),
-            )
+        state = PointState(
+            name,
+            window.end_ns,
+            verdict.level,
+            model=self._model,
+            score=score,
+            false_alarms=point.false_alarm_rate,
+            windows=WindowCount(verdict.strange_windows, needed.windows, needed.strange),
+            operating_state=verdict.operating_state,
+            reason=verdict.reason,
+            quality=quality.state,
+            lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),
         )
-        if verdict.event is not None:
-            evidence, title = zoned(self._config, verdict), self._config.title(name)
-            picture = self._album.keep(verdict.event, evidence, title) if self._album and evidence else None
-            over = verdict.event.type == "clear"
-            payload = alert_payload(self._envelope, verdict.event, self._model, title, evidence, picture)
-            self._outbox.put(
-                Outgoing(
-                    self._topics.alert(name),
-                    rank(verdict.event),
-                    payload,
-                    then=lambda whole: self._tell_active(name, window.end_ns, None if over else whole),
-                )
-            )
+        self._tell_state(state)
+        if self._streamed:
+            self._publisher.send_once(self._topics.score(name), encode(score_payload(self._envelope, state)))
+        self.alerts.judged(verdict)
 
     def _tell_state(self, state: PointState) -> None:
         last, since_ns = self._newest.get(state.point, (state, state.time_ns))
         self._newest[state.point] = (state, since_ns if last.level == state.level else state.time_ns)
         operating = state.operating_state
+        self._machines.level(state.point, state.level, operating)
         # which of the states is nearest may change with every window: that alone is no news
         named = None if operating is None or operating.source == "auto" else operating.name
         news, now_s = (state.level, state.reason, named), time.monotonic()
@@ -307,9 +334,9 @@ class Reporter:
             payload = features_payload(self._envelope, point, time_ns, features.values, calibration, features.zone)
             self._set(self._topics.features(point), payload, qos=0)
 
-    def _tell_active(self, point: str, time_ns: int, alert: Payload | None) -> None:
-        payload = alert_active_payload(self._envelope, point, time_ns, alert)
-        self._set(self._topics.alert_active(point), payload)
+    def _tell_machine(self, machine: str, state: MachineState) -> None:
+        payload = machine_state_payload(self._envelope, machine, time.time_ns(), state)
+        self._set(self._topics.machine_state(machine), payload)
 
     def _set(self, topic: str, payload: Payload, qos: int = 1) -> None:
         self._publisher.set_state(topic, encode(payload), qos=qos)

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+from echo_edge.alert_life import Life
 from echo_edge.evidence import Moved
 from echo_edge.records import BandShare, Event, Score
 
 MOSTLY = 0.5  # bands that carry less than half of a score between them do not explain it
+MAX_TITLE = 100  # characters: a sentence must have room for what is wrong
 MAX_TOLD = 2  # indicators in one sentence
 
 
@@ -21,8 +23,7 @@ def alert_text(event: Event, title: str | None = None, moved: Sequence[Moved] = 
         title: the machine's name for people; absent, its id.
         moved: indicators that left their usual range, the strongest first.
     """
-    machine, _, point = event.point.partition("/")
-    where = f"{title or machine} / {point}"
+    where = place(event.point, title)
     since = clock(event.opened_ns, beside_ns=event.time_ns)
     state = event.score.state
     if event.type == "clear":
@@ -30,6 +31,32 @@ def alert_text(event: Event, title: str | None = None, moved: Sequence[Moved] = 
         return f"{where}: like normal {state} again at {at}, had been unlike it since {since}"
     told = "".join(f"; {one.words}" for one in moved[:MAX_TOLD])
     return f"{where}: unlike normal {state} since {since}{mostly(event.score)}{told}"
+
+
+def place(point: str, title: str | None = None) -> str:
+    """Return a point's name for people."""
+    machine, _, name = point.partition("/")
+    return f"{(title or machine)[:MAX_TITLE]} / {name}"
+
+
+def step_text(life: Life, where: str, what: str = "shelved no longer") -> str:
+    """Return one sentence about a step that no score made; times are UTC.
+
+    Args:
+        where: the point, or the gateway, for people.
+        what: what is wrong, or is so no longer; not told where a person made the step.
+    """
+    opened, now = (clock(ns, beside_ns=life.time_ns) for ns in (life.opened_ns, life.time_ns))
+    since = f"open since {opened}" if life.active else f"had been open since {opened}"
+    if life.said is not None:
+        return f"{where}: {_done(life)} by {life.said.by}; {since}"
+    return f"{where}: {what}; {since}" if life.active else f"{where}: {what} at {now}; {since}"
+
+
+def _done(life: Life) -> str:
+    if life.type == "shelve" and life.shelved_until_ns is not None:
+        return f"shelved until {clock(life.shelved_until_ns, beside_ns=life.time_ns)}"
+    return "acknowledged" if life.type == "ack" else "closed"
 
 
 def dominant_bands(bands: Sequence[BandShare]) -> tuple[float, float] | None:

@@ -1,6 +1,6 @@
 """Settings that persons order and that outlive a restart: targets of points, planned work at machines.
 
-In ``state.db``; one process writes. What has ended is forgotten when it is next read for a start.
+In ``state.db``; one process writes.
 """
 
 from __future__ import annotations
@@ -60,11 +60,18 @@ class Settings:
         except sqlite3.Error as error:
             raise HistoryError(f"{self._path}: {error}; look at the disk") from error
 
+    def forget(self, now_ns: int) -> None:
+        """Take out what has ended."""
+        with self._transaction() as db:
+            for table in ("target", "mute"):
+                db.execute(f"DELETE FROM {table} WHERE until_ns <= ?", (now_ns,))
+
     def targets(self, now_ns: int) -> dict[str, Target]:
         """Point -> target, of those that have not ended."""
         with self._transaction() as db:
-            db.execute("DELETE FROM target WHERE until_ns <= ?", (now_ns,))
-            rows = db.execute("SELECT point, per_month, until_ns, who FROM target").fetchall()
+            rows = db.execute(
+                "SELECT point, per_month, until_ns, who FROM target WHERE until_ns IS NULL OR until_ns > ?", (now_ns,)
+            ).fetchall()
         return {point: Target(*rest) for point, *rest in rows}
 
     def set_target(self, points: list[str], target: Target | None) -> None:
@@ -79,8 +86,7 @@ class Settings:
     def mutes(self, now_ns: int) -> dict[str, Mute]:
         """Machine -> planned work, of what has not ended."""
         with self._transaction() as db:
-            db.execute("DELETE FROM mute WHERE until_ns <= ?", (now_ns,))
-            rows = db.execute("SELECT machine, until_ns, who, note FROM mute").fetchall()
+            rows = db.execute("SELECT machine, until_ns, who, note FROM mute WHERE until_ns > ?", (now_ns,)).fetchall()
         return {machine: Mute(*rest) for machine, *rest in rows}
 
     def set_mute(self, machine: str, mute: Mute | None) -> None:

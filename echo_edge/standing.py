@@ -50,6 +50,7 @@ class Standing:
         now_ns = self._now_ns()
         try:
             settings = self._settings = Settings(self._path)
+            settings.forget(now_ns)
             targets, mutes = settings.targets(now_ns), settings.mutes(now_ns)
         except HistoryError as error:  # the configured ones hold; monitoring goes on
             log.error("targets and planned work that were ordered are not in force: %s", error)
@@ -60,7 +61,7 @@ class Standing:
             log.info("%s: target %g false alarms a month, as %s ordered", name, target.per_month, target.by)
         for name, point in self._points.items():
             if (mute := mutes.get(split_point(name)[0])) is not None:
-                point.muted_until_ns = mute.until_ns
+                point.mute(mute.until_ns, mute.by, now_ns)
 
     def tick(self) -> None:
         """End what has lasted long enough, and do what is due; about once a second."""

@@ -23,7 +23,7 @@ from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.report import Reporter
 from tests.baselines import make_store
-from tests.world import make_config, make_embedder
+from tests.world import POINT, machine_windows, make_config, make_embedder
 
 
 @dataclass
@@ -35,9 +35,13 @@ class Link:
     problems: tuple[str, ...] = ()
     status: OutboxStatus = field(default_factory=lambda: OutboxStatus(durable=True))
     replayed: list[int] = field(default_factory=list)
+    lives: dict[str, Any] = field(default_factory=dict)
 
     def set_state(self, topic: str, payload: bytes, *, qos: int = 1) -> None:  # noqa: ARG002  as a publisher has it
         self.states[topic] = payload
+
+    def send_once(self, topic: str, payload: bytes, **_: Any) -> None:
+        """Of no use later."""
 
     def put(self, item: Any) -> None:
         item.then(item.payload)
@@ -47,24 +51,9 @@ class Link:
         done(0)
 
 
-@dataclass
-class Alerts:
-    """Who keeps the lives of alerts; notes what it was asked."""
-
-    asked: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def answer_alert(self, *asked: Any, **more: Any) -> dict[str, Any]:
-        self.asked.append((*asked, more))
-        return {"rev": 2}
-
-    def mute(self, *asked: Any) -> dict[str, Any]:
-        self.asked.append(asked)
-        return {}
-
-
 def begun(bench: Bench) -> Bench:
     """As the pipeline's thread does first."""
-    bench.books.begin()
+    bench.books.begin(bench.reporter.restore(bench.points))
     bench.monitor.standing.begin()
     bench.reporter.begin()
     return bench
@@ -84,7 +73,6 @@ def make_bench(folder: Path, config: Config | None = None, **parts: Any) -> Benc
         "config": config,
         "folder": folder,
         "monitor": monitor,
-        "alerts": Alerts(),
         "store": store,
         "books": books,
         "reporter": reporter,
@@ -95,6 +83,17 @@ def make_bench(folder: Path, config: Config | None = None, **parts: Any) -> Benc
         "clips": clips,
     }
     return Bench(**{**usual, **parts})
+
+
+def alarmed(bench: Bench) -> str:
+    """A machine that is far from what it was taught; returns its alert's id."""
+    for window in machine_windows(20, fault="outer_race", skip_s=20):
+        (verdict,) = bench.monitor._pipeline.step([window])
+        bench.reporter.verdict(verdict, bench.points[POINT])
+        bench.books.verdict(verdict, bench.points[POINT])
+    alert = bench.points[POINT].open_alert
+    assert alert is not None
+    return alert.alert_id
 
 
 def versions(folder: Path, text: str) -> ConfigVersions:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -123,10 +125,21 @@ def states_core_share(folder: Path, broker: DemoBroker, seconds: float) -> float
         return (time.process_time() - cpu_s) / (time.perf_counter() - begun_s)
 
 
+@contextmanager
+def reader(broker: DemoBroker) -> Iterator[None]:
+    """A subscriber of its own process: its work is not ours."""
+    program = shutil.which("mosquitto_sub")
+    assert program is not None
+    listen = [program, "-h", broker.host, "-p", str(broker.port), "-V", "5", "-q", "1", "-t", "echo-edge/#"]
+    with subprocess.Popen(listen, stdout=subprocess.DEVNULL) as process:
+        time.sleep(0.5)
+        yield
+        process.terminate()
+
+
 def flush_per_s(folder: Path, broker: DemoBroker, count: int) -> float:
     """Stored alerts a second, from the connection to the last acknowledgement."""
-    arrived: dict[int, float] = {}
-    with delivery(folder, broker) as (publisher, outbox), subscriber(broker, arrived):
+    with delivery(folder, broker) as (publisher, outbox), reader(broker):
         for number in range(count):
             outbox.put(alert(number, {}))
         while outbox.status.waiting < count:
@@ -136,15 +149,12 @@ def flush_per_s(folder: Path, broker: DemoBroker, count: int) -> float:
         while outbox.status.waiting:
             time.sleep(0.01)
         took_s = time.perf_counter() - begun_s
-        while len(arrived) < count:
-            time.sleep(0.01)
     return count / took_s
 
 
 def library_per_s(broker: DemoBroker, count: int) -> float:
     """The same messages through the client library's own queue and thread, the same window."""
-    arrived: dict[int, float] = {}
-    with subscriber(broker, arrived):
+    with reader(broker):
         client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
         client.max_inflight_messages_set(WINDOW)
         client.connect(broker.host, broker.port)

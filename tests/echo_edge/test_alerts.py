@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from echo_edge.alerts import AlertPolicy
 from echo_edge.config import AlertConfig
-from echo_edge.records import Event, Score
+from echo_edge.records import Answer, Event, Score
 from echo_edge.tail import Persistence
 
 SECOND_NS = 1_000_000_000
@@ -86,3 +86,32 @@ def test_a_clock_that_is_set_back_does_not_mute_the_next_alert() -> None:
 def test_a_provisional_baseline_warns_and_a_firm_one_alarms() -> None:
     assert play([3, 3, 3], provisional=True)[0][1].severity == "warning"
     assert play([3, 3, 3])[0][1].severity == "alarm"
+
+
+def test_a_warning_grows_to_an_alarm_once_the_baseline_is_firm_and_the_machine_still_strange() -> None:
+    policy = AlertPolicy(AlertConfig(hold_off_s=0), Persistence(3, 5))
+    for i in range(3):
+        policy.update(score(3, i, provisional=True))
+    told = [policy.update(score(value, 3 + i)) for i, value in enumerate([1, 3, 3])]
+    assert [event and (event.type, event.severity, event.rev) for event in told] == [
+        None,
+        ("escalate", "alarm", 2),
+        None,
+    ]
+
+
+def test_after_a_person_cleared_an_alert_the_count_begins_anew_and_the_hold_off_applies() -> None:
+    policy = AlertPolicy(AlertConfig(hold_off_s=10), Persistence(3, 5))
+    for i in range(3):
+        policy.update(score(3, i))
+    assert policy.open is not None
+    policy.slot.keep(policy.open.answered("clear", Answer("m.lang", "", 3 * SECOND_NS)))
+    policy.cleared_by_hand(3 * SECOND_NS)
+    assert policy.strange_windows == 0
+    told = [(i, policy.update(score(3, i))) for i in range(3, 20)]
+    assert [(i, event.type) for i, event in told if event] == [(12, "open")]
+
+
+def test_the_peak_is_followed_between_the_steps() -> None:
+    events = [event for _, event in play([3, 3, 3, 4, 3, 1, 1, 1, 1, 1])]
+    assert [(event.type, event.peak_value) for event in events] == [("open", 3), ("clear", 4)]

@@ -279,6 +279,9 @@ class Broker:
     def set_state(self, topic: str, payload: bytes, qos: int = 1) -> None:
         pass
 
+    def send_once(self, topic: str, payload: bytes, *, qos: int = 0) -> None:
+        pass
+
     def put(self, item: Outgoing) -> None:
         whole = item.payload | {"seq": 1, "id": "gw:0:1"}
         self.events.append(whole)
