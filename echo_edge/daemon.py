@@ -53,6 +53,7 @@ from echo_edge.store import (
     outbox_file,
     state_folder,
 )
+from echo_edge.supervision import Supervision
 from sensors import create_source
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ class _Parts:
     topics: Topics
     envelope: Envelope
     health: Health
+    supervision: Supervision
+    reporter: Reporter
     monitor: Monitor
     captures: list[Capture]
     control: Control
@@ -178,7 +181,22 @@ def _wire(
     orders = None if silent else partial(carry_out, bench)
     control = Control(control_socket(folder), config, mailbox, monitor, by_device, orders)
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
-    return _Parts(embedder, mailbox, outbox, publisher, topics, envelope, health, monitor, captures, control, restart)
+    supervision = Supervision(publisher, outbox, folder, settings.client_cert)
+    return _Parts(
+        embedder,
+        mailbox,
+        outbox,
+        publisher,
+        topics,
+        envelope,
+        health,
+        supervision,
+        reporter,
+        monitor,
+        captures,
+        control,
+        restart,
+    )
 
 
 @contextmanager
@@ -250,7 +268,7 @@ def _info(config: Config, embedder: Embedder, versions: ConfigVersions | None) -
 def _watch(stop: threading.Event, parts: _Parts) -> int:
     """The main loop: tell how we are; end when asked to, or when a thread failed or hangs."""
     monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
-    dropped, told_s = 0, -EVERY_S
+    dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
     while not stop.wait(1.0):
         if parts.restart.is_set():  # the answer to the order is on its way by now
             return RELOAD
@@ -275,6 +293,8 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
         if (now := sum(mailbox.windows_dropped.values())) > dropped:
             log.warning("overload: %d windows dropped so far (%s)", now, dict(mailbox.windows_dropped))
             dropped = now
+        if (troubles := parts.supervision.troubles(dropped)) != told:
+            told = troubles if mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
     return EXIT_OK
 
 

@@ -1,0 +1,77 @@
+"""What is wrong with the gateway itself, as alarms of kind ``monitor``: found by the supervisor, once a second."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from echo_edge.health import DAY_S, certificate_ends_s
+from echo_edge.outbox import Outbox
+from echo_edge.publisher import Publisher
+
+FRESH_S = 60.0  # a dropped window is a trouble of now for so long
+LOST_TOLD_S = 3600.0
+DISK_SHARE = 0.02
+CERTIFICATE_DAYS = 30.0
+SLOW_EVERY_S = 60.0  # disk and certificates change slowly
+TOLD_BY_MQTT = ("mqtt_denied", "mqtt_subscribe_denied", "client_id_conflict")
+"""Troubles of the connection that can be told over it; of the others the status tells, and the last will."""
+
+
+class Supervision:
+    """Remembers what it saw last, so that a count that rose is a trouble and one that stands is none."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        outbox: Outbox,
+        folder: Path,
+        client_cert: Path | None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._publisher, self._outbox, self._folder, self._client_cert = publisher, outbox, folder, client_cert
+        self._now_s = now_s
+        self._rises: dict[str, tuple[int, float]] = {}  # name of a count -> its value, when it last rose
+        self._slow: dict[str, str] = {}
+        self._slow_s = -SLOW_EVERY_S
+
+    def troubles(self, windows_dropped: int) -> dict[str, str]:
+        """Name -> a sentence; empty when all is well."""
+        now_s, found = self._now_s(), dict[str, str]()
+        if self._rose("dropped", windows_dropped, FRESH_S):
+            found["overload"] = f"too slow: {windows_dropped} windows were not judged since the start"
+        status = self._outbox.status
+        if status.problem is not None:
+            found["outbox"] = f"alerts are not stored safely: {status.problem}"
+        if self._rose("lost", status.lost, LOST_TOLD_S):
+            found["outbox_lost"] = f"{status.lost} events were given up, undelivered"
+        for problem in self._publisher.problems:
+            if problem.startswith(TOLD_BY_MQTT):
+                found[problem.partition(":")[0]] = problem
+        if now_s - self._slow_s >= SLOW_EVERY_S:
+            self._slow_s, self._slow = now_s, self._slow_troubles()
+        return found | self._slow
+
+    def _rose(self, name: str, value: int, told_s: float) -> bool:
+        before, rose_s = self._rises.get(name, (value, -told_s))
+        if value > before:
+            rose_s = self._now_s()
+        self._rises[name] = (value, rose_s)
+        return self._now_s() - rose_s < told_s
+
+    def _slow_troubles(self) -> dict[str, str]:
+        found = {}
+        usage = shutil.disk_usage(self._folder)
+        if usage.free < DISK_SHARE * usage.total:
+            found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
+        ends = {
+            "the broker's certificate": self._publisher.broker_certificate_ends_s,
+            "our certificate": certificate_ends_s(self._client_cert),
+        }
+        for whose, ends_s in ends.items():
+            days = None if ends_s is None else (ends_s - time.time()) / DAY_S
+            if days is not None and days < CERTIFICATE_DAYS:
+                found["certificate"] = f"{whose} runs out in {days:.0f} days"
+        return found

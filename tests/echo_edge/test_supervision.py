@@ -1,0 +1,69 @@
+"""What is wrong with the gateway itself becomes an alarm, and is over when it is over."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from echo_edge.outbox import OutboxStatus
+from echo_edge.supervision import DISK_SHARE, Supervision
+
+
+class Gateway:
+    """What is watched, and a clock to turn."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_s = 0.0
+        self.publisher = SimpleNamespace(problems=(), broker_certificate_ends_s=None)
+        self.outbox = SimpleNamespace(status=OutboxStatus(durable=True))
+        self.supervision = Supervision(
+            self.publisher,  # type: ignore[arg-type]
+            self.outbox,  # type: ignore[arg-type]
+            folder,
+            None,
+            now_s=lambda: self.now_s,
+        )
+
+    def troubles(self, dropped: int = 0) -> set[str]:
+        return set(self.supervision.troubles(dropped))
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    return Gateway(tmp_path)
+
+
+def test_a_dropped_window_is_a_trouble_for_a_minute(gateway: Gateway) -> None:
+    assert gateway.troubles(3) == set()  # of before we looked
+    assert gateway.troubles(4) == {"overload"}
+    gateway.now_s = 61.0
+    assert gateway.troubles(4) == set()
+
+
+def test_an_outbox_that_fails_or_gives_up_events_is_a_trouble(gateway: Gateway) -> None:
+    assert gateway.troubles() == set()
+    gateway.outbox.status = OutboxStatus(lost=2, problem="disk_full: no space left")
+    assert gateway.troubles() == {"outbox", "outbox_lost"}
+    gateway.outbox.status = OutboxStatus(lost=2)
+    assert gateway.troubles() == {"outbox_lost"}
+    gateway.now_s = 3601.0
+    assert gateway.troubles() == set()
+
+
+def test_only_what_can_be_told_over_the_connection_is_told_over_it(gateway: Gateway) -> None:
+    gateway.publisher.problems = ("connection refused", "mqtt_denied: a/b", "no_subscriber: nobody listens to a/b")
+    assert gateway.troubles() == {"mqtt_denied"}
+
+
+def test_a_certificate_is_told_a_month_before_its_end(gateway: Gateway) -> None:
+    gateway.publisher.broker_certificate_ends_s = time.time() + 29.5 * 86400
+    assert gateway.supervision.troubles(0)["certificate"].startswith("the broker's certificate runs out in ")
+
+
+def test_a_disk_that_is_nearly_full_is_told(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(free=DISK_SHARE * 1e9 - 1, total=1e9)
+    monkeypatch.setattr("echo_edge.supervision.shutil.disk_usage", lambda _: usage)
+    assert gateway.troubles() == {"disk"}
