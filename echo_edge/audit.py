@@ -42,7 +42,8 @@ class AuditEntry:
     time_ns: int
     who: str
     what: str
-    """``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``trust``; ``seal_broken``: see ``append``."""
+    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``; of a key ``trust``; the
+    name of an order; ``seal_broken``: see ``append``."""
 
     why: str
     point: str

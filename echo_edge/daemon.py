@@ -22,9 +22,11 @@ from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
 from echo_edge.capture import Capture, SensorStatus
+from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
 from echo_edge.config_file import read_password
 from echo_edge.config_mqtt import MqttConfig
+from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
@@ -34,10 +36,12 @@ from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
 from echo_edge.operation import OperationLog
+from echo_edge.order_verbs import Bench, carry_out
 from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics, encode
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
+from echo_edge.reload import RELOAD
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
@@ -71,8 +75,11 @@ def make_embedder(config: Config) -> Embedder:
     return Embedder(package, engine)
 
 
-def run(config: Config, credentials_folder: str | None = None) -> int:
-    """Monitor until SIGTERM or SIGINT; return the exit code.
+def run(config: Config, credentials_folder: str | None = None, versions: ConfigVersions | None = None) -> int:
+    """Monitor until SIGTERM or SIGINT; return the exit code, or ``RELOAD`` when an order changed the configuration.
+
+    Args:
+        versions: of the configuration's file, where an order may change it.
 
     Raises:
         ConfigError, ArtifactError: a person must act.
@@ -80,7 +87,7 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
     """
     folder = state_folder(config.gateway.id)
     with exclusive(folder), _signals() as stop:
-        parts = _wire(config, folder, list(config.devices), credentials_folder)
+        parts = _wire(config, folder, list(config.devices), credentials_folder, versions=versions)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         with _running(parts):
@@ -112,10 +119,18 @@ class _Parts:
     monitor: Monitor
     captures: list[Capture]
     control: Control
+    restart: threading.Event
+    """Set when the daemon is to begin anew."""
 
 
 def _wire(
-    config: Config, folder: Path, devices: list[str], credentials_folder: str | None, *, silent: bool = False
+    config: Config,
+    folder: Path,
+    devices: list[str],
+    credentials_folder: str | None,
+    *,
+    versions: ConfigVersions | None = None,
+    silent: bool = False,
 ) -> _Parts:
     mqtt, kept = config.mqtt, config.gateway.outbox
     settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
@@ -136,16 +151,35 @@ def _wire(
         hear=plant.hear,
     )
     album = None if silent else Album(folder / "evidence")
-    reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder), album)
+    reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder, versions), album)
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
-    monitor = Monitor(Pipeline(config, embedder), mailbox, open_store(config, folder), reporter, books)
+    store = open_store(config, folder)
+    monitor = Monitor(Pipeline(config, embedder), mailbox, store, reporter, books)
     if not silent:
         monitor.adapts(config)
     by_device = {device: _capture(config, device, mailbox) for device in devices}
     captures = list(by_device.values())
-    control = Control(control_socket(folder), config, mailbox, monitor, by_device)
+    restart = threading.Event()
+    bench = Bench(
+        config,
+        folder,
+        monitor,
+        store=store,
+        books=books,
+        reporter=reporter,
+        publisher=publisher,
+        outbox=outbox,
+        topics=topics,
+        captures=by_device,
+        clips=ClipJob(folder / "clips", config.gateway.clips, mailbox.order, store.note),
+        versions=versions,
+        restart=restart.set,
+    )
+    monitor.chores.append(bench.clips.tick)
+    orders = None if silent else partial(carry_out, bench)
+    control = Control(control_socket(folder), config, mailbox, monitor, by_device, orders)
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
     supervision = Supervision(publisher, outbox, folder, settings.client_cert)
     return _Parts(
@@ -161,6 +195,7 @@ def _wire(
         monitor,
         captures,
         control,
+        restart,
     )
 
 
@@ -217,7 +252,7 @@ def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Cap
     return Capture(device, lambda: create_source(settings.kind, device, **options), points, mailbox)
 
 
-def _info(config: Config, embedder: Embedder) -> Info:
+def _info(config: Config, embedder: Embedder, versions: ConfigVersions | None) -> Info:
     return Info(
         version=__version__,
         model=embedder.model_name,
@@ -226,6 +261,7 @@ def _info(config: Config, embedder: Embedder) -> Info:
         protocol=config.mqtt.protocol,
         points=tuple(config.points()),
         titles={m: machine.title for m, machine in config.machines.items() if machine.title},
+        config_sha256=None if versions is None else versions.sha256,
     )
 
 
@@ -234,6 +270,8 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
     monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
     while not stop.wait(1.0):
+        if parts.restart.is_set():  # the answer to the order is on its way by now
+            return RELOAD
         threads: list[Monitor | Capture] = [monitor, *parts.captures]
         for thread in threads:
             if thread.failure is not None:
