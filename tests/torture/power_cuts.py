@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import select
 import shutil
 import signal
 import sqlite3
@@ -31,7 +32,8 @@ from echo_edge.outgoing import CRITICAL, REST, WARNING, Outgoing
 
 KINDS = ("drop", "prefix", "torn")
 MAX_MB = 4.0
-ANEW_EVERY = 25  # cuts: then the file is made from nothing, and the power may be cut while it is
+ANEW_EVERY = 20  # cuts: then the file is made from nothing
+EARLY = 0.15  # of the cuts come at any time after the start, the others after the first event was stored
 
 
 class CannotMountError(Exception):
@@ -111,7 +113,11 @@ def one_cut(disk: Path, kind: str, synchronous: str, chance: random.Random, tall
         finally:
             os._exit(1)
     os.close(told)
-    time.sleep(chance.uniform(0.02, 0.5))
+    if chance.random() < EARLY:
+        time.sleep(chance.uniform(0.0, 0.5))  # while the outbox opens its file, or makes it
+    else:
+        select.select([read], [], [], 10)
+        time.sleep(chance.uniform(0.0, 0.3))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with os.fdopen(read) as lines:
@@ -180,8 +186,8 @@ def page(rows: list[tuple[str, str, Tally]]) -> str:
     lines = [
         "# Power cuts",
         "",
-        "`python -m tests.torture.power_cuts --page docs/results/delivery-power.md`: the real outbox stores alerts on a",
-        "file system that forgets what was not synced; it is killed at a random instant, the power is cut, and what",
+        "`python -m tests.torture.power_cuts --page docs/results/delivery-power.md`: the real outbox stores alerts on",
+        "a file system that forgets what was not synced; it is killed at a random instant, the power is cut, and what",
         "the outbox said to be stored is looked for. *drop*: everything since the last sync is gone; *prefix*: the",
         "first of those writes happened; *torn*: any of their 512-byte sectors did. The last two rows are controls:",
         "with less than a sync for each commit the same test must fail.",

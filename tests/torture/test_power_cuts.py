@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mfusepy", reason="needs FUSE: install libfuse3", exc_type=(ImportError, OSError))  # type: ignore[arg-type]
+try:
+    import mfusepy  # noqa: F401
+except (ImportError, OSError) as error:  # the package, or the system's library behind it
+    pytest.skip(f"FUSE is not installed: {error}", allow_module_level=True)
 
 from tests.torture.power_cuts import KINDS, CannotMountError, Tally, cut
 
