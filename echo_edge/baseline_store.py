@@ -58,6 +58,8 @@ class BaselineStore:
         self._two_person = two_person
         self._clock = clock
         self._state_db = StateDb(path)
+        self.tell: Callable[[AuditEntry], None] = lambda _: None
+        """Called with every row that was added to the audit log, once it is on disk; it must neither wait nor fail."""
 
     def needs_another_person(self, point: str) -> bool:
         """True when authors must not activate what they proposed."""
@@ -155,6 +157,11 @@ class BaselineStore:
                 raise BaselineError(f"{id_} is rejected already")
             audit.append(rows.db, self._own_key(), actor, "reject", why, point, id_, signed.sha256)
 
+    def note(self, who: str, what: str, why: str = "", point: str = "", object_: str = "") -> None:
+        """Add a row to the audit log about something that is no baseline."""
+        with self._change() as rows:
+            audit.append(rows.db, self._own_key(), who, what, why, point, object_)
+
     # what there is
 
     def active(self, point: str) -> Baseline | None:
@@ -239,7 +246,11 @@ class BaselineStore:
     @contextmanager
     def _change(self) -> Iterator[Rows]:
         with self._state_db.change() as db:
+            before = audit.last_seq(db)
             yield self._rows(db)
+            added = audit.entries_after(db, before)
+        for entry in added:
+            self.tell(entry)
 
     def _rows(self, db: sqlite3.Connection) -> Rows:
         key = load_key(self._folder)

@@ -18,6 +18,7 @@ from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
 from echo_edge.cli_enroll import enroll
+from echo_edge.cli_operator import operator
 from echo_edge.cli_past import drift, promise
 from echo_edge.cli_review import app as review
 from echo_edge.cli_review import feedback
@@ -42,6 +43,7 @@ from echo_edge.cli_shared import (
 )
 from echo_edge.cli_state import state as state_commands
 from echo_edge.config_file import load_config, read_password
+from echo_edge.config_orders import read_operators
 from echo_edge.errors import (
     ArtifactError,
     ConfigError,
@@ -65,6 +67,7 @@ app.add_typer(enroll, name="enroll")
 for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit, schema):
     app.command()(command)
 app.add_typer(state_commands, name="state")
+app.add_typer(operator, name="operator")
 app.add_typer(baseline, name="baseline")
 app.add_typer(review, name="review")
 
@@ -121,6 +124,7 @@ def check(config: ConfigPath, as_json: AsJson = False) -> None:
         loaded = load_config(config)
         if loaded.mqtt.password_file is not None:
             read_password(loaded.mqtt, None)
+        read_operators(loaded.orders.with_keys_at_hand(), None)
         load_package(loaded.model)
     except ConfigError as error:
         problems = error.problems
