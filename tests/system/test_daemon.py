@@ -170,8 +170,8 @@ def test_a_wrong_password_is_said_without_the_password(tmp_path: Path) -> None:
     assert "wrong-horse" not in daemon.log
 
 
-@pytest.mark.timeout(90)
-def test_a_fault_of_the_machine_is_told_and_a_late_subscriber_sees_it(tmp_path: Path) -> None:
+@pytest.mark.timeout(120)
+def test_a_fault_is_told_once_though_the_daemon_is_killed_and_a_late_subscriber_sees_it(tmp_path: Path) -> None:
     from sensors import Machine, PtyAccelerometer  # noqa: PLC0415
 
     machine = Machine(1, 16_000, 3)
@@ -193,9 +193,18 @@ def test_a_fault_of_the_machine_is_told_and_a_late_subscriber_sees_it(tmp_path: 
             with MosquittoSub(broker.port) as late:
                 wait_for(lambda: bool(late.last("/alert/active").get("alert")), "the open alert, retained")
                 assert late.last("/alert/active")["alert"] == heard.alerts("m/de")[-1].payload
+            daemon.process.kill()
+            daemon.process.wait(5)
+            wait_for(lambda: heard.last("/status")["state"] == "offline", "the last will")
             machine.set_fault(None)
-            wait_for(lambda: len(heard.alerts("m/de", "clear")) == 1, "the end of it", 20)
+            daemon.start()
+            wait_for(lambda: len(heard.alerts("m/de", "clear")) == 1, "the end of it", 40)
             wait_for(lambda: heard.last("/alert/active")["alert"] is None, "nothing active")
+    alerts = [message.payload for message in heard.alerts("m/de")]
+    assert len({alert["alert_id"] for alert in alerts}) == 1
+    steps = {alert["rev"]: alert["type"] for alert in alerts}
+    assert (steps[1], steps[max(steps)]) == ("open", "clear")
+    assert len({alert["id"].rpartition(":")[0] for alert in alerts}) == 1, "one outbox, before and after"
 
 
 @pytest.mark.timeout(60)
