@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from echo_edge import config, contract
+from echo_edge import config_clips as clips
 from echo_edge import config_devices as devices
 from echo_edge import config_machine as machine
 from echo_edge import config_mqtt as mqtt
@@ -72,6 +73,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The file", config.Config, ""),
     ("`gateway`", config.GatewayConfig, "gateway: {id: gw-hall3}"),
     ("`gateway.history`", config.HistoryConfig, "history: {keep_days: 30, max_mb: 2000}"),
+    ("`gateway.clips`", clips.ClipsConfig, "clips: {public_key_file: clip-public.pem}"),
     ("`gateway.outbox`", config.OutboxConfig, "outbox: {max_mb: 64, max_age_days: 90}"),
     ("`engine`", config.EngineConfig, "engine: {kind: auto, threads: 2}"),
     (

@@ -42,8 +42,8 @@ class AuditEntry:
     time_ns: int
     who: str
     what: str
-    """``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``trust``; ``order``, ``order_refused``;
-    ``seal_broken``: see ``append``."""
+    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``; of a key ``trust``;
+    ``order``, ``order_refused``, or what an order did; ``seal_broken``: see ``append``."""
 
     why: str
     point: str

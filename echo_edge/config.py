@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from echo_edge.config_clips import ClipsConfig
 from echo_edge.config_devices import DeviceConfig, IioConfig, opened_channels
 from echo_edge.config_machine import BearingConfig, VibrationClass
 from echo_edge.config_model import Id, Model, existing
@@ -55,6 +56,9 @@ class GatewayConfig(Model):
     """Name of this gateway in every topic: lower-case letters, digits, ``-`` and ``_``."""
 
     history: HistoryConfig = HistoryConfig()
+    clips: ClipsConfig | None = None
+    """Absent: no sound is ever stored."""
+
     outbox: OutboxConfig = OutboxConfig()
 
 

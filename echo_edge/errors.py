@@ -10,6 +10,7 @@ EchoEdgeError
  |    +-- OrderRefusedError   the same with a code for a program, and the place that is wrong
  +-- HistoryError    what a point remembers, or was told of it, cannot be read or written: monitoring goes on
  +-- RecordingError  a recording cannot be used: it is named
+ +-- ClipError       a clip of sound cannot be recorded or opened  exit 1
  +-- ListenError     a point cannot be listened to   exit 3
  +-- SimulateError   a stand-in cannot be made       exit 1
 """
@@ -94,6 +95,10 @@ class HistoryError(EchoEdgeError):
 
 class RecordingError(EchoEdgeError):
     """A recording is empty, too short, not audio or holds samples that are not numbers."""
+
+
+class ClipError(EchoEdgeError):
+    """A clip cannot be recorded, or does not open."""
 
 
 class ListenError(EchoEdgeError):
