@@ -29,11 +29,16 @@ OUTBOX_MENDS = {
     "io_error": "look at the disk's health, and replace it",
     "damaged": "the damaged file was set aside; look at the disk's health",
 }
+ALARM_MENDS = {
+    "overload": "more `engine.threads`, longer windows, or fewer points on this machine",
+    "certificate": "renew it; new files are read by themselves",
+}
+"""Of the gateway's own alarms, those that are not looked at here anyway."""
 
 
 def diagnosis(bench: Bench) -> list[dict[str, str]]:
     """Everything that is wrong, the link first; empty when all is well. Nothing in it looks like a secret."""
-    parts = (_link, _outbox, _disk, _sensors, _points, _orders)
+    parts = (_link, _outbox, _disk, _alarms, _sensors, _points, _orders)
     found = [one for part in parts for one in part(bench)]
     return [{"where": where, "what": redact(what), "mend": redact(mend)} for where, what, mend in found]
 
@@ -66,6 +71,13 @@ def _disk(bench: Bench) -> Iterator[Finding]:
     if usage.free < LEAST_FREE_BYTES or usage.free < LEAST_FREE_SHARE * usage.total:
         free = f"{usage.free / 1e6:.0f} MB free, {usage.free / usage.total:.0%}"
         yield "disk", f"the state folder's disk has {free}", "free space, or a smaller `gateway.history.max_mb`"
+
+
+def _alarms(bench: Bench) -> Iterator[Finding]:
+    gateway = bench.reporter.alerts.gateway
+    for name, mend in ALARM_MENDS.items():
+        if name in gateway.slots and gateway.slots[name].open is not None:
+            yield "gateway", gateway.sentences.get(name, name), mend
 
 
 def _sensors(bench: Bench) -> Iterator[Finding]:

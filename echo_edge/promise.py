@@ -41,7 +41,7 @@ class Operation:
 
 
 def name_of(version: str, target_per_month: float, configured: float) -> str:
-    """What a promise is kept under: the version of its thresholds, and the target where that is not the configured one."""
+    """What a promise is kept under: the version of its thresholds, and the target where another one is configured."""
     return version if target_per_month == configured else f"{version}@{target_per_month:g}"
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from echo_edge.alert_life import Life
 from echo_edge.config import Config
+from echo_edge.envelope import Envelope
 from echo_edge.machine_state import Machines
+from echo_edge.outbox import Outbox
 from echo_edge.outgoing import CRITICAL, REST, WARNING
-from echo_edge.payload import MachineState, alert_payload, encode
+from echo_edge.payload import Info, MachineState, alert_payload, encode
 from echo_edge.pipeline import Pipeline
 from echo_edge.records import Answer, BandShare, OperatingState
 from echo_edge.report import Reporter
 from echo_edge.report_alerts import rank
+from echo_edge.troubles import Trouble
+from tests.broker import wait_for
 from tests.echo_edge.test_alert_life import Plant
 from tests.echo_edge.test_payload import EVENT, EVIDENCE, MOVED, SCORE, envelope
 from tests.echo_edge.test_pipeline import enrolled
@@ -232,3 +237,31 @@ def test_evidence_of_the_first_step_stays_with_what_persons_do_later() -> None:
     assert acked["text"].startswith("pump / de: acknowledged by m.lang; open since ")
     for name in ("score", "evidence", "normal_state", "peak", "opened"):
         assert acked[name] == opened[name]
+
+
+def test_an_alert_on_a_real_disk_goes_on_in_the_next_run(tmp_path: Path) -> None:
+    config, broker = make_config(), Ledger()
+    info = Info("0", "fake", None, "fake", "5", tuple(config.points()), {})
+    alert: dict[str, Any] = {}
+    for run in range(2):
+        outbox = Outbox(tmp_path / "outbox.db", "gw", max_mb=4)
+        outbox.start()
+        points = Pipeline(config, make_embedder()).points
+        envelope = Envelope("gw", f"{run:08x}")
+        reporter = Reporter(config, broker, outbox, TOPICS, envelope, info)  # type: ignore[arg-type]
+        known = reporter.restore(points)
+        reporter.begin()
+        if run == 0:
+            life = Life.opened("sensor", POINT, "fault", time.time_ns())
+            points[POINT].sensor_alarm.trouble = Trouble("fault", ("sensor_lost",), "the sensor is lost")
+            reporter.alerts.step(life, points[POINT])
+            wait_for(lambda: broker.state(TOPICS.alert_active(POINT))["sensor"] is not None, "the alarm on disk")
+            alert = broker.state(TOPICS.alert_active(POINT))["sensor"]
+        else:
+            assert known == set()  # of machines
+            told = points[POINT].sensor_alarm.slot.life
+            assert told is not None
+            assert (told.alert_id, told.rev) == (alert["alert_id"], 1)
+            kept = broker.state(TOPICS.alert_active(POINT))["sensor"]
+            assert kept == {name: value for name, value in alert.items() if name not in ("seq", "id")}
+        outbox.stop()

@@ -67,7 +67,7 @@ def test_bad_recordings_are_named_and_the_healthy_stream_beside_them_carries_on(
             heard.wait_level("m/good", "normal", daemon)
             assert heard.last("/p/good/quality")["state"] == "ok"
             assert daemon.stop() == 0
-    assert not heard.on("/alert")
+    assert {m.payload["kind"] for m in heard.on("/alert")} <= {"sensor"}  # never the machine's
 
 
 @pytest.mark.timeout(90)

@@ -1,0 +1,391 @@
+"""The outbox keeps what it took: over restarts, overflow, damage and disks that are full, read-only or broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echo_edge.envelope import Payload
+from echo_edge.outbox import Outbox
+from echo_edge.outbox_db import OutboxDb
+from echo_edge.outgoing import CRITICAL, REST, WARNING, Outgoing, Row
+from tests.broker import wait_for
+
+LONG = os.environ.get("ECHO_EDGE_TORTURE") == "1"
+TOPIC = "gw1/alert"
+
+
+@contextmanager
+def outbox(path: Path, **settings: Any) -> Iterator[Outbox]:
+    made = Outbox(path, "gw1", **{"max_mb": 4.0, **settings})
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def put(box: Outbox, number: int, rank: int = CRITICAL, size: int = 10, topic: str = TOPIC, **more: Any) -> None:
+    box.put(Outgoing(topic, rank, {"n": number, "text": "x" * size}, **more))
+
+
+def stored(box: Outbox, count: int) -> list[Row]:
+    """What is next, once so many wait and the disk has been asked."""
+    wait_for(lambda: box.status.waiting == count and len(box.front()) == min(count, 100), f"{count} events")
+    return box.front()
+
+
+def numbers(rows: list[Row]) -> list[int]:
+    return [json.loads(row.payload)["n"] for row in rows]
+
+
+def settle(box: Outbox, rows: list[Row]) -> None:
+    for row in rows:
+        box.settle(row, 0)
+
+
+def drained(box: Outbox) -> list[Row]:
+    """Take everything as the publisher would."""
+    rows: list[Row] = []
+    deadline_s = time.monotonic() + 20
+    while box.status.waiting:
+        assert time.monotonic() < deadline_s, box.status
+        if front := box.front():
+            rows += front[:20]
+            settle(box, front[:20])
+        else:
+            time.sleep(0.001)
+    return rows
+
+
+def test_events_are_next_by_rank_and_then_by_number_and_so_again_after_a_restart(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        for number, rank in enumerate((REST, WARNING, CRITICAL, REST, CRITICAL)):
+            put(box, number, rank)
+        before = stored(box, 5)
+        assert numbers(before) == [2, 4, 1, 0, 3]
+        settle(box, before[:1])
+    with outbox(tmp_path / "outbox.db") as box:
+        after = stored(box, 4)
+        assert [(row.seq, row.payload) for row in after] == [(row.seq, row.payload) for row in before[1:]]
+        put(box, 9)
+        (new,) = [row for row in stored(box, 5) if json.loads(row.payload)["n"] == 9]
+        assert new.seq == max(row.seq for row in before) + 1
+
+
+def test_an_event_is_on_disk_before_it_is_told(tmp_path: Path) -> None:
+    told: list[Payload] = []
+
+    def then(whole: Payload) -> None:
+        with sqlite3.connect(tmp_path / "outbox.db") as db:
+            (payload,) = db.execute("SELECT payload FROM alert WHERE seq = ?", (whole["seq"],)).fetchone()
+        db.close()
+        assert json.loads(payload) == whole
+        told.append(whole)
+
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 1, then=then)
+        wait_for(lambda: len(told) == 1, "the word")
+        assert told[0]["id"] == f"gw1:{box.status.epoch}:1"
+        assert "durable" not in told[0]
+
+
+def test_an_alerts_life_is_stored_with_its_event(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 1, life=("machine:a/b", {"alert_id": "1"}))
+        put(box, 2, life=("machine:a/c", {"alert_id": "2"}))
+        put(box, 3, life=("machine:a/c", None))
+        stored(box, 3)
+    with outbox(tmp_path / "outbox.db") as box:
+        assert box.lives == {"machine:a/b": {"alert_id": "1"}}
+
+
+def test_a_full_outbox_gives_up_the_least_severe_and_oldest_and_the_next_event_says_so(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        for number in range(100):
+            put(box, number, CRITICAL, 3000)
+        for number in range(1000, 1100):
+            put(box, number, WARNING, 3000)
+        for number in range(2000, 3000):
+            put(box, number, REST, 3000)
+        wait_for(lambda: box.status.lost > 0 and not box._puts, "an overflow")
+        time.sleep(0.1)
+        kept = numbers(drained(box))
+        lost = box.status.lost
+    assert kept[:200] == [*range(100), *range(1000, 1100)]
+    assert kept[200:] == list(range(3000 - len(kept[200:]), 3000)), "the newest of the least severe"
+    assert lost == 1000 - len(kept[200:])
+
+
+def test_a_loss_is_told_in_the_next_event_with_the_numbers_that_are_missing(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        for number in range(1500):
+            put(box, number, WARNING, 3000)
+        wait_for(lambda: box.status.lost > 0 and not box._puts, "an overflow")
+        told = [json.loads(row.payload) for row in drained(box)]
+        seqs = {one["seq"] for one in told}
+        lost = [one["outbox_lost"] for one in told if "outbox_lost" in one]
+        put(box, 2000)
+        stored(box, 1)
+        lost += [json.loads(row.payload)["outbox_lost"] for row in box.front() if b"outbox_lost" in row.payload]
+    missing = set(range(1, 1501)) - seqs
+    assert missing
+    assert max(one["last_seq"] for one in lost) == max(missing)
+
+
+def test_an_outbox_full_of_alarms_keeps_them_all_and_sends_further_ones_from_memory(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        for number in range(1200):
+            put(box, number, CRITICAL, 3000)
+        wait_for(lambda: box.status.waiting == 1200, "all of them")
+        put(box, 2000, WARNING)
+        wait_for(lambda: (box.status.problem or "").startswith("outbox_full"), "the problem")
+        rows = drained(box)
+        problem_over = box.status
+    assert sorted(numbers(rows)) == list(range(1200))
+    assert {row.durable for row in rows} == {True, False}
+    in_memory = [json.loads(row.payload) for row in rows if not row.durable]
+    assert all(payload["durable"] is False for payload in in_memory)
+    assert problem_over.lost == 1
+
+
+def test_a_held_topic_is_left_out_and_comes_back_in_order(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        for number in range(700):
+            put(box, number, topic="a" if number % 2 else "b")
+        stored(box, 700)
+        box.hold("a")
+        assert {row.topic for row in box.front()} == {"b"}
+        put(box, 700, topic="a")
+        put(box, 702, topic="b")
+        wait_for(lambda: box.status.waiting == 702, "two more")
+        box.release("a")
+        wait_for(lambda: {row.topic for row in box.front()} == {"a", "b"}, "the released topic")
+        assert numbers(drained(box)) == [*range(701), 702]
+
+
+def test_what_was_sent_can_be_sent_again_from_a_number_on(tmp_path: Path) -> None:
+    counts: list[int] = []
+    with outbox(tmp_path / "outbox.db") as box:
+        for number in range(10):
+            put(box, number)
+        before = stored(box, 10)
+        drained(box)
+        box.replay(before[7].seq, counts.append)
+        wait_for(lambda: counts == [3], "the replay")
+        again = stored(box, 3)
+    assert [row.payload for row in again] == [row.payload for row in before[7:]]
+
+
+def test_an_unfit_event_is_put_aside(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 1)
+        put(box, 2)
+        box.dead(stored(box, 2)[0], 0x95)
+        assert numbers(stored(box, 1)) == [2]
+        wait_for(lambda: box.status.dead == 1, "the dead letter", 3)
+
+
+def test_an_event_too_large_to_be_stored_is_sent_from_memory(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 1, size=9000)
+        (row,) = stored(box, 1)
+        assert not row.durable
+
+
+def test_an_event_is_given_up_after_so_many_hours_of_running_whatever_the_clock_says(tmp_path: Path) -> None:
+    db = OutboxDb(tmp_path / "outbox.db", 4.0)
+    try:
+        from echo_edge.outbox_db import Entry  # noqa: PLC0415
+
+        db.insert([Entry(db.next_seq, CRITICAL, TOPIC, 0, True, b"{}", None)])
+        assert [db.hour(24) for _ in range(24)] == [None] * 24
+        db.insert([Entry(db.next_seq, CRITICAL, TOPIC, 0, True, b"{}", None)])
+        lost = db.hour(24) or db.hour(24)
+        assert lost is not None
+        assert (lost.events, lost.first_seq) == (1, 1)
+        assert db.lost == 1
+    finally:
+        db.close()
+
+
+@pytest.mark.parametrize("damage", ["text", "newer", "header", "empty"])
+def test_a_damaged_file_is_kept_aside_and_the_outbox_begins_anew(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "outbox.db"
+    with outbox(path) as box:
+        put(box, 1)
+        epoch = stored(box, 1) and box.status.epoch
+    if damage == "newer":
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 99")
+        db.close()
+    else:
+        data = bytearray(path.read_bytes())
+        data[:100] = {"text": b"x" * 100, "header": b"SQLite format 3\0" + b"\xff" * 84, "empty": b""}[damage]
+        path.write_bytes(data if damage != "empty" else b"no database at all")
+    with outbox(path) as box:
+        assert (box.status.problem or "").startswith("damaged")
+        assert box.status.epoch != epoch, "numbers begin anew, so they must be other ones"
+        put(box, 2)
+        assert numbers(stored(box, 1)) == [2]
+        assert box.front()[0].durable
+    assert len(list(tmp_path.glob("outbox.db.corrupt-*"))) == 1
+
+
+def test_whatever_happens_to_the_file_the_outbox_starts(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with outbox(path) as box:
+        for number in range(50):
+            put(box, number, size=500)
+        stored(box, 50)
+    whole, chance = path.read_bytes(), random.Random(5)
+    for _ in range(200 if LONG else 15):
+        data = bytearray(whole)
+        for _ in range(chance.choice((1, 8, 200))):
+            data[chance.randrange(len(data) if chance.random() < 0.5 else 20_000)] = chance.randrange(256)
+        path.write_bytes(data[: chance.choice((len(data), len(data), chance.randrange(len(data))))])
+        with outbox(path) as box:
+            put(box, 99, CRITICAL)
+            wait_for(lambda: any(b'"n":99' in row.payload for row in box.front()), "an event to be taken")
+        for left in tmp_path.iterdir():
+            left.unlink()
+
+
+class Disk:
+    """Opens the database, or fails as a disk does."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.db: OutboxDb | None = None
+
+    def __call__(self, path: Path, max_mb: float) -> OutboxDb:
+        if self.error is not None:
+            raise self.error
+        self.db = OutboxDb(path, max_mb)
+        return self.db
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (sqlite3.OperationalError("attempt to write a readonly database"), "storage_ro"),
+        (sqlite3.OperationalError("disk I/O error"), "io_error"),
+        (OSError(28, "No space left on device"), "disk_full"),
+    ],
+)
+def test_without_a_disk_events_go_on_in_memory_and_say_so_until_it_is_back(
+    tmp_path: Path, error: Exception, problem: str
+) -> None:
+    disk = Disk()
+    disk.error = error
+    with outbox(tmp_path / "outbox.db", open_db=disk, retry_s=0.2) as box:
+        put(box, 1, life=("machine:a/b", {"alert_id": "1"}))
+        (row,) = stored(box, 1)
+        assert (row.durable, json.loads(row.payload)["durable"]) == (False, False)
+        wait_for(lambda: (box.status.problem or "").startswith(problem), "the problem")
+        disk.error = None
+        wait_for(lambda: box.status.durable, "the disk")
+        put(box, 2)
+        assert sorted(row.durable for row in stored(box, 2)) == [False, True]
+        assert box.status.problem is None
+    with outbox(tmp_path / "outbox.db") as box:
+        assert box.lives == {"machine:a/b": {"alert_id": "1"}}, "known before it was restarted"
+
+
+@contextmanager
+def small_disk(folder: Path, mb: int) -> Iterator[Path]:
+    """A file system of its own in memory; skips where this user may not mount."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Callable[[], int]:
+    """Take every byte that is left; returns a function that tells how many are."""
+    with (disk / "ballast").open("wb", buffering=0) as ballast:
+        for size in (1 << 20, 4096, 1):
+            with suppress(OSError):
+                while ballast.write(b"x" * size):
+                    pass
+    return lambda: os.statvfs(disk).f_bavail
+
+
+def test_on_a_disk_without_a_free_byte_a_thousand_alarms_are_recorded_and_delivered(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 20) as disk:
+        with outbox(disk / "outbox.db", max_mb=8.0) as box:
+            free = fill(disk)
+            assert free() == 0
+            for number in range(1000):
+                put(box, number, CRITICAL, 1500)
+            rows = []
+            while len(rows) < 1000:
+                front = box.front()[:20]
+                rows += front
+                settle(box, front)
+                time.sleep(0.001)
+            assert all(row.durable for row in rows)
+            assert sorted(numbers(rows)) == list(range(1000))
+            assert free() == 0
+        with outbox(disk / "outbox.db") as box:  # the disk is full still
+            put(box, 2000)
+            wait_for(lambda: numbers(box.front()) == [2000], "an event after a restart")
+            assert box.front()[0].durable
+
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from echo_edge.outbox import Outbox
+from echo_edge.outgoing import Outgoing
+box = Outbox(Path(sys.argv[1]), "gw1", max_mb=4)
+box.start()
+for number in range(int(sys.argv[2])):
+    told = []
+    box.put(Outgoing("t", 0, {"n": number}, then=told.append))
+    while not told:
+        time.sleep(0.0002)
+    os.write(1, f"{number} {int(told[0].get('durable', True))}\\n".encode())
+box.stop()
+"""
+
+
+@pytest.mark.parametrize(
+    ("calls", "failure"),
+    [
+        ("fdatasync", "error=EIO:when=5+7"),  # now and then
+        ("pwrite64", "error=EROFS:when=400+"),  # from some time on
+        ("pwrite64", "error=ENOSPC:when=400..500"),
+    ],
+)
+def test_what_the_disk_refused_is_never_taken_for_stored(tmp_path: Path, calls: str, failure: str) -> None:
+    trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:{failure}"]
+    try:
+        subprocess.run([*trace, "true"], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("strace cannot trace here")
+    with outbox(tmp_path / "outbox.db"):
+        pass  # made while the disk is well
+    writer = [sys.executable, "-c", WRITER, str(tmp_path / "outbox.db"), "60"]
+    done = subprocess.run([*trace, *writer], check=True, capture_output=True, text=True, timeout=50)
+    promised = {int(line.split()[0]) for line in done.stdout.splitlines() if line.endswith(" 1")}
+    assert len(done.stdout.splitlines()) == 60, "every event was taken, one way or the other"
+    assert len(promised) < 60, "the disk did fail"
+    with outbox(tmp_path / "outbox.db") as box:
+        wait_for(lambda: len(box.front()) == box.status.waiting, "the rows")
+        assert promised <= set(numbers(box.front()))
