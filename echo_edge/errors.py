@@ -80,8 +80,9 @@ class OrderRefusedError(OrderError):
     """An order was refused, and nothing was changed; ``failed`` alone leaves that open."""
 
     def __init__(self, code: Code, message: str, where: str | None = None) -> None:
-        super().__init__(message, _EXIT_CODES.get(code, 1))
+        super().__init__(message if where is None else f"{where}: {message}", _EXIT_CODES.get(code, 1))
         self.code: Code = code
+        self.message = message
         self.where = where
         """What part of the order is wrong: ``args.minutes``."""
 

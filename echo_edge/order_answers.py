@@ -22,12 +22,12 @@ def success(result: Mapping[str, Any]) -> Payload:
 
 def failure(error: EchoEdgeError) -> Payload:
     """What an answer says of one that was not."""
-    code, where = "refused", None
+    code, where, message = "refused", None, str(error)
     if isinstance(error, OrderRefusedError):
-        code, where = error.code, error.where
+        code, where, message = error.code, error.where, error.message
     elif isinstance(error, OrderError):
         code = _BY_EXIT_CODE.get(error.exit_code, "refused")
-    told = {"code": code, "message": one_line(str(error))}
+    told = {"code": code, "message": one_line(message)}
     return {"ok": False, "error": told if where is None else told | {"where": where}}
 
 

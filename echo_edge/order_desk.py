@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from echo_edge.config import suggest
 from echo_edge.envelope import split_point
 from echo_edge.errors import EchoEdgeError, EngineError, OrderRefusedError
 from echo_edge.order_answers import one_line
@@ -57,10 +58,14 @@ class Desk(Generic[Bench]):
         self._written(DONE, verb, args, call, "")
         return result
 
+    def find(self, verb: str) -> Verb[Bench, Any]:
+        """Look it up; raises OrderRefusedError, ``unknown_verb``."""
+        if verb not in self.verbs:
+            raise OrderRefusedError("unknown_verb", f"'{one_line(verb, 64)}' is no verb{suggest(verb, self.verbs)}")
+        return self.verbs[verb]
+
     def _carried_out(self, verb: str, args: Mapping[str, Any], call: Call) -> dict[str, Any]:
-        known = self.verbs.get(verb)
-        if known is None:
-            raise OrderRefusedError("unknown_verb", f"there is no verb '{one_line(verb, 64)}'")
+        known = self.find(verb)
         if ROLES.index(call.role) < ROLES.index(known.role):
             raise OrderRefusedError("forbidden", f"{verb} is for {known.role}, {call.actor} is {call.role}")
         try:

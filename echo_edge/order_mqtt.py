@@ -166,8 +166,7 @@ class OrderBridge:
             if entry is not None:
                 self._repeat(order, entry, body)
                 return
-            if order.verb not in self._desk.verbs:
-                raise OrderRefusedError("unknown_verb", f"there is no verb '{order.verb}'")
+            self._desk.find(order.verb)
             self._in_time(body)
             self._hand_over(order, sender, body)
         except OrderRefusedError as error:
