@@ -100,7 +100,6 @@ class OutboxDb:
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")
         db.execute("PRAGMA auto_vacuum=NONE")
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute(f"PRAGMA synchronous={synchronous}")
         db.execute("PRAGMA wal_autocheckpoint=64")
         db.execute("PRAGMA journal_size_limit=-1")
         db.execute("PRAGMA temp_store=MEMORY")
@@ -108,6 +107,7 @@ class OutboxDb:
         db.execute("PRAGMA cell_size_check=ON")
         if self._number("PRAGMA user_version") == 0:
             self._make(max_mb)
+        db.execute(f"PRAGMA synchronous={synchronous}")
         if self._number("PRAGMA user_version") != VERSION:
             raise sqlite3.DatabaseError("written by another version of echo-edge")
         if (found := db.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
