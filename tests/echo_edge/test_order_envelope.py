@@ -128,6 +128,7 @@ FIELDS = st.fixed_dictionaries(
 SCHEMA = jsonschema.Draft202012Validator(load_schema("order"))
 
 
+@pytest.mark.timeout(300)  # the long form
 @given(st.sampled_from([body(), plain(), {}]), FIELDS, st.booleans())
 @often
 def test_what_is_accepted_obeys_the_published_schema(base: dict[str, Any], more: dict[str, Any], signed: bool) -> None:
