@@ -25,6 +25,7 @@ from echo_edge import config_clips as clips
 from echo_edge import config_devices as devices
 from echo_edge import config_machine as machine
 from echo_edge import config_mqtt as mqtt
+from echo_edge import config_orders as orders
 from echo_edge import config_states as states
 from echo_edge.config_model import ID_PATTERN
 
@@ -81,6 +82,16 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "mqtt: {host: broker.example, port: 8883, tls: {ca_file: ca.pem}, username: gw-hall3, password_file: password}",
     ),
     ("`mqtt.tls`", mqtt.TlsConfig, ""),
+    (
+        "`orders`",
+        orders.OrdersConfig,
+        "orders: {mqtt: true, operators: {m-lang: {role: technician, key_file: m-lang.key}}}",
+    ),
+    (
+        "`orders.operators.NAME`",
+        orders.OperatorConfig,
+        "m-lang: {role: technician, public_key: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}",
+    ),
     (
         "`devices.NAME` of kind `microphone`",
         devices.MicrophoneConfig,

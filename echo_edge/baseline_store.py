@@ -60,6 +60,8 @@ class BaselineStore:
         self._two_person = two_person
         self._clock = clock
         self._state_db = StateDb(path)
+        self.tell: Callable[[AuditEntry], None] = lambda _: None
+        """Called with every row that was added to the audit log, once it is on disk; it must neither wait nor fail."""
         self._keeps = True
 
     def rehearsal(self) -> BaselineStore:
@@ -185,7 +187,7 @@ class BaselineStore:
             key = self._own_key()
             audit.append(rows.db, key, actor, "label", text, signed.manifest.point, id_, signed.sha256)
 
-    def note(self, who: str, what: str, why: str, point: str = "", object_: str = "") -> AuditEntry:
+    def note(self, who: str, what: str, why: str = "", point: str = "", object_: str = "") -> AuditEntry:
         """Add a row to the audit log about what is no baseline."""
         with self._change() as rows:
             return audit.append(rows.db, self._own_key(), who, what, why, point, object_)
@@ -276,7 +278,12 @@ class BaselineStore:
     @contextmanager
     def _change(self) -> Iterator[Rows]:
         with self._state_db.change(keep=self._keeps) as db:
+            before = audit.last_seq(db)
             yield self._rows(db)
+            added = audit.entries_after(db, before)
+        if self._keeps:
+            for entry in added:
+                self.tell(entry)
 
     def _rows(self, db: sqlite3.Connection) -> Rows:
         key = load_key(self._folder)

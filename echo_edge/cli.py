@@ -20,6 +20,7 @@ from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
 from echo_edge.cli_clip import app as clip
 from echo_edge.cli_enroll import enroll
+from echo_edge.cli_operator import operator
 from echo_edge.cli_order import mute, order, threshold
 from echo_edge.cli_past import drift, promise
 from echo_edge.cli_review import app as review
@@ -73,6 +74,7 @@ for ordering in (status, mute, threshold, order):
 app.add_typer(alert, name="alert")
 app.add_typer(clip, name="clip")
 app.add_typer(state_commands, name="state")
+app.add_typer(operator, name="operator")
 app.add_typer(baseline, name="baseline")
 app.add_typer(review, name="review")
 

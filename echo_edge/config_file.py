@@ -28,6 +28,7 @@ from echo_edge.config_devices import DEVICE_KINDS, CalibrationConfig, RecordingC
 from echo_edge.config_machine import BearingConfig
 from echo_edge.config_model import ID_PATTERN, Model
 from echo_edge.config_mqtt import MqttConfig, TlsConfig
+from echo_edge.config_orders import OperatorConfig, OrdersConfig
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.errors import ConfigError
 
@@ -140,6 +141,8 @@ _SECTIONS: dict[str, type[Model]] = {
     "engine": EngineConfig,
     "mqtt": MqttConfig,
     "tls": TlsConfig,
+    "orders": OrdersConfig,
+    "operators": OperatorConfig,
     "calibration": CalibrationConfig,
     "files": RecordingConfig,
     "window": WindowConfig,

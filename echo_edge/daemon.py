@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from echo_edge import __version__
 from echo_edge.album import Album
 from echo_edge.artifact import load_package, verify
+from echo_edge.audit_mirror import mirror
 from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
@@ -26,6 +27,7 @@ from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
 from echo_edge.config_file import read_password
 from echo_edge.config_mqtt import MqttConfig
+from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
@@ -36,11 +38,15 @@ from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
 from echo_edge.operation import OperationLog
-from echo_edge.order_verbs import Bench, carry_out
+from echo_edge.order_desk import Desk
+from echo_edge.order_ledger import Ledger
+from echo_edge.order_mqtt import OrderBridge
+from echo_edge.order_verbs import VERBS, Bench
 from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics, encode
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
+from echo_edge.records import TopicMessage
 from echo_edge.reload import RELOAD
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
@@ -119,6 +125,9 @@ class _Parts:
     monitor: Monitor
     captures: list[Capture]
     control: Control
+    orders: OrderBridge | None
+    """None: no orders over MQTT."""
+
     restart: threading.Event
     """Set when the daemon is to begin anew."""
 
@@ -133,11 +142,13 @@ def _wire(
     silent: bool = False,
 ) -> _Parts:
     mqtt, kept = config.mqtt, config.gateway.outbox
+    taken = config.orders.mqtt and not silent
+    operators = read_operators(config.orders, credentials_folder) if taken else {}
     settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
     embedder = make_embedder(config)
     mailbox: Mailbox[SensorStatus] = Mailbox()
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
-    plant = StateTopics(config, mailbox.state)
+    hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
     path = None if silent else outbox_file(folder)
     outbox = Outbox(path, config.gateway.id, max_mb=kept.max_mb, max_age_days=kept.max_age_days)
     publisher = Publisher(
@@ -147,8 +158,8 @@ def _wire(
         outbox,
         backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
         reread=lambda: _mqtt_settings(mqtt, credentials_folder),
-        listen_to=config.state_topics(),
-        hear=plant.hear,
+        listen_to=[*config.state_topics(), *([f"{topics.orders}+"] if taken else [])],
+        hear=lambda message: _hand_on(message, hearers),
     )
     album = None if silent else Album(folder / "evidence")
     reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder, versions), album)
@@ -156,6 +167,8 @@ def _wire(
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
     store = open_store(config, folder)
+    if not silent:
+        store.tell = mirror(outbox.put, topics, envelope)
     monitor = Monitor(Pipeline(config, embedder), mailbox, store, reporter, books)
     if not silent:
         monitor.adapts(config)
@@ -178,9 +191,14 @@ def _wire(
         restart=restart.set,
     )
     monitor.chores.append(bench.clips.tick)
-    orders = None if silent else partial(carry_out, bench)
-    control = Control(control_socket(folder), config, mailbox, monitor, by_device, orders)
+    desk = Desk(bench, VERBS, store.note)
+    control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
+    bridge = None
+    if taken:
+        ledger = Ledger(database(folder))
+        bridge = OrderBridge(config.orders, operators, desk, mailbox.order, publisher, topics, envelope, ledger)
+        hearers.append(bridge.hear)
     supervision = Supervision(publisher, outbox, folder, settings.client_cert)
     return _Parts(
         embedder,
@@ -195,8 +213,15 @@ def _wire(
         monitor,
         captures,
         control,
+        bridge,
         restart,
     )
+
+
+def _hand_on(message: TopicMessage, hearers: list[Callable[[TopicMessage], None]]) -> None:
+    """Each knows its own topics."""
+    for hear in hearers:
+        hear(message)
 
 
 @contextmanager
@@ -214,6 +239,8 @@ def _running(parts: _Parts) -> Iterator[None]:
         _join(*parts.captures)
         parts.mailbox.close()
         _join(parts.monitor, parts.control)
+        if parts.orders is not None:
+            parts.orders.stop()
         parts.publisher.stop()
         parts.outbox.stop()
         log.info("stopped")
@@ -284,6 +311,8 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
         if parts.outbox.status.problem is not None:
             problems.append(parts.outbox.status.problem)
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
+        if parts.orders is not None:
+            parts.orders.tick()
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
             publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)

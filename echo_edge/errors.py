@@ -7,6 +7,7 @@ EchoEdgeError
  +-- BaselineError   one point's normal states cannot be used: only that point is not monitored
  +-- OrderError      an order was refused; its exit code says why
  |    +-- EnrollError     an enrollment was refused: the active baseline is untouched
+ |    +-- OrderRefusedError   the same with a code for a program, and the place that is wrong
  +-- HistoryError    what a point remembers, or was told of it, cannot be read or written: monitoring goes on
  +-- RecordingError  a recording cannot be used: it is named
  +-- ClipError       a clip of sound cannot be recorded or opened  exit 1
@@ -15,6 +16,8 @@ EchoEdgeError
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 class EchoEdgeError(Exception):
@@ -54,6 +57,37 @@ class EnrollError(OrderError):
 
     def __init__(self, message: str, exit_code: int = 4) -> None:
         super().__init__(message, exit_code)
+
+
+Code = Literal[
+    "bad_json",
+    "bad_args",
+    "unknown_verb",
+    "forbidden",
+    "bad_signature",
+    "replayed",
+    "expired",
+    "retained",
+    "conflict",
+    "busy",
+    "refused",
+    "failed",
+]
+"""Why an order was not carried out, for a program."""
+
+
+class OrderRefusedError(OrderError):
+    """An order was refused, and nothing was changed; ``failed`` alone leaves that open."""
+
+    def __init__(self, code: Code, message: str, where: str | None = None) -> None:
+        super().__init__(message if where is None else f"{where}: {message}", _EXIT_CODES.get(code, 1))
+        self.code: Code = code
+        self.message = message
+        self.where = where
+        """What part of the order is wrong: ``args.minutes``."""
+
+
+_EXIT_CODES: dict[Code, int] = {"bad_json": 2, "bad_args": 2, "unknown_verb": 2, "conflict": 6, "busy": 6}
 
 
 class HistoryError(EchoEdgeError):

@@ -123,7 +123,7 @@ def test_every_command_and_option_named_exists(page: Path):
         assert verb in commands[name].commands, f"echo-edge {name} {verb}"
     for name, rest in used:
         assert name in options, f"echo-edge {name}"
-        unknown = set(re.findall(r"(?<!\S)--[a-z-]+", rest)) - options[name]
+        unknown = set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) - options[name]
         assert not unknown, f"echo-edge {name} {unknown}"
     known = set().union(*options.values()) | {
         "--untrained",
@@ -141,7 +141,7 @@ def test_every_command_and_option_named_exists(page: Path):
         "--encoder",
         "--clips",
     }  # of trainer, docs, bench, tensorboard
-    assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z0-9-]+", code)) <= known
 
 
 def test_the_table_of_commands_has_every_command_and_every_verb():

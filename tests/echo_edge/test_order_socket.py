@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from echo_edge.cli import app
 from echo_edge.config_file import load_config
 from echo_edge.control import Control
 from echo_edge.errors import OrderError
-from echo_edge.order_verbs import Bench, carry_out
+from echo_edge.order_desk import Desk
+from echo_edge.order_verbs import VERBS, Bench
 from echo_edge.store import control_socket
 from echo_edge.verb_client import give_order
 from tests.baselines import enroll, learned
@@ -42,7 +42,9 @@ def bench(file: Path, state_folder: Path) -> Iterator[Bench]:
     bench = make_bench(state_folder, config)
     enroll(bench.store, learned())
     monitor, mailbox = bench.monitor, bench.monitor._mailbox
-    control = Control(control_socket(state_folder), config, mailbox, monitor, {}, partial(carry_out, bench))
+    control = Control(
+        control_socket(state_folder), config, mailbox, monitor, {}, Desk(bench, VERBS, bench.store.note).carry_out
+    )
     monitor.start()
     control.start()
     yield bench

@@ -13,6 +13,8 @@ LONG_TESTS = [
     "tests/system/test_reopening.py",
     "tests/echo_edge/test_baseline_kills.py",
     "tests/echo_edge/test_baseline_mutations.py",
+    "tests/echo_edge/test_order_envelope.py",
+    "tests/echo_edge/test_order_mqtt.py",
 ]
 
 
