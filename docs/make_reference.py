@@ -82,6 +82,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "mqtt: {host: broker.example, port: 8883, tls: {ca_file: ca.pem}, username: gw-hall3, password_file: password}",
     ),
     ("`mqtt.tls`", mqtt.TlsConfig, ""),
+    ("`mqtt.sparkplug`", mqtt.SparkplugConfig, "sparkplug: {group: hall3, primary_host: ignition}"),
     (
         "`orders`",
         orders.OrdersConfig,

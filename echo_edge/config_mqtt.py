@@ -29,6 +29,23 @@ class TlsConfig(Model):
         return None if value is None else existing(value, info)
 
 
+class SparkplugConfig(Model):
+    """Tells Ignition and other SCADA systems the same in Sparkplug B, over a connection of its own."""
+
+    group: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
+    """The Sparkplug group that the gateway belongs to, such as a site."""
+
+    primary_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
+    """Id of the host that must be there: without it, changes are kept until it is back. Absent: any host will do."""
+
+    @field_validator("group")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value == "STATE":
+            raise ValueError("'STATE' stands for hosts in Sparkplug's topics; choose another group")
+        return value
+
+
 class MqttConfig(Model):
     """The broker that alerts go to."""
 
@@ -71,6 +88,9 @@ class MqttConfig(Model):
 
     score_stream: bool = False
     """Publish the score of every window on a topic of its own, not retained: for commissioning and plots."""
+
+    sparkplug: SparkplugConfig | None = None
+    """Absent: no Sparkplug B."""
 
     @field_validator("protocol", mode="before")
     @classmethod

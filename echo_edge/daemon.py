@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -32,6 +33,7 @@ from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
+from echo_edge.errors import ConfigError
 from echo_edge.health import EVERY_S, Health, Watched
 from echo_edge.history import History
 from echo_edge.mailbox import Mailbox
@@ -61,6 +63,9 @@ from echo_edge.store import (
 )
 from echo_edge.supervision import Supervision
 from sensors import create_source
+
+if TYPE_CHECKING:
+    from echo_edge.sparkplug_link import SparkplugLink
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +103,8 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         with _running(parts):
             parts.publisher.start()
+            if parts.sparkplug is not None:
+                parts.sparkplug.start()
             return _watch(stop, parts)
 
 
@@ -127,6 +134,9 @@ class _Parts:
     control: Control
     orders: OrderBridge | None
     """None: no orders over MQTT."""
+
+    sparkplug: SparkplugLink | None
+    """None: not configured."""
 
     restart: threading.Event
     """Set when the daemon is to begin anew."""
@@ -162,7 +172,9 @@ def _wire(
         hear=lambda message: _hand_on(message, hearers),
     )
     album = None if silent else Album(folder / "evidence")
-    reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder, versions), album)
+    sparkplug = None if silent else _sparkplug(config, folder, credentials_folder)
+    info, listeners = _info(config, embedder, versions), () if sparkplug is None else (sparkplug.hear,)
+    reporter = Reporter(config, publisher, outbox, topics, envelope, info, album, listeners=listeners)
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
@@ -214,7 +226,26 @@ def _wire(
         captures,
         control,
         bridge,
+        sparkplug,
         restart,
+    )
+
+
+def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> SparkplugLink | None:
+    mqtt = config.mqtt
+    if mqtt.sparkplug is None:
+        return None
+    try:
+        from echo_edge.sparkplug import SparkplugTopics  # noqa: PLC0415  needs an extra
+        from echo_edge.sparkplug_link import SparkplugLink  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError([f"mqtt.sparkplug: {error}; install it with pip install 'echo-edge[sparkplug]'"]) from error
+    return SparkplugLink(
+        lambda: _mqtt_settings(mqtt, credentials_folder),
+        SparkplugTopics(mqtt.sparkplug.group, config.gateway.id),
+        config.points(),
+        folder / "sparkplug-bdseq",
+        primary_host=mqtt.sparkplug.primary_host,
     )
 
 
@@ -241,6 +272,8 @@ def _running(parts: _Parts) -> Iterator[None]:
         _join(parts.monitor, parts.control)
         if parts.orders is not None:
             parts.orders.stop()
+        if parts.sparkplug is not None:
+            parts.sparkplug.stop()
         parts.publisher.stop()
         parts.outbox.stop()
         log.info("stopped")
@@ -296,6 +329,7 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
     """The main loop: tell how we are; end when asked to, or when a thread failed or hangs."""
     monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
+    others = [] if parts.sparkplug is None else [parts.sparkplug]
     while not stop.wait(1.0):
         if parts.restart.is_set():  # the answer to the order is on its way by now
             return RELOAD
@@ -304,10 +338,11 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
             if thread.failure is not None:
                 log.critical("%s failed: %s", thread.name, thread.failure)
                 return EXIT_ENGINE
-        if not publisher.alive:
-            log.critical("the publisher's thread ended")
+        if not publisher.alive or not all(link.alive for link in others):
+            log.critical("a publishing thread ended")
             return EXIT_ENGINE
         problems = list(publisher.problems) if publisher.connected else []
+        problems += [problem for link in others for problem in link.problems]
         if parts.outbox.status.problem is not None:
             problems.append(parts.outbox.status.problem)
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)

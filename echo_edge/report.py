@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from echo_edge.album import Album
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
+from echo_edge.envelope import Listener, subject
 from echo_edge.features import Features, describe
 from echo_edge.machine_state import Machines
 from echo_edge.outbox import Outbox
@@ -148,8 +149,12 @@ class Reporter:
         envelope: Envelope,
         info: Info,
         album: Album | None = None,
+        *,
+        listeners: Sequence[Listener] = (),
     ) -> None:
+        """``listeners`` hear every state and alert as it is made, in the thread that made it: they must not wait."""
         self._config = config
+        self._listeners = tuple(listeners)
         self._publisher = publisher
         self._envelope = envelope
         self._topics = topics
@@ -164,7 +169,9 @@ class Reporter:
         self._of_point: dict[str, tuple[Finding, ...]] = {}
         self._streamed = config.mqtt.score_stream
         self._machines = Machines(config.points(), self._tell_machine, self._interval_s)
-        self.alerts = AlertReporter(config, publisher, outbox, topics, envelope, info.model, self._machines, album)
+        self.alerts = AlertReporter(
+            config, publisher, outbox, topics, envelope, info.model, self._machines, album, listeners=self._listeners
+        )
 
     def restore(self, points: Mapping[str, Point]) -> set[str]:
         """Go on with the alerts of an earlier run, before ``begin``; return the ids of the machines' that are open."""
@@ -340,3 +347,5 @@ class Reporter:
 
     def _set(self, topic: str, payload: Payload, qos: int = 1) -> None:
         self._publisher.set_state(topic, encode(payload), qos=qos)
+        for listen in self._listeners:
+            listen(*subject(payload))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from echo_edge.album import Album
 from echo_edge.alert_life import Life, restored
 from echo_edge.config import Config
+from echo_edge.envelope import Listener, subject
 from echo_edge.features import zoned
 from echo_edge.machine_state import Machines
 from echo_edge.outbox import Outbox
@@ -51,7 +52,15 @@ class OpenAlerts:
     Told in the store's thread, begun in the pipeline's; hence the lock.
     """
 
-    def __init__(self, publisher: Publisher, topics: Topics, envelope: Envelope, machines: Machines) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        topics: Topics,
+        envelope: Envelope,
+        machines: Machines,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self._listeners = listeners
         self._publisher, self._topics, self._envelope, self._machines = publisher, topics, envelope, machines
         self._newest: dict[str, Payload] = {}  # key of the life -> message
         self._lock = threading.Lock()
@@ -74,6 +83,7 @@ class OpenAlerts:
                 self._newest.pop(life.key, None)
             else:
                 self._newest[life.key] = whole
+            self._listen(whole)
             if life.kind != "monitor":
                 # whoever wants the whole gateway from one topic; who must not miss any has the point's own
                 self._publisher.send_once(self._topics.alerts, encode(whole), qos=1)
@@ -82,6 +92,7 @@ class OpenAlerts:
 
     def gone(self, life: Life, whole: Payload, machine_is_gone: bool) -> None:
         """The last step of a point that is not configured any more is on disk: nothing retained is left of it."""
+        self._listen(whole)
         self._publisher.send_once(self._topics.alerts, encode(whole), qos=1)
         for topic in self._topics.retained(life.about):
             self._publisher.set_state(topic, b"")
@@ -92,11 +103,17 @@ class OpenAlerts:
         alert, sensor = (self._active(f"{kind}:{point}") for kind in ("machine", "sensor"))
         payload = alert_active_payload(self._envelope, point, time_ns, alert, sensor)
         self._publisher.set_state(self._topics.alert_active(point), encode(payload))
+        self._listen(payload)
         self._machines.alerts(point, tuple(one["alert_id"] for one in (alert, sensor) if one is not None))
 
     def _tell_list(self, time_ns: int) -> None:
         payload = alerts_active_payload(self._envelope, time_ns, self._newest.values())
         self._publisher.set_state(self._topics.alerts_active, encode(payload))
+        self._listen(payload)
+
+    def _listen(self, payload: Payload) -> None:
+        for listen in self._listeners:
+            listen(*subject(payload))
 
     def _active(self, key: str) -> Payload | None:
         message = self._newest.get(key)
@@ -116,11 +133,13 @@ class AlertReporter:
         model: str,
         machines: Machines,
         album: Album | None,
+        *,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self.gateway = GatewayAlarms()
         self._config, self._outbox, self._topics, self._envelope = config, outbox, topics, envelope
         self._model, self._album = model, album
-        self._open = OpenAlerts(publisher, topics, envelope, machines)
+        self._open = OpenAlerts(publisher, topics, envelope, machines, listeners)
         self._messages: dict[str, Payload] = {}  # key of the life -> its newest message
 
     def restore(self, points: Mapping[str, Point]) -> set[str]:

@@ -61,6 +61,9 @@ class EdgeNode:
         self._values: dict[str, dict[str, Metric]] = {device: {} for device in (NODE, *devices)}
         self._alive = {NODE}
         self._born: set[str] = set()
+        self._unnamed: set[str] = set()
+        """Those of whom the host does not know every name."""
+
         self._kept = kept
         self._changes: deque[tuple[str, Metric]] = deque()
         self._seq = 0
@@ -77,7 +80,7 @@ class EdgeNode:
                 continue
             known[metric.name] = metric
             if before is None:
-                self._born.discard(device)
+                self._unnamed.add(device)
             if device in self._alive:
                 self._keep(device, metric)
 
@@ -95,7 +98,7 @@ class EdgeNode:
     @property
     def born(self) -> bool:
         """The host has been told of the node, by all its names, since ``away``."""
-        return NODE in self._born
+        return NODE in self._known
 
     def birth(self, birth_count: int, time_ms: int) -> list[Telegram]:
         """Return the node's birth, those of its living devices, and what they went through since ``away``.
@@ -103,8 +106,9 @@ class EdgeNode:
         Args:
             birth_count: ``bdSeq``, as in this connection's ``death``.
         """
-        before = list(self._data(time_ms)) if self.born else []
+        before = list(self._data(time_ms)) if NODE in self._born else []
         self._born = {NODE}
+        self._unnamed.discard(NODE)
         self._seq = 0
         control = [
             Metric(BIRTH_COUNT, Kind.INT64, birth_count, time_ms),
@@ -126,22 +130,28 @@ class EdgeNode:
         """Nobody hears us any more."""
         self._born.clear()
 
+    @property
+    def _known(self) -> set[str]:
+        return self._born - self._unnamed
+
     def _news(self, time_ms: int, history_of: Collection[str]) -> Iterator[Telegram]:
         yield from self._data(time_ms, history_of)
         for device in sorted(self._born - self._alive):
             self._born.discard(device)
             yield self._telegram("NDEATH", device, (), time_ms)
-        newborn = sorted(self._alive - self._born)
+        newborn = sorted(self._alive - self._known)
         for device in newborn:
             self._born.add(device)
+            self._unnamed.discard(device)
             yield self._telegram("NBIRTH", device, self._values[device].values(), time_ms)
         if newborn:
             yield from self._data(time_ms, newborn)  # what they went through before this birth
 
     def _data(self, time_ms: int, history_of: Collection[str] = ()) -> Iterator[Telegram]:
-        """What changed in all that is born, oldest first; the rest waits."""
-        changes = [change for change in self._changes if change[0] in self._born]
-        self._changes = deque(change for change in self._changes if change[0] not in self._born)
+        """What changed in all whom the host knows, oldest first; the rest waits."""
+        known = self._known
+        changes = [change for change in self._changes if change[0] in known]
+        self._changes = deque(change for change in self._changes if change[0] not in known)
         for device, of_device in groupby(changes, key=lambda change: change[0]):
             metrics_now = [metric for _, metric in of_device]
             if device in history_of:  # what still holds has been told by the birth

@@ -6,13 +6,47 @@ earlier one stands beside it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from echo_edge.envelope import Payload
+from echo_edge.sparkplug import EdgeNode
 from echo_edge.sparkplug_b import Kind, Metric, Value
 
-FEATURE = "/feature/"  # in names: what a window measured
+
+class Feed:
+    """Hands an edge node what our messages say, and which machines have a sensor left.
+
+    Args:
+        points: of all machines; each counts as lost until its sensor's quality says otherwise.
+    """
+
+    def __init__(self, node: EdgeNode, points: Collection[str]) -> None:
+        self._node = node
+        self._lost = set(points)
+        self._machine_of = {point: point.partition("/")[0] for point in points}
+        self._measured: dict[str, list[Metric]] = {}  # point -> what its windows showed
+
+    def tell(self, schema: str, about: str, payload: Payload) -> None:
+        """Take in one message; see ``envelope.subject`` for the arguments."""
+        metrics = metrics_of(schema, payload)
+        if not metrics:
+            return
+        machine = about.partition("/")[0]  # empty for the gateway's own
+        if schema == "features":
+            self._measured[about] = metrics
+        lost = schema == "quality" and payload["state"] == "lost"
+        if lost:  # no window replaces what the last one showed
+            time_ms = milliseconds(payload["ts"])
+            measured = self._measured.pop(about, ())
+            metrics += [replace(metric, value=None, time_ms=time_ms) for metric in measured]
+        self._node.update(machine, metrics)
+        if schema == "quality":
+            (self._lost.add if lost else self._lost.discard)(about)
+            there = any(m == machine and point not in self._lost for point, m in self._machine_of.items())
+            self._node.alive(machine, there)
 
 
 def metrics_of(schema: str, payload: Payload) -> list[Metric]:
