@@ -304,8 +304,8 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
             if thread.failure is not None:
                 log.critical("%s failed: %s", thread.name, thread.failure)
                 return EXIT_ENGINE
-        if not publisher.alive:
-            log.critical("the publisher's thread ended")
+        if not publisher.alive or not parts.outbox.alive:
+            log.critical("the thread of the %s ended", "outbox" if publisher.alive else "publisher")
             return EXIT_ENGINE
         problems = list(publisher.problems) if publisher.connected else []
         if parts.outbox.status.problem is not None:

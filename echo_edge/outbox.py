@@ -186,6 +186,11 @@ class Outbox:
             self._lock.notify()
 
     @property
+    def alive(self) -> bool:
+        """The thread runs; False after ``start`` and before ``stop`` is a defect."""
+        return self._thread.is_alive()
+
+    @property
     def status(self) -> OutboxStatus:
         """How it is; all but ``waiting`` as of the last second."""
         with self._lock:
@@ -212,6 +217,15 @@ class Outbox:
     # the thread
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            log.critical("the outbox has ended by a defect of its own", exc_info=True)
+        finally:
+            if self._db is not None:
+                self._db.close()
+
+    def _serve(self) -> None:
         settled_s = told_s = 0.0
         while True:
             with self._lock:
@@ -235,9 +249,7 @@ class Outbox:
                 self._attempt(self._tell_status)
             with self._lock:
                 if stopping and not self._puts and (not self._done or self._db is None):
-                    break
-        if self._db is not None:
-            self._db.close()
+                    return
 
     def _has_work(self) -> bool:
         low = self._more and len(self._buffer) <= BUFFER // 2
@@ -330,7 +342,8 @@ class Outbox:
                 lost = self._loss
                 told_lost = {"events": lost.events, "first_seq": lost.first_seq, "last_seq": lost.last_seq}
                 payload["outbox_lost"] = told_lost
-            data = encode(payload)
+            if (data := self._written(item, payload)) is None:
+                continue
             if len(data) > MAX_PAYLOAD_BYTES:
                 log.error("an event on %s has %d bytes: it is not stored, and sent as it is", item.topic, len(data))
                 unfit.append(item)
@@ -338,6 +351,14 @@ class Outbox:
             entries.append(Entry(seq, item.rank, item.topic, self._now_ns(), item.waits, data, item.life))
             told.append((item, payload))
         return entries, told, unfit
+
+    def _written(self, item: Outgoing, payload: Payload) -> bytes | None:
+        try:
+            return encode(payload)
+        except (TypeError, ValueError) as error:  # a defect of whoever made it; the others must go on
+            log.error("an event on %s cannot be written as JSON and is dropped: %s", item.topic, error)
+            self._refused += 1
+            return None
 
     def _stamped(self, payload: Payload, epoch: str, seq: int) -> Payload:
         return payload | {"seq": seq, "id": f"{self._gateway}:{epoch}:{seq}"}
@@ -364,7 +385,9 @@ class Outbox:
                 self._memory_seq += 1
                 payload = self._stamped(item.payload, self._memory_epoch, self._memory_seq)
                 payload["durable"] = False
-                row = Row(self._memory_seq, item.rank, item.topic, encode(payload), item.waits, False)
+                if (data := self._written(item, payload)) is None:
+                    continue
+                row = Row(self._memory_seq, item.rank, item.topic, data, item.waits, False)
                 bisect.insort(self._memory, row, key=_key)
                 told.append((item, payload))
                 if item.life is not None:
