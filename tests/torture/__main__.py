@@ -17,6 +17,7 @@ LONG_TESTS = [
     "tests/echo_edge/test_alert_life.py",
     "tests/echo_edge/test_listening.py",
     "tests/echo_edge/test_outbox.py",
+    "tests/echo_edge/test_outbox_model.py",
     "tests/echo_edge/test_baseline_kills.py",
     "tests/echo_edge/test_baseline_mutations.py",
     "tests/echo_edge/test_order_envelope.py",
