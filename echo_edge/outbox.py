@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 FRONT, BUFFER = 100, 500  # rows that are looked at for the next message, and that are read ahead
 PUTS_AT_ONCE, SETTLES_AT_ONCE = 50, 200  # a transaction must fit into the log, whose size is fixed
 SETTLE_EVERY_S = 0.05
+STATUS_EVERY_S = 0.25
 RETRY_S = 30.0  # a disk that failed is tried again
 IN_MEMORY = 1000
 HOUR_S = 3600.0
@@ -192,7 +193,7 @@ class Outbox:
 
     @property
     def status(self) -> OutboxStatus:
-        """How it is; all but ``waiting`` as of the last second."""
+        """How it is; all but ``waiting`` as of the last quarter of a second."""
         with self._lock:
             waiting = self._waiting + len(self._memory) + len(self._puts) + self._storing
             return replace(self._status, waiting=waiting)
@@ -229,7 +230,7 @@ class Outbox:
         settled_s = told_s = 0.0
         while True:
             with self._lock:
-                self._lock.wait_for(self._has_work, SETTLE_EVERY_S if self._done else 1.0)
+                self._lock.wait_for(self._has_work, SETTLE_EVERY_S if self._done else STATUS_EVERY_S)
                 puts = [self._puts.popleft() for _ in range(min(len(self._puts), PUTS_AT_ONCE))]
                 self._storing = len(puts)
                 done, stopping = len(self._done), self._stopping
@@ -244,7 +245,7 @@ class Outbox:
             self._attempt(self._replay)
             self._refill_if_low()
             self._keep_house(now_s)
-            if now_s - told_s >= 1.0 or stopping:
+            if now_s - told_s >= STATUS_EVERY_S or stopping:
                 told_s = now_s
                 self._attempt(self._tell_status)
             with self._lock:
@@ -496,7 +497,7 @@ class Outbox:
             except (sqlite3.DatabaseError, ValueError, TypeError) as error:
                 self._move_aside(path, error)
                 self._db = self._open_db(path, self._max_mb)
-            waiting, _ = self._db.waiting()
+            waiting = self._db.waiting()
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
             return
@@ -529,7 +530,7 @@ class Outbox:
         problem = self._problem
         if problem is None and self._damage is not None and now_s - self._damage[1] < DAMAGE_TOLD_S:
             problem = self._damage[0]
-        _, oldest_ns = (0, None) if db is None else db.waiting()
+        oldest_ns = None if db is None else db.oldest_ns()
         free = 0 if db is None else db.free_bytes
         used = 0 if db is None else max(0, db.size_bytes - free)
         per_hour = self._bytes_in / max(now_s - self._started_s, 60.0) * HOUR_S

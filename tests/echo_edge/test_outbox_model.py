@@ -117,7 +117,7 @@ class OutboxFile(RuleBasedStateMachine):
         assert self.held() == self.waiting.keys() | self.sent
         assert self.db.lost == self.lost
         assert self.db.epoch == self.epoch
-        assert self.db.waiting()[0] == len(self.waiting)
+        assert self.db.waiting() == len(self.waiting)
 
     def held(self) -> set[int]:
         return {seq for (seq,) in self.db._db.execute("SELECT seq FROM alert")}
