@@ -329,7 +329,6 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
     """The main loop: tell how we are; end when asked to, or when a thread failed or hangs."""
     monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
-    others = [] if parts.sparkplug is None else [parts.sparkplug]
     while not stop.wait(1.0):
         if parts.restart.is_set():  # the answer to the order is on its way by now
             return RELOAD
@@ -338,11 +337,14 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
             if thread.failure is not None:
                 log.critical("%s failed: %s", thread.name, thread.failure)
                 return EXIT_ENGINE
-        if not publisher.alive or not all(link.alive for link in others):
-            log.critical("a publishing thread ended")
-            return EXIT_ENGINE
+        living = {"publisher": publisher.alive, "outbox": parts.outbox.alive}
         problems = list(publisher.problems) if publisher.connected else []
-        problems += [problem for link in others for problem in link.problems]
+        if parts.sparkplug is not None:
+            living["Sparkplug link"] = parts.sparkplug.alive
+            problems += parts.sparkplug.problems
+        if not all(living.values()):
+            log.critical("the thread of the %s ended", min(living, key=lambda name: living[name]))
+            return EXIT_ENGINE
         if parts.outbox.status.problem is not None:
             problems.append(parts.outbox.status.problem)
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)

@@ -279,12 +279,17 @@ class OutboxDb:
         self.hours += 1
         return self._loss(lost)
 
-    def waiting(self) -> tuple[int, int | None]:
-        """How many events wait, and when the oldest was made."""
-        count, oldest_ns = self._db.execute(
-            "SELECT count(*), min(created_ns) FROM alert WHERE sent_ns IS NULL"
-        ).fetchone()
-        return count, oldest_ns
+    def waiting(self) -> int:
+        """How many events wait; looks at each."""
+        return self._number("SELECT count(*) FROM alert WHERE sent_ns IS NULL")
+
+    def oldest_ns(self) -> int | None:
+        """When the oldest event that waits was made."""
+        first = (
+            "SELECT created_ns FROM alert INDEXED BY to_send WHERE sent_ns IS NULL AND rank = ? ORDER BY seq LIMIT 1"
+        )
+        found = [self._db.execute(first, (rank,)).fetchone() for rank in (CRITICAL, WARNING, REST)]
+        return min((row[0] for row in found if row is not None), default=None)
 
     def dead(self) -> int:
         return self._number("SELECT count(*) FROM dead")
