@@ -21,9 +21,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from echo_edge import config, contract
+from echo_edge import config_clips as clips
 from echo_edge import config_devices as devices
 from echo_edge import config_machine as machine
 from echo_edge import config_mqtt as mqtt
+from echo_edge import config_orders as orders
 from echo_edge import config_states as states
 from echo_edge.config_model import ID_PATTERN
 
@@ -71,6 +73,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The file", config.Config, ""),
     ("`gateway`", config.GatewayConfig, "gateway: {id: gw-hall3}"),
     ("`gateway.history`", config.HistoryConfig, "history: {keep_days: 30, max_mb: 2000}"),
+    ("`gateway.clips`", clips.ClipsConfig, "clips: {public_key_file: clip-public.pem}"),
     ("`gateway.outbox`", config.OutboxConfig, "outbox: {max_mb: 64, max_age_days: 90}"),
     ("`engine`", config.EngineConfig, "engine: {kind: auto, threads: 2}"),
     (
@@ -79,6 +82,16 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "mqtt: {host: broker.example, port: 8883, tls: {ca_file: ca.pem}, username: gw-hall3, password_file: password}",
     ),
     ("`mqtt.tls`", mqtt.TlsConfig, ""),
+    (
+        "`orders`",
+        orders.OrdersConfig,
+        "orders: {mqtt: true, operators: {m-lang: {role: technician, key_file: m-lang.key}}}",
+    ),
+    (
+        "`orders.operators.NAME`",
+        orders.OperatorConfig,
+        "m-lang: {role: technician, public_key: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}",
+    ),
     (
         "`devices.NAME` of kind `microphone`",
         devices.MicrophoneConfig,

@@ -54,14 +54,19 @@ def answer(points: Mapping[str, Point], alerts: AlertReporter, books: Books, wan
             f"alert {life.alert_id} is at rev {life.rev}, not {wanted.expect_rev}: look at it again", EXIT_CONFLICT
         )
     if wanted.dry_run:
-        return _told(after)
+        return told(after)
     if (step := place.slot.keep(after)) is not None:
         if wanted.action == "clear":
             place.cleared_by_hand(after.time_ns)
             if after.kind == "machine":
                 books.closed(after.alert_id, after.time_ns)
         alerts.step(step, place.point)
-    return _told(after)
+    return told(after)
+
+
+def waiting(points: Mapping[str, Point], alerts: AlertReporter) -> list[Life]:
+    """Every alert that is active or waits for a person."""
+    return [place.slot.life for place in _places(points, alerts.gateway) if place.slot.life is not None]
 
 
 def to_mute(points: Mapping[str, Point], machine: str, until_ns: int | None, said: Answer) -> list[Point]:
@@ -102,8 +107,9 @@ def _places(points: Mapping[str, Point], gateway: GatewayAlarms) -> Iterator[_Pl
         yield _Place(slot, None, lambda now_ns, name=name: gateway.cleared_by_hand(name, now_ns))  # type: ignore[misc]
 
 
-def _told(life: Life) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def told(life: Life) -> dict[str, Any]:
+    """How an alert stands, for a person."""
+    fields: dict[str, Any] = {
         "alert_id": life.alert_id,
         "rev": life.rev,
         "kind": life.kind,
@@ -113,5 +119,5 @@ def _told(life: Life) -> dict[str, Any]:
         "acknowledged": life.ack is not None,
     }
     if life.shelved_until_ns is not None:
-        told["shelved_until"] = timestamp(life.shelved_until_ns)
-    return told
+        fields["shelved_until"] = timestamp(life.shelved_until_ns)
+    return fields

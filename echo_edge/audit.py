@@ -42,14 +42,15 @@ class AuditEntry:
     time_ns: int
     who: str
     what: str
-    """``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``trust``; ``seal_broken``: see ``append``."""
+    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``; of a key ``trust``;
+    ``order``, ``order_refused``, or what an order did; ``seal_broken``: see ``append``."""
 
     why: str
     point: str
     """``machine/point``; empty where none is concerned."""
 
     object: str
-    """A baseline's or a key's id."""
+    """A baseline's or a key's id, or an order's verb."""
 
     sha256: str
     """Of the baseline's manifest."""
@@ -129,6 +130,17 @@ def entries(db: sqlite3.Connection, limit: int | None = None, point: str | None 
         f"SELECT {COLUMNS} FROM audit{where} ORDER BY seq DESC LIMIT ?", [*values, -1 if limit is None else limit]
     )
     return [_entry(row) for row in rows][::-1]
+
+
+def last_seq(db: sqlite3.Connection) -> int:
+    """The number of the newest row; 0 in an empty log."""
+    (seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM audit").fetchone()
+    return int(seq)
+
+
+def entries_after(db: sqlite3.Connection, seq: int) -> list[AuditEntry]:
+    """The rows behind this one, in order of time."""
+    return [_entry(row) for row in db.execute(f"SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq", (seq,))]
 
 
 def last_of(db: sqlite3.Connection, point: str, what: Sequence[str]) -> AuditEntry | None:

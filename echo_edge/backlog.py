@@ -314,11 +314,14 @@ class Backlog:
             if newest and not message.payload:
                 del self._states[topic]
             return
+        if not message.retain:  # sent once: whoever asked for an answer chose where, so it says nothing of us
+            notes.append((logging.INFO, f"the broker does not take an answer on {topic!r} (0x{reason:02x})"))
+            return
         if outcome == "denied":
             self._refused(topic, now_s, notes)
         if outcome == "unfit":
             message.tries += 1
-            if message.tries >= UNFIT_TRIES or not message.retain:
+            if message.tries >= UNFIT_TRIES:
                 notes.append((logging.ERROR, f"the broker refuses a message on {topic} (0x{reason:02x}): given up"))
                 return
         if newest:

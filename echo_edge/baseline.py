@@ -200,6 +200,9 @@ class BaselineSummary:
     learned_s: float = 0.0
     author: str = ""
     note: str = ""
+    label: str = ""
+    """What people call it; given later, and again as often as they like."""
+
     created_ns: int = 0
     active_since_ns: int | None = None
     imported_from: str | None = None

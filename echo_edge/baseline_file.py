@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
 import zipfile
 from dataclasses import dataclass
@@ -62,17 +63,27 @@ def write_file(path: Path, signed: bytes, signature: bytes, vectors: bytes, sign
         raise BaselineError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def read_file(path: Path) -> SignedBaseline:
+def read_file(path: Path, *, follow: bool = True) -> SignedBaseline:
     """Read a file and verify that it is what its signer signed; whether to trust the signer is the caller's question.
+
+    Args:
+        follow: False: a symbolic link is refused.
 
     Raises:
         BaselineError: not such a file, damaged, changed since it was signed, or too large.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > sum(LIMITS.values()) + (1 << 16):
-            raise BaselineError(f"{path}: is no baseline file, or too large for one")
-        members = stored_members(path.read_bytes(), str(path))
+        # not blocking: a pipe without a writer must not hold us up before it is refused
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        descriptor = os.open(path, flags)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > sum(LIMITS.values()) + (1 << 16):
+                raise BaselineError(f"{path}: is no baseline file, or too large for one")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                members = stored_members(file.read(), str(path))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise BaselineError(f"{path}: cannot be read: {error.strerror}") from error
     if set(members) != set(LIMITS):

@@ -17,6 +17,9 @@ class History:
     def __init__(self, entries: Iterable[AuditEntry] = ()) -> None:
         self.made: dict[str, AuditEntry] = {}
         self.rejected: set[str] = set()
+        self.labels: dict[str, str] = {}
+        """What people call a version."""
+
         self._ever_active: set[str] = set()
         self._stack: list[str] = []  # a rollback takes away what came after its target, so that the next goes further
         for entry in entries:
@@ -26,6 +29,8 @@ class History:
         """Go on with the next row."""
         if entry.what in MADE:
             self.made[entry.object] = entry
+        elif entry.what == "label":
+            self.labels[entry.object] = entry.why
         elif entry.what == "reject":
             self.rejected.add(entry.object)
         elif entry.what == "rollback":

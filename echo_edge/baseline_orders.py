@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from echo_edge import verbs
+from echo_edge.baseline import Baseline
 from echo_edge.baseline_diff import difference
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.verbs import Args
@@ -113,9 +114,14 @@ def _reject(store: BaselineStore, args: RejectArgs) -> dict[str, Any]:
 
 def _import(store: BaselineStore, args: ImportArgs) -> dict[str, Any]:
     key = None if args.key is None else args.key.encode()
-    baseline = store.import_(args.file, args.point, args.by, key, args.why)
+    return imported(store.import_(args.file, args.point, args.by, key, args.why))
+
+
+def imported(baseline: Baseline) -> dict[str, Any]:
+    """What a person wants to know of what was brought in."""
     origin = baseline.imported_from
-    return {"point": args.point, "proposed": baseline.id, "imported_from": None if origin is None else asdict(origin)}
+    told = None if origin is None else asdict(origin)
+    return {"point": baseline.point, "proposed": baseline.id, "imported_from": told}
 
 
 def _list(store: BaselineStore, args: ListArgs) -> dict[str, Any]:
@@ -125,8 +131,8 @@ def _list(store: BaselineStore, args: ListArgs) -> dict[str, Any]:
 def _show(store: BaselineStore, args: ShowArgs) -> dict[str, Any]:
     baseline = store.load(args.id)  # with its vectors: what is shown has been verified whole
     manifest = store.manifest(args.id)
-    (status,) = (one.status for one in store.list(baseline.point) if one.id == args.id)
-    return {"status": status, "manifest": manifest.model_dump(mode="json")}
+    (summary,) = (one for one in store.list(baseline.point) if one.id == args.id)
+    return {"status": summary.status, "label": summary.label, "manifest": manifest.model_dump(mode="json")}
 
 
 def _diff(store: BaselineStore, args: DiffArgs) -> dict[str, Any]:

@@ -6,6 +6,7 @@ is one transaction with its audit row; what is read is verified first, and whate
 
 from __future__ import annotations
 
+import copy
 import logging
 import sqlite3
 import time
@@ -53,11 +54,21 @@ class BaselineStore:
     def __init__(
         self, path: Path, gateway: str, two_person: Collection[str] = (), clock: Callable[[], int] = time.time_ns
     ) -> None:
+        self.path = path
         self._folder = path.parent
         self._gateway = gateway
         self._two_person = two_person
         self._clock = clock
         self._state_db = StateDb(path)
+        self.tell: Callable[[AuditEntry], None] = lambda _: None
+        """Called with every row that was added to the audit log, once it is on disk; it must neither wait nor fail."""
+        self._keeps = True
+
+    def rehearsal(self) -> BaselineStore:
+        """The same store, where every change is checked whole and then undone."""
+        rehearsing = copy.copy(self)
+        rehearsing._keeps = False
+        return rehearsing
 
     def needs_another_person(self, point: str) -> bool:
         """True when authors must not activate what they proposed."""
@@ -70,16 +81,26 @@ class BaselineStore:
         with self._change() as rows:
             return self._add(rows, baseline, "propose", author, note)
 
-    def import_(self, path: Path, point: str, actor: str, trust_key: bytes | None = None, note: str = "") -> Baseline:
+    def import_(
+        self,
+        path: Path,
+        point: str,
+        actor: str,
+        trust_key: bytes | None = None,
+        note: str = "",
+        *,
+        follow: bool = True,
+    ) -> Baseline:
         """Propose for ``point`` what another gateway, or this one, exported.
 
         Args:
             trust_key: PEM of the other gateway's public key; it is trusted from now on.
+            follow: False: a symbolic link is refused.
 
         Raises:
             BaselineError: damaged, changed since it was signed, or signed by somebody unknown.
         """
-        found = read_file(path)
+        found = read_file(path, follow=follow)
         given = None if trust_key is None else PublicKey.from_pem(trust_key, "the key to be trusted")
         if given is not None and given != found.signer:
             raise BaselineError(f"{path}: is signed with key {found.signer.id}, the key given is {given.id}")
@@ -155,6 +176,22 @@ class BaselineStore:
                 raise BaselineError(f"{id_} is rejected already")
             audit.append(rows.db, self._own_key(), actor, "reject", why, point, id_, signed.sha256)
 
+    def label(self, id_: str, actor: str, text: str) -> None:
+        """Give a version a name, or a note, for people; the newest one counts, an empty one takes it away.
+
+        Raises:
+            BaselineError: there is no such version.
+        """
+        with self._change() as rows:
+            signed = rows.signed(id_)
+            key = self._own_key()
+            audit.append(rows.db, key, actor, "label", text, signed.manifest.point, id_, signed.sha256)
+
+    def note(self, who: str, what: str, why: str = "", point: str = "", object_: str = "") -> AuditEntry:
+        """Add a row to the audit log about what is no baseline."""
+        with self._change() as rows:
+            return audit.append(rows.db, self._own_key(), who, what, why, point, object_)
+
     # what there is
 
     def active(self, point: str) -> Baseline | None:
@@ -197,8 +234,10 @@ class BaselineStore:
                 except BaselineError as error:
                     found.append(BaselineSummary(id_, of, "damaged", str(error)))
                     continue
-                status = stories.get(of, History()).status(id_)
-                found.append(manifest.summary(status, since.get(of) if status == "active" else None))
+                story = stories.get(of, History())
+                status = story.status(id_)
+                summary = manifest.summary(status, since.get(of) if status == "active" else None)
+                found.append(replace(summary, label=story.labels.get(id_, "")))
         return found
 
     def trusted_keys(self) -> Sequence[PublicKey]:
@@ -238,8 +277,13 @@ class BaselineStore:
 
     @contextmanager
     def _change(self) -> Iterator[Rows]:
-        with self._state_db.change() as db:
+        with self._state_db.change(keep=self._keeps) as db:
+            before = audit.last_seq(db)
             yield self._rows(db)
+            added = audit.entries_after(db, before)
+        if self._keeps:
+            for entry in added:
+                self.tell(entry)
 
     def _rows(self, db: sqlite3.Connection) -> Rows:
         key = load_key(self._folder)
@@ -248,6 +292,8 @@ class BaselineStore:
     def _own_key(self) -> SigningKey:
         key = load_key(self._folder)
         if key is None:
+            if not self._keeps:
+                return SigningKey.new()
             key = make_key(self._folder)
             log.warning("%s: made, key %s; keep a copy in a safe place", self._folder / KEY_FILE, key.public.id)
         return key

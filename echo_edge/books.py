@@ -56,17 +56,18 @@ class Books:
             raise HistoryError("the database of operation cannot be opened; see the daemon's log")
         return self._log
 
-    def operation(self, point: str, baseline: str) -> Operation:
-        """What became of a point under a baseline in earlier runs."""
+    def operation(self, point: str, promise: str) -> Operation:
+        """What became of a point under a promise (``Point.promise``) before."""
         books = self._log
-        return Operation() if books is None else self._kept(lambda: books.of(point, baseline), Operation())
+        return Operation() if books is None else self._kept(lambda: books.of(point, promise), Operation())
 
     def verdict(self, verdict: Verdict, point: Point) -> None:
         """Remember a window, and note what it did to an alert."""
         self.history.add(point.name, memory_of(verdict, point))
         if (event := verdict.event) is not None:
             log.warning("%s: alert %s %s", point.name, event.alert_id, event.type)
-            self._write(lambda books: books.note(event, point.promised_by))
+            promise = point.promise(point.promised_by)
+            self._write(lambda books: books.note(event, promise))
             self._save(point)
 
     def closed(self, alert_id: str, time_ns: int) -> None:
@@ -83,13 +84,14 @@ class Books:
     def _save(self, point: Point) -> None:
         monitored_s = point.operation.monitored_s
         if point.baseline is not None and monitored_s > 0:
-            self._write(lambda books: books.save(point.name, point.promised_by, monitored_s, time.time_ns()))
+            promise = point.promise(point.promised_by)
+            self._write(lambda books: books.save(point.name, promise, monitored_s, time.time_ns()))
 
     def _warn(self, point: Point) -> None:
         rate, baseline = point.false_alarm_rate, point.baseline
         if rate is None or baseline is None:
             return
-        key = (point.name, point.promised_by)
+        key = (point.name, point.promise(point.promised_by))
         if rate.kept is False and key not in self._broken:
             learned_s = sum(state.learned_s for state in baseline.states)
             log.warning("%s: its promise is %s", point.name, in_words(point.operation, rate, learned_s))

@@ -14,10 +14,14 @@ import typer
 from rich.table import Table
 
 from echo_edge import __version__
+from echo_edge.cli_alert import app as alert
 from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
+from echo_edge.cli_clip import app as clip
 from echo_edge.cli_enroll import enroll
+from echo_edge.cli_operator import operator
+from echo_edge.cli_order import mute, order, threshold
 from echo_edge.cli_past import drift, promise
 from echo_edge.cli_review import app as review
 from echo_edge.cli_review import feedback
@@ -41,7 +45,8 @@ from echo_edge.cli_shared import (
     progress_bar,
 )
 from echo_edge.cli_state import state as state_commands
-from echo_edge.config_file import load_config, read_password
+from echo_edge.cli_status import status
+from echo_edge.config_file import load_config
 from echo_edge.errors import (
     ArtifactError,
     ConfigError,
@@ -64,7 +69,12 @@ app = typer.Typer(
 app.add_typer(enroll, name="enroll")
 for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit, schema):
     app.command()(command)
+for ordering in (status, mute, threshold, order):
+    app.command()(ordering)
+app.add_typer(alert, name="alert")
+app.add_typer(clip, name="clip")
 app.add_typer(state_commands, name="state")
+app.add_typer(operator, name="operator")
 app.add_typer(baseline, name="baseline")
 app.add_typer(review, name="review")
 
@@ -106,26 +116,23 @@ def run(config: ConfigPath) -> None:
     Baselines live in `$STATE_DIRECTORY`, else in `~/.local/state/echo-edge/GATEWAY`.
     """
     from echo_edge.daemon import run as run_daemon  # noqa: PLC0415  # seconds of imports that no other command needs
+    from echo_edge.reload import run_reloading  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    sys.exit(run_daemon(load_config(config), os.environ.get("CREDENTIALS_DIRECTORY")))
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    sys.exit(run_reloading(config, lambda loaded, versions: run_daemon(loaded, folder, versions), folder))
 
 
 @app.command()
 def check(config: ConfigPath, as_json: AsJson = False) -> None:
     """Check a configuration: every problem with file, line and mend. Exit code 78 when there is one."""
-    from echo_edge.artifact import load_package  # noqa: PLC0415
+    from echo_edge.config_check import check as check_config  # noqa: PLC0415
 
     problems: list[str] = []
     try:
-        loaded = load_config(config)
-        if loaded.mqtt.password_file is not None:
-            read_password(loaded.mqtt, None)
-        load_package(loaded.model)
+        loaded = check_config(config)
     except ConfigError as error:
         problems = error.problems
-    except ArtifactError as error:
-        problems = [f"{config}: model: {error}"]
     if as_json:
         print(json.dumps({"ok": not problems, "problems": problems}))
     elif problems:

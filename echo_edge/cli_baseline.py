@@ -62,7 +62,8 @@ def list_(config: ConfigPath, point: OptionalPoint = None, as_json: AsJson = Fal
     for one in result["baselines"]:
         learned = f"{one['learned_s'] / 60:.0f} min"
         told = (one["parent"] or one["imported_from"], ", ".join(one["states"]), learned, one["author"])
-        row = cells(one["id"], one["point"], one["status"], *told, local_time(one["created_ns"]), one["note"])
+        last = (local_time(one["created_ns"]), one["label"] or one["note"])
+        row = cells(one["id"], one["point"], one["status"], *told, *last)
         if one["problem"]:
             row = [*cells(one["id"], one["point"], one["status"]), *cells(*[""] * 5), *cells(one["problem"])]
         row[2].stylize(COLOURS.get(one["status"], "dim"))
@@ -82,6 +83,7 @@ def show(config: ConfigPath, id_: Id, as_json: AsJson = False) -> None:
     came = told["imported_from"]
     rows = {
         "made": f"{local_time(told['created_ns'])} by {told['author']}",
+        "label": result["label"],
         "note": told["note"],
         "follows": told["parent"],
         "imported from": came and f"{came['id']} of {came['point']} on gateway {came['gateway']}, key {came['key_id']}",

@@ -22,9 +22,9 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a message, or the AsyncAPI 3 document of all; without a name: what there is."""
     from echo_edge.contract import CHANNELS, asyncapi_text  # noqa: PLC0415
-    from echo_edge.payload import SCHEMAS, load_schema  # noqa: PLC0415
+    from echo_edge.payload import RECEIVED, SCHEMAS, load_schema  # noqa: PLC0415
 
-    texts = {known: json.dumps(load_schema(known), indent=2, ensure_ascii=False) for known in SCHEMAS}
+    texts = {known: json.dumps(load_schema(known), indent=2, ensure_ascii=False) for known in (*SCHEMAS, *RECEIVED)}
     texts["asyncapi"] = asyncapi_text().rstrip("\n")
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)

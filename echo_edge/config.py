@@ -14,10 +14,12 @@ from pydantic import (
     model_validator,
 )
 
+from echo_edge.config_clips import ClipsConfig
 from echo_edge.config_devices import DeviceConfig, IioConfig, opened_channels
 from echo_edge.config_machine import BearingConfig, VibrationClass
 from echo_edge.config_model import Id, Model, existing
 from echo_edge.config_mqtt import MqttConfig
+from echo_edge.config_orders import OrdersConfig
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.frontend import SPEC
 from echo_edge.indicators import IndicatorSpec
@@ -54,6 +56,9 @@ class GatewayConfig(Model):
     """Name of this gateway in every topic: lower-case letters, digits, ``-`` and ``_``."""
 
     history: HistoryConfig = HistoryConfig()
+    clips: ClipsConfig | None = None
+    """Absent: no sound is ever stored."""
+
     outbox: OutboxConfig = OutboxConfig()
 
 
@@ -208,6 +213,7 @@ class Config(Model):
 
     engine: EngineConfig = EngineConfig()
     mqtt: MqttConfig = MqttConfig()
+    orders: OrdersConfig = OrdersConfig()
     devices: dict[Id, DeviceConfig] = Field(min_length=1)
     """Every sensor, by a name of your choice."""
 

@@ -23,10 +23,12 @@ from echo_edge.config import (
     WindowConfig,
     suggest,
 )
+from echo_edge.config_clips import ClipsConfig
 from echo_edge.config_devices import DEVICE_KINDS, CalibrationConfig, RecordingConfig
 from echo_edge.config_machine import BearingConfig
 from echo_edge.config_model import ID_PATTERN, Model
 from echo_edge.config_mqtt import MqttConfig, TlsConfig
+from echo_edge.config_orders import OperatorConfig, OrdersConfig
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.errors import ConfigError
 
@@ -39,19 +41,26 @@ def load_config(path: Path) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}"]) from error
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """Check the text of a configuration that is, or is to be, in this file; raises as ``load_config``."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError([f"{path}:{line}: is not valid YAML: {error.problem}"]) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError([f"{path}: is not valid YAML: {error}"]) from error
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError([f"{path}:1: is empty or not a mapping; start with 'gateway:', 'devices:', 'machines:'"])
-    problems = [f"{path}:{line}: {key}: is there twice; ids and keys must be unique" for line, key in _repeated(root)]
+    repeated = _repeated(root, set())
+    problems = [f"{path}:{line}: {key}: is there twice; ids and keys must be unique" for line, key in repeated]
     try:
         config = Config.model_validate(yaml.safe_load(text), context={"folder": path.parent})
     except ValidationError as error:
@@ -63,8 +72,11 @@ def load_config(path: Path) -> Config:
     return config
 
 
-def _repeated(node: yaml.Node, prefix: str = "") -> Iterator[tuple[int, str]]:
+def _repeated(node: yaml.Node, looked_at: set[int], prefix: str = "") -> Iterator[tuple[int, str]]:
     """Keys that stand twice in one mapping, which YAML would settle silently by taking the last."""
+    if id(node) in looked_at:
+        return  # an alias: a few lines of them can stand for billions of nodes
+    looked_at.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -72,10 +84,10 @@ def _repeated(node: yaml.Node, prefix: str = "") -> Iterator[tuple[int, str]]:
             if key.value in seen:
                 yield key.start_mark.line + 1, full
             seen.add(key.value)
-            yield from _repeated(value, f"{full}.")
+            yield from _repeated(value, looked_at, f"{full}.")
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
-            yield from _repeated(value, f"{prefix[:-1]}[{i}].")
+            yield from _repeated(value, looked_at, f"{prefix[:-1]}[{i}].")
 
 
 def _problem(path: Path, root: yaml.Node, details: Any) -> str:
@@ -124,10 +136,13 @@ def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
 _SECTIONS: dict[str, type[Model]] = {
     "gateway": GatewayConfig,
     "history": HistoryConfig,
+    "clips": ClipsConfig,
     "outbox": OutboxConfig,
     "engine": EngineConfig,
     "mqtt": MqttConfig,
     "tls": TlsConfig,
+    "orders": OrdersConfig,
+    "operators": OperatorConfig,
     "calibration": CalibrationConfig,
     "files": RecordingConfig,
     "window": WindowConfig,

@@ -61,6 +61,10 @@ CHANNELS = (
     Channel("alerts/active", "alerts-active", True, 1, "after each step of any alert, and at start"),
     Channel(f"{POINT}/enroll", "enroll", True, 1, "each step of an enrollment; at start"),
     Channel(f"{POINT}/baseline", "baseline", True, 1, "another baseline is in force; every minute; at start"),
+    Channel("audit", "audit", False, 1, "each row that the daemon adds to its audit log"),
+    Channel("cmd/nonce", "order-nonce", True, 1, "each signed order, else every minute, where orders are taken"),
+    Channel("cmd/{verb}", "order", False, 1, "an order, signed (docs/orders.md) or as it is", ours=False),
+    Channel("rsp/{verb}", "order-answer", False, 1, "each order that names no response topic"),
 )
 
 

@@ -26,11 +26,13 @@ from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
 from echo_edge.errors import EchoEdgeError, OrderError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
-from echo_edge.orders import ORDER, ListenOrder, StateOrder, VerbOrder
+from echo_edge.order_types import Call
+from echo_edge.orders import ORDER, AnyOrder, ListenOrder, StateOrder, VerbOrder
 from echo_edge.tap import block_message, info_message
 
 log = logging.getLogger(__name__)
 
+CarryOut = Callable[[str, Mapping[str, Any], Call], dict[str, Any]]
 MAX_ORDER_BYTES = 65536
 MAX_CLIENTS = 8
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
@@ -47,8 +49,15 @@ class Control(threading.Thread):
         mailbox: Mailbox[SensorStatus],
         monitor: Monitor,
         captures: Mapping[str, Capture],
+        carry_out: CarryOut | None = None,
     ) -> None:
+        """Nobody is let in before ``start``.
+
+        Args:
+            carry_out: does what a verb says, in the pipeline's thread; absent, there are no verbs.
+        """
         super().__init__(name="control", daemon=True)
+        self._carry_out = carry_out
         self._config = config
         self._captures = captures
         self._mailbox = mailbox
@@ -103,6 +112,8 @@ class Control(threading.Thread):
                     answers = self._progress(order, client)
                 elif isinstance(order, StateOrder):
                     answers = self._state(order)
+                elif isinstance(order, AnyOrder):
+                    answers = self._any(order)
                 elif isinstance(order, VerbOrder):
                     answers = self._verb(order)
                 else:
@@ -139,7 +150,18 @@ class Control(threading.Thread):
             with suppress(queue.Empty):
                 yield answers.get(timeout=0.2)
                 return
+        with suppress(queue.Empty):  # the order itself may have made the daemon begin anew
+            yield answers.get_nowait()
+            return
         yield {"ok": False, "code": 1, "error": STOPPING}
+
+    def _any(self, order: AnyOrder) -> Generator[dict[str, Any], None, None]:
+        call = Call(order.actor, "admin", "socket", order.dry_run, order.expect)
+        carry_out = self._carry_out
+        if carry_out is None:
+            yield {"ok": False, "code": 6, "error": "no daemon runs here, only a command that uses its folder"}
+            return
+        yield from self._asked(lambda: carry_out(order.verb, order.args, call))
 
     def _progress(self, order: EnrollWatch, client: socket.socket) -> Generator[dict[str, Any], None, None]:
         """Every change of a session until it is over; the client may go away and come back."""

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +18,17 @@ from pydantic import SecretStr
 from echo_edge import __version__
 from echo_edge.album import Album
 from echo_edge.artifact import load_package, verify
+from echo_edge.audit_mirror import mirror
 from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
 from echo_edge.capture import Capture, SensorStatus
+from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
 from echo_edge.config_file import read_password
 from echo_edge.config_mqtt import MqttConfig
+from echo_edge.config_orders import read_operators
+from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
@@ -34,10 +38,16 @@ from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
 from echo_edge.operation import OperationLog
+from echo_edge.order_desk import Desk
+from echo_edge.order_ledger import Ledger
+from echo_edge.order_mqtt import OrderBridge
+from echo_edge.order_verbs import VERBS, Bench
 from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics, encode
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
+from echo_edge.records import TopicMessage
+from echo_edge.reload import RELOAD
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
@@ -71,8 +81,11 @@ def make_embedder(config: Config) -> Embedder:
     return Embedder(package, engine)
 
 
-def run(config: Config, credentials_folder: str | None = None) -> int:
-    """Monitor until SIGTERM or SIGINT; return the exit code.
+def run(config: Config, credentials_folder: str | None = None, versions: ConfigVersions | None = None) -> int:
+    """Monitor until SIGTERM or SIGINT; return the exit code, or ``RELOAD`` when an order changed the configuration.
+
+    Args:
+        versions: of the configuration's file, where an order may change it.
 
     Raises:
         ConfigError, ArtifactError: a person must act.
@@ -80,7 +93,7 @@ def run(config: Config, credentials_folder: str | None = None) -> int:
     """
     folder = state_folder(config.gateway.id)
     with exclusive(folder), _signals() as stop:
-        parts = _wire(config, folder, list(config.devices), credentials_folder)
+        parts = _wire(config, folder, list(config.devices), credentials_folder, versions=versions)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         with _running(parts):
@@ -112,17 +125,30 @@ class _Parts:
     monitor: Monitor
     captures: list[Capture]
     control: Control
+    orders: OrderBridge | None
+    """None: no orders over MQTT."""
+
+    restart: threading.Event
+    """Set when the daemon is to begin anew."""
 
 
 def _wire(
-    config: Config, folder: Path, devices: list[str], credentials_folder: str | None, *, silent: bool = False
+    config: Config,
+    folder: Path,
+    devices: list[str],
+    credentials_folder: str | None,
+    *,
+    versions: ConfigVersions | None = None,
+    silent: bool = False,
 ) -> _Parts:
     mqtt, kept = config.mqtt, config.gateway.outbox
+    taken = config.orders.mqtt and not silent
+    operators = read_operators(config.orders, credentials_folder) if taken else {}
     settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
     embedder = make_embedder(config)
     mailbox: Mailbox[SensorStatus] = Mailbox()
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
-    plant = StateTopics(config, mailbox.state)
+    hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
     path = None if silent else outbox_file(folder)
     outbox = Outbox(path, config.gateway.id, max_mb=kept.max_mb, max_age_days=kept.max_age_days)
     publisher = Publisher(
@@ -132,21 +158,47 @@ def _wire(
         outbox,
         backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
         reread=lambda: _mqtt_settings(mqtt, credentials_folder),
-        listen_to=config.state_topics(),
-        hear=plant.hear,
+        listen_to=[*config.state_topics(), *([f"{topics.orders}+"] if taken else [])],
+        hear=lambda message: _hand_on(message, hearers),
     )
     album = None if silent else Album(folder / "evidence")
-    reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder), album)
+    reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder, versions), album)
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
-    monitor = Monitor(Pipeline(config, embedder), mailbox, open_store(config, folder), reporter, books)
+    store = open_store(config, folder)
+    if not silent:
+        store.tell = mirror(outbox.put, topics, envelope)
+    monitor = Monitor(Pipeline(config, embedder), mailbox, store, reporter, books)
     if not silent:
         monitor.adapts(config)
     by_device = {device: _capture(config, device, mailbox) for device in devices}
     captures = list(by_device.values())
-    control = Control(control_socket(folder), config, mailbox, monitor, by_device)
+    restart = threading.Event()
+    bench = Bench(
+        config,
+        folder,
+        monitor,
+        store=store,
+        books=books,
+        reporter=reporter,
+        publisher=publisher,
+        outbox=outbox,
+        topics=topics,
+        captures=by_device,
+        clips=ClipJob(folder / "clips", config.gateway.clips, mailbox.order, store.note),
+        versions=versions,
+        restart=restart.set,
+    )
+    monitor.chores.append(bench.clips.tick)
+    desk = Desk(bench, VERBS, store.note)
+    control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
+    bridge = None
+    if taken:
+        ledger = Ledger(database(folder))
+        bridge = OrderBridge(config.orders, operators, desk, mailbox.order, publisher, topics, envelope, ledger)
+        hearers.append(bridge.hear)
     supervision = Supervision(publisher, outbox, folder, settings.client_cert)
     return _Parts(
         embedder,
@@ -161,7 +213,15 @@ def _wire(
         monitor,
         captures,
         control,
+        bridge,
+        restart,
     )
+
+
+def _hand_on(message: TopicMessage, hearers: list[Callable[[TopicMessage], None]]) -> None:
+    """Each knows its own topics."""
+    for hear in hearers:
+        hear(message)
 
 
 @contextmanager
@@ -179,6 +239,8 @@ def _running(parts: _Parts) -> Iterator[None]:
         _join(*parts.captures)
         parts.mailbox.close()
         _join(parts.monitor, parts.control)
+        if parts.orders is not None:
+            parts.orders.stop()
         parts.publisher.stop()
         parts.outbox.stop()
         log.info("stopped")
@@ -217,7 +279,7 @@ def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Cap
     return Capture(device, lambda: create_source(settings.kind, device, **options), points, mailbox)
 
 
-def _info(config: Config, embedder: Embedder) -> Info:
+def _info(config: Config, embedder: Embedder, versions: ConfigVersions | None) -> Info:
     return Info(
         version=__version__,
         model=embedder.model_name,
@@ -226,6 +288,7 @@ def _info(config: Config, embedder: Embedder) -> Info:
         protocol=config.mqtt.protocol,
         points=tuple(config.points()),
         titles={m: machine.title for m, machine in config.machines.items() if machine.title},
+        config_sha256=None if versions is None else versions.sha256,
     )
 
 
@@ -234,18 +297,22 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
     monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
     while not stop.wait(1.0):
+        if parts.restart.is_set():  # the answer to the order is on its way by now
+            return RELOAD
         threads: list[Monitor | Capture] = [monitor, *parts.captures]
         for thread in threads:
             if thread.failure is not None:
                 log.critical("%s failed: %s", thread.name, thread.failure)
                 return EXIT_ENGINE
-        if not publisher.alive:
-            log.critical("the publisher's thread ended")
+        if not publisher.alive or not parts.outbox.alive:
+            log.critical("the thread of the %s ended", "outbox" if publisher.alive else "publisher")
             return EXIT_ENGINE
         problems = list(publisher.problems) if publisher.connected else []
         if parts.outbox.status.problem is not None:
             problems.append(parts.outbox.status.problem)
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
+        if parts.orders is not None:
+            parts.orders.tick()
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
             publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)

@@ -21,12 +21,22 @@ class Topics:
         if not _BASE.fullmatch(base):
             raise ValueError(f"topic base {base!r}: letters, digits, '_' and '-' between single slashes")
         self.gateway = _checked_id(gateway)
+        self.base = base
         self.root = f"{base}/{gateway}"
         self.status = f"{self.root}/status"
         self.info = f"{self.root}/info"
         self.health = f"{self.root}/health"
+        self.audit = f"{self.root}/audit"
+        self.orders = f"{self.root}/cmd/"
+        """What the topic of an order begins with; its verb follows."""
+
+        self.nonce = f"{self.root}/cmd/nonce"
+
         self.alerts = f"{self.root}/alerts"
         self.alerts_active = f"{self.root}/alerts/active"
+
+    def answer(self, verb: str) -> str:
+        return f"{self.root}/rsp/{verb}"
 
     def machine_state(self, machine: str) -> str:
         return f"{self.root}/m/{_checked_id(machine)}/state"

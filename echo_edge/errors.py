@@ -7,13 +7,17 @@ EchoEdgeError
  +-- BaselineError   one point's normal states cannot be used: only that point is not monitored
  +-- OrderError      an order was refused; its exit code says why
  |    +-- EnrollError     an enrollment was refused: the active baseline is untouched
+ |    +-- OrderRefusedError   the same with a code for a program, and the place that is wrong
  +-- HistoryError    what a point remembers, or was told of it, cannot be read or written: monitoring goes on
  +-- RecordingError  a recording cannot be used: it is named
+ +-- ClipError       a clip of sound cannot be recorded or opened  exit 1
  +-- ListenError     a point cannot be listened to   exit 3
  +-- SimulateError   a stand-in cannot be made       exit 1
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 class EchoEdgeError(Exception):
@@ -55,12 +59,47 @@ class EnrollError(OrderError):
         super().__init__(message, exit_code)
 
 
+Code = Literal[
+    "bad_json",
+    "bad_args",
+    "unknown_verb",
+    "forbidden",
+    "bad_signature",
+    "replayed",
+    "expired",
+    "retained",
+    "conflict",
+    "busy",
+    "refused",
+    "failed",
+]
+"""Why an order was not carried out, for a program."""
+
+
+class OrderRefusedError(OrderError):
+    """An order was refused, and nothing was changed; ``failed`` alone leaves that open."""
+
+    def __init__(self, code: Code, message: str, where: str | None = None) -> None:
+        super().__init__(message if where is None else f"{where}: {message}", _EXIT_CODES.get(code, 1))
+        self.code: Code = code
+        self.message = message
+        self.where = where
+        """What part of the order is wrong: ``args.minutes``."""
+
+
+_EXIT_CODES: dict[Code, int] = {"bad_json": 2, "bad_args": 2, "unknown_verb": 2, "conflict": 6, "busy": 6}
+
+
 class HistoryError(EchoEdgeError):
     """What is remembered of a point, or was said of its alerts, cannot be read or written."""
 
 
 class RecordingError(EchoEdgeError):
     """A recording is empty, too short, not audio or holds samples that are not numbers."""
+
+
+class ClipError(EchoEdgeError):
+    """A clip cannot be recorded, or does not open."""
 
 
 class ListenError(EchoEdgeError):

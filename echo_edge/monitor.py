@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from echo_edge import alert_orders, lineage, review_orders
@@ -27,6 +28,7 @@ from echo_edge.report import Reporter
 from echo_edge.review_orders import Desk
 from echo_edge.session import NO_WINDOW, PATIENCE_S
 from echo_edge.sessions import Sessions
+from echo_edge.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,10 @@ class Monitor(threading.Thread):
         self._reporter = reporter
         self._books = books
         self._adaptation: AdaptationJob | None = None
+        self.chores: list[Callable[[], None]] = []
+        """Done in every round, about once a second."""
+
+        self.standing = Standing(store.path, pipeline.points, books.operation, reporter.baseline)
         for point in pipeline.points.values():
             point.remembered = books.history.on
         self.sessions = Sessions(pipeline, store, books.history, mailbox, reporter.enroll, reporter.baseline)
@@ -69,8 +75,12 @@ class Monitor(threading.Thread):
     def run(self) -> None:
         try:
             self._books.begin(self._reporter.restore(self._pipeline.points))
+            self.standing.begin()
             self._load_baselines()
             self._reporter.begin()
+            for point in self._pipeline.points.values():
+                if point.muted is not None:
+                    self._reporter.muted(point)
             self._tell_baselines()
             while not self._mailbox.closed:
                 self.heartbeat_s = time.monotonic()
@@ -111,6 +121,14 @@ class Monitor(threading.Thread):
         if self._adaptation is not None:
             self._adaptation.tick()
         self.sessions.tick()
+        self.standing.tick()
+        for chore in self.chores:
+            chore()
+
+    @property
+    def points(self) -> Mapping[str, Point]:
+        """What is kept of each point; for this thread alone."""
+        return self._pipeline.points
 
     def _look(self) -> None:
         """What happens without anything coming in."""
@@ -155,7 +173,8 @@ class Monitor(threading.Thread):
             baseline = self._store.active(point.name)
             if baseline is not None:
                 promised_by = lineage.ancestor(self._store, baseline)
-                point.adopt(baseline, self._books.operation(point.name, promised_by), promised_by)
+                operation = self._books.operation(point.name, point.promise(promised_by))
+                point.adopt(baseline, operation, promised_by)
         except (BaselineError, EnrollError) as error:  # this point only; the others carry on
             log.error("%s: not monitored: %s", point.name, error)
             point.refuse(str(error))
@@ -215,7 +234,7 @@ class Monitor(threading.Thread):
         result = review_orders.run_verb(Desk(books.log, books.history, books.examples, self._store), verb, args)
         point = self._pipeline.points.get(result.get("point", ""))
         if point is not None and point.baseline is not None:
-            point.operation.faults = books.operation(point.name, point.promised_by).faults
+            point.operation.faults = books.operation(point.name, point.promise(point.promised_by)).faults
         return result
 
     def adapts(self, config: Config, first_after_s: float = FIRST_AFTER_S) -> None:

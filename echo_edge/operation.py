@@ -39,7 +39,7 @@ class Episode:
     alert_id: str
     point: str
     baseline: str
-    """The one whose thresholds it was measured by."""
+    """The one whose thresholds it was measured by; ``bl_0007@0.5`` where that was for an ordered target."""
 
     state: str
     """The normal state that it was compared with when it opened."""

@@ -29,6 +29,12 @@ class Call:
     expect: Mapping[str, Any] = field(default_factory=dict)
     """What must still be so (``if`` of the order): ``baseline``, ``rev`` of an alert, ``config``."""
 
+    anonymous: bool = False
+    """Nobody signed it: the broker's access list alone let it in."""
+
+    alias: str = ""
+    """Who the sender says it is, beside the ``actor`` that is known; nothing goes by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verb(Generic[Bench, A]):

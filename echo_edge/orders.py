@@ -19,6 +19,19 @@ class VerbOrder(BaseModel):
     args: dict[str, Any]
 
 
+class AnyOrder(BaseModel):
+    """Do what a verb of ``order_verbs`` says; who may open the socket may order anything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["verb"]
+    verb: str = Field(max_length=64)
+    args: dict[str, Any] = Field(default_factory=dict)
+    actor: str = Field(default="unknown", min_length=1, max_length=80)
+    dry_run: bool = False
+    expect: dict[str, Any] = Field(default_factory=dict, alias="if")
+    """What must still be so."""
+
+
 class ListenOrder(BaseModel):
     """Send the samples of a point's device until the client goes away."""
 
@@ -51,6 +64,6 @@ class StateOrder(BaseModel):
         return self
 
 
-Order = EnrollOrder | EnrollWatch | VerbOrder | ListenOrder | StateOrder
+Order = EnrollOrder | EnrollWatch | VerbOrder | AnyOrder | ListenOrder | StateOrder
 
 ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="order")])

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 FRONT, BUFFER = 100, 500  # rows that are looked at for the next message, and that are read ahead
 PUTS_AT_ONCE, SETTLES_AT_ONCE = 50, 200  # a transaction must fit into the log, whose size is fixed
 SETTLE_EVERY_S = 0.05
+STATUS_EVERY_S = 0.25
 RETRY_S = 30.0  # a disk that failed is tried again
 IN_MEMORY = 1000
 HOUR_S = 3600.0
@@ -186,8 +187,13 @@ class Outbox:
             self._lock.notify()
 
     @property
+    def alive(self) -> bool:
+        """The thread runs; False after ``start`` and before ``stop`` is a defect."""
+        return self._thread.is_alive()
+
+    @property
     def status(self) -> OutboxStatus:
-        """How it is; all but ``waiting`` as of the last second."""
+        """How it is; all but ``waiting`` as of the last quarter of a second."""
         with self._lock:
             waiting = self._waiting + len(self._memory) + len(self._puts) + self._storing
             return replace(self._status, waiting=waiting)
@@ -212,10 +218,19 @@ class Outbox:
     # the thread
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            log.critical("the outbox has ended by a defect of its own", exc_info=True)
+        finally:
+            if self._db is not None:
+                self._db.close()
+
+    def _serve(self) -> None:
         settled_s = told_s = 0.0
         while True:
             with self._lock:
-                self._lock.wait_for(self._has_work, SETTLE_EVERY_S if self._done else 1.0)
+                self._lock.wait_for(self._has_work, SETTLE_EVERY_S if self._done else STATUS_EVERY_S)
                 puts = [self._puts.popleft() for _ in range(min(len(self._puts), PUTS_AT_ONCE))]
                 self._storing = len(puts)
                 done, stopping = len(self._done), self._stopping
@@ -230,14 +245,12 @@ class Outbox:
             self._attempt(self._replay)
             self._refill_if_low()
             self._keep_house(now_s)
-            if now_s - told_s >= 1.0 or stopping:
+            if now_s - told_s >= STATUS_EVERY_S or stopping:
                 told_s = now_s
                 self._attempt(self._tell_status)
             with self._lock:
                 if stopping and not self._puts and (not self._done or self._db is None):
-                    break
-        if self._db is not None:
-            self._db.close()
+                    return
 
     def _has_work(self) -> bool:
         low = self._more and len(self._buffer) <= BUFFER // 2
@@ -330,7 +343,8 @@ class Outbox:
                 lost = self._loss
                 told_lost = {"events": lost.events, "first_seq": lost.first_seq, "last_seq": lost.last_seq}
                 payload["outbox_lost"] = told_lost
-            data = encode(payload)
+            if (data := self._written(item, payload)) is None:
+                continue
             if len(data) > MAX_PAYLOAD_BYTES:
                 log.error("an event on %s has %d bytes: it is not stored, and sent as it is", item.topic, len(data))
                 unfit.append(item)
@@ -338,6 +352,14 @@ class Outbox:
             entries.append(Entry(seq, item.rank, item.topic, self._now_ns(), item.waits, data, item.life))
             told.append((item, payload))
         return entries, told, unfit
+
+    def _written(self, item: Outgoing, payload: Payload) -> bytes | None:
+        try:
+            return encode(payload)
+        except (TypeError, ValueError) as error:  # a defect of whoever made it; the others must go on
+            log.error("an event on %s cannot be written as JSON and is dropped: %s", item.topic, error)
+            self._refused += 1
+            return None
 
     def _stamped(self, payload: Payload, epoch: str, seq: int) -> Payload:
         return payload | {"seq": seq, "id": f"{self._gateway}:{epoch}:{seq}"}
@@ -364,7 +386,9 @@ class Outbox:
                 self._memory_seq += 1
                 payload = self._stamped(item.payload, self._memory_epoch, self._memory_seq)
                 payload["durable"] = False
-                row = Row(self._memory_seq, item.rank, item.topic, encode(payload), item.waits, False)
+                if (data := self._written(item, payload)) is None:
+                    continue
+                row = Row(self._memory_seq, item.rank, item.topic, data, item.waits, False)
                 bisect.insort(self._memory, row, key=_key)
                 told.append((item, payload))
                 if item.life is not None:
@@ -473,7 +497,7 @@ class Outbox:
             except (sqlite3.DatabaseError, ValueError, TypeError) as error:
                 self._move_aside(path, error)
                 self._db = self._open_db(path, self._max_mb)
-            waiting, _ = self._db.waiting()
+            waiting = self._db.waiting()
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
             return
@@ -506,7 +530,7 @@ class Outbox:
         problem = self._problem
         if problem is None and self._damage is not None and now_s - self._damage[1] < DAMAGE_TOLD_S:
             problem = self._damage[0]
-        _, oldest_ns = (0, None) if db is None else db.waiting()
+        oldest_ns = None if db is None else db.oldest_ns()
         free = 0 if db is None else db.free_bytes
         used = 0 if db is None else max(0, db.size_bytes - free)
         per_hour = self._bytes_in / max(now_s - self._started_s, 60.0) * HOUR_S

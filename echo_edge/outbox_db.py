@@ -13,7 +13,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,17 +88,17 @@ class OutboxDb:
     def __init__(self, path: Path, max_mb: float, synchronous: str = "FULL") -> None:
         self._room = path.with_suffix(".room")
         self._room.unlink(missing_ok=True)
+        if not path.exists():
+            _make(path, max_mb)
         self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
         try:
-            self._open(max_mb, synchronous)
+            self._open(synchronous)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, max_mb: float, synchronous: str) -> None:
+    def _open(self, synchronous: str) -> None:
         db = self._db
-        db.execute(f"PRAGMA page_size={PAGE_BYTES}")
-        db.execute("PRAGMA auto_vacuum=NONE")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={synchronous}")
         db.execute("PRAGMA wal_autocheckpoint=64")
@@ -106,8 +106,6 @@ class OutboxDb:
         db.execute("PRAGMA temp_store=MEMORY")
         db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA cell_size_check=ON")
-        if self._number("PRAGMA user_version") == 0:
-            self._make(max_mb)
         if self._number("PRAGMA user_version") != VERSION:
             raise sqlite3.DatabaseError("written by another version of echo-edge")
         if (found := db.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
@@ -119,22 +117,6 @@ class OutboxDb:
         self._sent = self._number("SELECT count(*) FROM alert WHERE sent_ns IS NOT NULL")
         self._grow_log()
         self._next_seq = self._number("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'alert'") + 1
-
-    def _make(self, max_mb: float) -> None:
-        """Tables, and every page that will ever be needed; begun anew when it was cut short."""
-        db, pages = self._db, int(max_mb * 1e6 / PAGE_BYTES)
-        db.execute("PRAGMA synchronous=OFF")  # until it is whole it is made anew
-        for name in ("alert", "life", "dead", "meta", "pad"):
-            db.execute(f"DROP TABLE IF EXISTS {name}")
-        for table in TABLES.split(";"):
-            db.execute(table)
-        db.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
-        while self._number("PRAGMA page_count") < pages:
-            db.execute("INSERT INTO pad VALUES (zeroblob(?))", (PAD_BYTES,))
-        self._free_pads()
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # on disk before it counts as made
-        db.execute(f"PRAGMA user_version={VERSION}")
 
     def _free_pads(self) -> None:
         while self._db.execute(f"DELETE FROM pad WHERE rowid IN (SELECT rowid FROM pad LIMIT {PADS_AT_ONCE})").rowcount:
@@ -297,12 +279,17 @@ class OutboxDb:
         self.hours += 1
         return self._loss(lost)
 
-    def waiting(self) -> tuple[int, int | None]:
-        """How many events wait, and when the oldest was made."""
-        count, oldest_ns = self._db.execute(
-            "SELECT count(*), min(created_ns) FROM alert WHERE sent_ns IS NULL"
-        ).fetchone()
-        return count, oldest_ns
+    def waiting(self) -> int:
+        """How many events wait; looks at each."""
+        return self._number("SELECT count(*) FROM alert WHERE sent_ns IS NULL")
+
+    def oldest_ns(self) -> int | None:
+        """When the oldest event that waits was made."""
+        first = (
+            "SELECT created_ns FROM alert INDEXED BY to_send WHERE sent_ns IS NULL AND rank = ? ORDER BY seq LIMIT 1"
+        )
+        found = [self._db.execute(first, (rank,)).fetchone() for rank in (CRITICAL, WARNING, REST)]
+        return min((row[0] for row in found if row is not None), default=None)
 
     def dead(self) -> int:
         return self._number("SELECT count(*) FROM dead")
@@ -379,6 +366,36 @@ class OutboxDb:
     def _number(self, sql: str) -> int:
         (value,) = self._db.execute(sql).fetchone()
         return int(value)
+
+
+def _make(path: Path, max_mb: float) -> None:
+    """Put a new file in place: its tables, and every page that it will ever have, freed again.
+
+    It is whole before it has its name: a start that is cut short leaves none.
+    """
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with closing(sqlite3.connect(new, isolation_level=None)) as db:
+        db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        db.execute("PRAGMA auto_vacuum=NONE")
+        db.execute("PRAGMA journal_mode=OFF")
+        db.execute("PRAGMA synchronous=OFF")
+        for table in TABLES.split(";"):
+            db.execute(table)
+        db.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        for _ in range(max(0, int(max_mb * 1e6 / PAGE_BYTES) - pages) * PAGE_BYTES // PAD_BYTES):
+            db.execute("INSERT INTO pad VALUES (zeroblob(?))", (PAD_BYTES,))
+        db.execute("DELETE FROM pad")
+        db.execute(f"PRAGMA user_version={VERSION}")
+    for made in (new, path.parent):
+        handle = os.open(made, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if made == new:
+            new.rename(path)
 
 
 def _marks(values: Collection[object]) -> str:

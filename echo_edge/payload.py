@@ -24,6 +24,7 @@ from echo_edge.signal_checks import Finding
 
 __all__ = [  # the whole contract can be had from here
     "LEVELS",
+    "RECEIVED",
     "SCHEMAS",
     "VERDICTS",
     "Envelope",
@@ -66,7 +67,13 @@ SCHEMAS = (
     "alerts-active",
     "enroll",
     "baseline",
+    "audit",
+    "order-nonce",
+    "order-answer",
 )
+RECEIVED = ("order",)
+"""Schemas of what is sent to us; it does not name its schema."""
+
 VERDICTS = ("normal", "warning", "alarm")
 LEVELS = (*VERDICTS, "unknown", "not_monitored")
 
@@ -309,7 +316,7 @@ def encode(payload: Payload) -> bytes:
 
 
 def load_schema(name: str) -> Payload:
-    """Return the JSON Schema (2020-12) of one message: a name from ``SCHEMAS``."""
+    """Return the JSON Schema (2020-12) of one message: a name from ``SCHEMAS`` or ``RECEIVED``."""
     text = resources.files("echo_edge").joinpath("schemas", f"{name}.json").read_text("utf-8")
     schema: Payload = json.loads(text)
     return schema

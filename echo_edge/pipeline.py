@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from echo_edge.evidence import Evidence, gather
 from echo_edge.indicators import measure, names
 from echo_edge.normal import FIRM_AFTER_S, PERSISTENCES, Normal
 from echo_edge.operating import InForce, StateWatch
-from echo_edge.promise import Operation, most
+from echo_edge.promise import Operation, most, name_of
 from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, PlantState, Score, Window
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
@@ -86,7 +86,9 @@ class Point:
         """Gets every window, after it was judged: the last one learned must not be judged by itself."""
 
         self.states = StateWatch(name, config.off_below_db, settle_s)
-        self.target_per_month = target_per_month
+        self.target_per_month = self.configured_target = target_per_month
+        """Accepted false alarms per month, in force and by the configuration."""
+
         self._model_name, self._model_sha256 = model
         self._policy = AlertPolicy(config.alert, PERSISTENCES[0])
         self._baseline: Baseline | None = None
@@ -119,6 +121,10 @@ class Point:
     @property
     def baseline(self) -> Baseline | None:
         return self._baseline
+
+    def promise(self, promised_by: str) -> str:
+        """What a version promises here: under another target than the configured one, something else."""
+        return name_of(promised_by, self.target_per_month, self.configured_target)
 
     @property
     def provisional(self) -> bool:
@@ -188,6 +194,16 @@ class Point:
         self._policy.forget(self._normal.persistence)
         self.operation = operation or Operation()
         self.promised_by = promised_by or baseline.id
+
+    def retarget(self, target_per_month: float, operation: Callable[[str], Operation]) -> None:
+        """Judge by thresholds for another target from the next window on.
+
+        Args:
+            operation: what became of a promise before; alerts under another threshold tell nothing of this one's.
+        """
+        self.target_per_month = target_per_month
+        if self._baseline is not None:
+            self.adopt(self._baseline, operation(self.promise(self.promised_by)), self.promised_by)
 
     def _normal_of(self, baseline: Baseline, target_per_month: float) -> Normal:
         return Normal(baseline.id, baseline.states, target_per_month, self.config.window.hop_s, self.config.alert)

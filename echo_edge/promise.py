@@ -40,6 +40,11 @@ class Operation:
         return not broken(self.false_alerts, self.monitored_s, target_per_month)
 
 
+def name_of(version: str, target_per_month: float, configured: float) -> str:
+    """What a promise is kept under: the version of its thresholds, and the target where another one is configured."""
+    return version if target_per_month == configured else f"{version}@{target_per_month:g}"
+
+
 def expected(monitored_s: float, target_per_month: float) -> float:
     """How many false alarms the target allows in a time."""
     return target_per_month * monitored_s / MONTH_S

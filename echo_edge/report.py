@@ -159,6 +159,7 @@ class Reporter:
         self._quality = {device: SensorQuality() for device in config.devices}
         self._told: dict[str, tuple[tuple[str | None, ...], float]] = {}  # point -> what is news, monotonic s
         self._told_quality: dict[str, Quality] = {}
+        self._newest: dict[str, tuple[PointState, int]] = {}  # point -> how it is, and since when (ns) of that level
         self._told_features_s: dict[str, float] = {}
         self._of_point: dict[str, tuple[Finding, ...]] = {}
         self._streamed = config.mqtt.score_stream
@@ -171,7 +172,7 @@ class Reporter:
 
     def begin(self) -> None:
         """Say what we are, that nothing is monitored yet and what is open, in place of what an earlier run left."""
-        self._set(self._topics.info, info_payload(self._envelope, self._info, time.time_ns()))
+        self.info()
         for name, point in self._config.points().items():
             self.unmonitored(name, "starting")
             self._tell_quality(name, point.device, anyway=True)
@@ -194,6 +195,21 @@ class Reporter:
             known = InForce(baseline, point.thresholds, alarms, point.provisional)
         payload = baseline_payload(self._envelope, point.name, time.time_ns(), known)
         self._set(self._topics.baseline(point.name), payload)
+
+    @property
+    def model(self) -> str:
+        """Name of the encoder's package."""
+        return self._model
+
+    def told(self, point: str) -> tuple[PointState, int, Quality]:
+        """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is."""
+        return *self._newest[point], self._told_quality[point]
+
+    def info(self) -> Payload:
+        """Say anew what we are; returns the message."""
+        payload = info_payload(self._envelope, self._info, time.time_ns())
+        self._set(self._topics.info, payload)
+        return payload
 
     def refresh(self) -> None:
         """Tell every sensor's quality again: gaps leave the last hour without anything happening."""
@@ -288,6 +304,8 @@ class Reporter:
         self.alerts.judged(verdict)
 
     def _tell_state(self, state: PointState) -> None:
+        last, since_ns = self._newest.get(state.point, (state, state.time_ns))
+        self._newest[state.point] = (state, since_ns if last.level == state.level else state.time_ns)
         operating = state.operating_state
         self._machines.level(state.point, state.level, operating)
         # which of the states is nearest may change with every window: that alone is no news

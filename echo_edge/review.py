@@ -51,13 +51,17 @@ class Reviews:
 
     def say(self, alert_id: str, label: Label, by: str, cause: str = "", note: str = "") -> Item:
         """Write down what a person says of an alert."""
-        check_words(by, cause, note)
-        self._log.episode(alert_id)  # insist that there is one
+        self.check(alert_id, by, cause, note)
         with self._log.transaction() as db:
             (item,) = db.execute("SELECT coalesce(max(item), 0) + 1 FROM review").fetchone()
             said = Item(item, alert_id, label, "open", cause, note, by, time.time_ns())
             db.execute(INSERT, (item, said.said_ns, alert_id, label, "open", cause, note, by))
         return said
+
+    def check(self, alert_id: str, by: str, cause: str = "", note: str = "") -> Episode:
+        """Insist that this may be said of an alert, and that there is one."""
+        check_words(by, cause, note)
+        return self._log.episode(alert_id)
 
     def settle(self, item: int, status: Status, by: str, note: str = "") -> Item:
         """Accept or dismiss an open item."""

@@ -16,8 +16,9 @@ from echo_edge.history_reader import HistoryReader
 from echo_edge.lineage import ancestor
 from echo_edge.normal import Normal
 from echo_edge.operation import OperationLog
-from echo_edge.promise import Operation, in_words
+from echo_edge.promise import Operation, in_words, name_of
 from echo_edge.review_orders import CHANGES, Desk, run_verb
+from echo_edge.settings import Settings, Target
 from echo_edge.store import database, examples_folder, history_folder, state_folder
 
 DAY_NS = 24 * 3600 * 10**9
@@ -59,11 +60,15 @@ def promises(config: Config) -> list[dict[str, Any]]:
     """
     folder = state_folder(config.gateway.id)
     log, store = OperationLog(database(folder)), open_store(config, folder)
-    return [_promise(config, name, log, store) for name in config.points()]
+    ordered = Settings(database(folder)).targets(time.time_ns())
+    return [_promise(config, name, log, store, ordered.get(name)) for name in config.points()]
 
 
-def _promise(config: Config, name: str, log: OperationLog, store: BaselineStore) -> dict[str, Any]:
-    told: dict[str, Any] = {"point": name, "target": config.target_per_month(name)}
+def _promise(
+    config: Config, name: str, log: OperationLog, store: BaselineStore, ordered: Target | None
+) -> dict[str, Any]:
+    configured = config.target_per_month(name)
+    told: dict[str, Any] = {"point": name, "target": configured if ordered is None else ordered.per_month}
     try:
         baseline = store.active(name)
         promised_by = None if baseline is None else ancestor(store, baseline)
@@ -73,7 +78,7 @@ def _promise(config: Config, name: str, log: OperationLog, store: BaselineStore)
         return {**told, "verdict": "not enrolled"}
     settings = config.points()[name]
     normal = Normal(baseline.id, baseline.states, told["target"], settings.window.hop_s, settings.alert)
-    operation: Operation = log.of(name, promised_by)
+    operation: Operation = log.of(name, name_of(promised_by, told["target"], configured))
     rate = normal.false_alarm_rate(operation.monitored_s, operation.false_alerts)
     return {
         **told,

@@ -285,8 +285,23 @@ class EnrollSession:
         """Put what was learned in force, or propose it where two persons are asked for.
 
         Raises:
-            EnrollError: there is nothing to accept (6), or somebody must say that the machine is healthy (5).
+            EnrollError: as ``check_accept``.
             BaselineError: it cannot be stored; the session waits on.
+        """
+        test = self.check_accept(by, healthy=healthy)
+        enrollment = self.enrollment
+        enrollment.checks = tuple(asdict(check) for check in self.checks)
+        enrollment.self_test = test.about()
+        stored, in_force = self._world.keep(enrollment.finish(self._world.active(), test.state), by)
+        self.baseline = stored.id
+        self._end("accepted" if in_force else "proposed", 0, None)
+        return stored
+
+    def check_accept(self, by: str, *, healthy: bool = False) -> SelfTest:
+        """Insist that it may be accepted by this person; return the test that it passed.
+
+        Raises:
+            EnrollError: there is nothing to accept (6), or somebody must say that the machine is healthy (5).
         """
         test = self.self_test
         if self.phase != "deciding" or test is None:
@@ -296,16 +311,19 @@ class EnrollSession:
         if test.doubtful and not (healthy or self.request.healthy or second_person):
             (doubt,) = [c for c in test.checks if c.check == "unlike_before"]
             raise EnrollError(f"{self.request.point}: {doubt.text}; {doubt.advice} (--healthy)", 5)
-        enrollment = self.enrollment
-        enrollment.checks = tuple(asdict(check) for check in self.checks)
-        enrollment.self_test = test.about()
-        stored, in_force = self._world.keep(enrollment.finish(self._world.active(), test.state), by)
-        self.baseline = stored.id
-        self._end("accepted" if in_force else "proposed", 0, None)
-        return stored
+        return test
 
     def extend(self, minutes: float) -> None:
-        """Listen for longer, then test again.
+        """Listen for longer, then test again; raises as ``check_extend``."""
+        self.check_extend()
+        window = self._world.config.window
+        self.enrollment.needed = self.enrollment.useful + max(1, round(minutes * 60 / window.hop_s))
+        self.self_test = None
+        self._heard_s = self._now_s
+        self._enter("collecting")
+
+    def check_extend(self) -> None:
+        """Insist that more may be learned.
 
         Raises:
             EnrollError: it is not waiting for a decision (6), not learned from the live sensor (2), or another
@@ -317,11 +335,6 @@ class EnrollSession:
             raise EnrollError(f"{self.request.point}: there is nothing more in {self.enrollment.identity}", 2)
         if self._changed is not None:
             raise EnrollError(f"{self.request.point}: {self._changed} since; accept it, or start again", 3)
-        window = self._world.config.window
-        self.enrollment.needed = self.enrollment.useful + max(1, round(minutes * 60 / window.hop_s))
-        self.self_test = None
-        self._heard_s = self._now_s
-        self._enter("collecting")
 
     def reject(self, by: str, why: str = "") -> None:
         """End it without a change.

@@ -34,6 +34,7 @@ from sensors import SourceInfo
 
 log = logging.getLogger(__name__)
 
+UNNAMED = "unknown"
 RETRY_S = 0.05  # a full mailbox is tried again so soon
 Tell = Callable[[str, dict[str, Any]], None]
 """Publishes a point's progress."""
@@ -68,6 +69,41 @@ class Sessions:
         """True while the point is being enrolled."""
         return point in self._sessions
 
+    def check(self, order: EnrollOrder) -> None:
+        """Refuse what cannot be done now; nothing is changed.
+
+        Raises:
+            EnrollError: refused; its exit code says why.
+        """
+        if order.point not in self._pipeline.points:
+            raise EnrollError(f"no point '{order.point}'; known are {', '.join(self._pipeline.points)}", 2)
+        if isinstance(order, EnrollStart):
+            self._check_start(order)
+        elif isinstance(order, EnrollStatus):
+            if order.point not in self.progress:
+                raise EnrollError(f"{order.point}: is not being enrolled", 6)
+        else:
+            session = self._named(order.point, order.session)
+            if isinstance(order, EnrollAccept):
+                session.check_accept(order.by or session.request.author, healthy=order.healthy)
+            elif isinstance(order, EnrollExtend):
+                session.check_extend()
+
+    def _check_start(self, order: EnrollStart) -> None:
+        if (running := self._sessions.get(order.point)) is not None:
+            raise EnrollError(f"{order.point} is being enrolled already, in session {running.id}: {running.phase}", 6)
+        try:
+            check_words(order.by or UNNAMED, order.note)  # now, and not when all has been learned
+        except BaselineError as error:
+            raise EnrollError(str(error), 2) from error
+        sensor = self._sensors.get(self._pipeline.points[order.point].config.device)
+        if order.files or order.past_ns or sensor is None:
+            return
+        if sensor.state in {"lost", "ended"}:
+            raise EnrollError(f"{order.point}: its sensor {sensor.device} is {sensor.state}: {sensor.reason}", 3)
+        if order.point in sensor.refused:
+            raise EnrollError(f"{order.point}: {sensor.refused[order.point]}", 3)
+
     def handle(self, order: EnrollOrder) -> dict[str, Any]:
         """Do what somebody asked for, and return the progress after it.
 
@@ -75,14 +111,10 @@ class Sessions:
             EnrollError: refused; its exit code says why.
             BaselineError: it cannot be stored; the session waits on.
         """
-        if order.point not in self._pipeline.points:
-            raise EnrollError(f"no point '{order.point}'; known are {', '.join(self._pipeline.points)}", 2)
+        self.check(order)
         if isinstance(order, EnrollStart):
             self._start(order)
-        elif isinstance(order, EnrollStatus):
-            if order.point not in self.progress:
-                raise EnrollError(f"{order.point}: is not being enrolled", 6)
-        else:
+        elif not isinstance(order, EnrollStatus):
             session = self._named(order.point, order.session)
             if isinstance(order, EnrollAccept):
                 session.accept(order.by or session.request.author, healthy=order.healthy)
@@ -102,20 +134,13 @@ class Sessions:
         return session
 
     def _start(self, order: EnrollStart) -> None:
-        if (running := self._sessions.get(order.point)) is not None:
-            raise EnrollError(f"{order.point} is being enrolled already, in session {running.id}: {running.phase}", 6)
-        author = order.by or "unknown"
-        try:
-            check_words(author, order.note)  # now, and not when all has been learned
-        except BaselineError as error:
-            raise EnrollError(str(error), 2) from error
         point = self._pipeline.points[order.point]
         request = Request(
             point=order.point,
             state=order.state,
             how="history" if order.past_ns else "recordings" if order.files else "live",
             minutes=order.minutes,
-            author=author,
+            author=order.by or UNNAMED,
             note=order.note,
             healthy=order.healthy,
             two_person=self._store.needs_another_person(point.name),
@@ -146,13 +171,7 @@ class Sessions:
         sensor = self._sensors.get(point.config.device)
         if sensor is None or sensor.state == "opening":
             session.sensor_lost("the sensor is being opened")
-            return
-        if sensor.state in {"lost", "ended"}:
-            why = f"its sensor {point.config.device} is {sensor.state}: {sensor.reason}"
-            raise EnrollError(f"{point.name}: {why}", 3)
-        if point.name in sensor.refused:
-            raise EnrollError(f"{point.name}: {sensor.refused[point.name]}", 3)
-        if sensor.info is not None:
+        elif sensor.info is not None:
             self._is_open(session, sensor, sensor.info)
 
     @staticmethod

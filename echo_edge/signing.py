@@ -84,9 +84,19 @@ class SigningKey:
     def public(self) -> PublicKey:
         return PublicKey(self._private.public_key().public_bytes_raw())
 
+    @classmethod
+    def new(cls) -> SigningKey:
+        """One that is stored nowhere yet."""
+        return cls(Ed25519PrivateKey.generate())
+
     def sign(self, purpose: Purpose, data: bytes) -> bytes:
         """64 bytes."""
         return self._private.sign(purpose.value + data)
+
+    def pem(self) -> bytes:
+        return self._private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
 
 
 def load_key(folder: Path) -> SigningKey | None:
@@ -113,14 +123,10 @@ def make_key(folder: Path) -> SigningKey:
     Raises:
         BaselineError: the disk.
     """
-    private = Ed25519PrivateKey.generate()
-    pem = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    key = SigningKey(private)
+    key = SigningKey.new()
     try:
         write_durably(folder / PUBLIC_FILE, key.public.pem(), 0o644)
-        write_durably(folder / KEY_FILE, pem, 0o600)
+        write_durably(folder / KEY_FILE, key.pem(), 0o600)
     except OSError as error:
         raise BaselineError(f"{folder / KEY_FILE}: cannot be written: {error.strerror}; look at the disk") from error
     return key

@@ -52,9 +52,9 @@ class StateDb:
             yield db
 
     @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is stored whole at its end, or not at all."""
-        with self._connected() as db, _transaction(db, "BEGIN IMMEDIATE"):
+    def change(self, *, keep: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction that is stored whole at its end, or not at all; never where it is not to be kept."""
+        with self._connected() as db, _transaction(db, "BEGIN IMMEDIATE", "COMMIT" if keep else "ROLLBACK"):
             yield db
 
     @contextmanager
@@ -99,7 +99,7 @@ class StateDb:
 
 
 @contextmanager
-def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
+def _transaction(db: sqlite3.Connection, begin: str, end: str = "COMMIT") -> Iterator[None]:
     db.execute(begin)
     try:
         yield
@@ -107,7 +107,7 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
         if db.in_transaction:  # a full disk ends it by itself
             db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
+    db.execute(end)
 
 
 def _text(data: bytes) -> str:

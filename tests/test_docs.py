@@ -16,6 +16,8 @@ import yaml
 
 from echo_edge.cli import app
 from echo_edge.config_file import load_config
+from echo_edge.order_types import Verb
+from echo_edge.order_verbs import VERBS, Bench
 from echo_edge.payload import SCHEMAS, load_schema
 from sensors.recording import manifest_scale
 
@@ -121,7 +123,7 @@ def test_every_command_and_option_named_exists(page: Path):
         assert verb in commands[name].commands, f"echo-edge {name} {verb}"
     for name, rest in used:
         assert name in options, f"echo-edge {name}"
-        unknown = set(re.findall(r"(?<!\S)--[a-z-]+", rest)) - options[name]
+        unknown = set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) - options[name]
         assert not unknown, f"echo-edge {name} {unknown}"
     known = set().union(*options.values()) | {
         "--untrained",
@@ -139,7 +141,7 @@ def test_every_command_and_option_named_exists(page: Path):
         "--encoder",
         "--clips",
     }  # of trainer, docs, bench, tensorboard
-    assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z0-9-]+", code)) <= known
 
 
 def test_the_table_of_commands_has_every_command_and_every_verb():
@@ -148,6 +150,22 @@ def test_the_table_of_commands_has_every_command_and_every_verb():
     words |= {name for name, command in commands.items() if not hasattr(command, "commands")}
     lines = re.findall(r"^\| \[?`echo-edge ([a-z ]+[a-z])", (DOCS / "commands.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(lines) == sorted(words)
+
+
+def test_the_table_of_verbs_has_every_verb_its_role_and_its_arguments():
+    def row(name: str, verb: Verb[Bench, Any]) -> str:
+        needed, others = (
+            [f"`{n}`" for n, f in verb.args.model_fields.items() if f.is_required() is r] for r in (True, False)
+        )
+        told = " ".join([*([", ".join(needed)] if needed else []), *([f"[{', '.join(others)}]"] if others else [])])
+        return f"| `{name}` | {verb.role} | {told} | {verb.help} |"
+
+    rows = re.findall(r"^\| `[a-z.]+` \| (?:viewer|technician|engineer|admin) .*$", verbs_page(), re.MULTILINE)
+    assert rows == [row(name, verb) for name, verb in VERBS.items()]
+
+
+def verbs_page() -> str:
+    return (DOCS / "verbs.md").read_text("utf-8")
 
 
 @each_page

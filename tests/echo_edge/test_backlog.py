@@ -210,3 +210,11 @@ def test_a_broker_that_answers_nothing_is_silent_and_one_that_is_only_slow_is_no
     assert backlog.silent_s(19.0) == 19.0
     backlog.settle(1, 0, 19.0)
     assert backlog.silent_s(30.0) == 11.0
+
+
+def test_an_answer_that_is_denied_troubles_nobody() -> None:
+    backlog = Backlog(ListOutbox())
+    backlog.send_once("somebody/chose/this", b"answer")
+    assert drain(backlog, 0x87) == [b"answer"]
+    assert backlog.counters.topics_denied == ()
+    assert backlog.idle

@@ -10,12 +10,13 @@ import pytest
 
 from echo_edge.contract import CHANNELS, asyncapi, asyncapi_text, channel_of
 from echo_edge.envelope import Topics
-from echo_edge.payload import SCHEMAS, load_schema
+from echo_edge.payload import RECEIVED, SCHEMAS, load_schema
 from tests.system.daemon import command
 
 
 def test_every_schema_has_a_topic_and_every_topic_a_schema() -> None:
-    assert {channel.schema for channel in CHANNELS} == set(SCHEMAS)
+    assert {channel.schema for channel in CHANNELS if channel.ours} == set(SCHEMAS)
+    assert {channel.schema for channel in CHANNELS if not channel.ours} == set(RECEIVED)
 
 
 def test_a_topic_belongs_to_one_channel() -> None:
@@ -26,6 +27,9 @@ def test_a_topic_belongs_to_one_channel() -> None:
         (topics.state("pump-12/de"), "point-state"),
         (topics.alert("pump-12/de"), "alert"),
         (topics.alert_active("pump-12/de"), "alert-active"),
+        (topics.nonce, "order-nonce"),
+        (f"{topics.orders}alert.ack", "order"),
+        (topics.answer("alert.ack"), "order-answer"),
     ):
         channel = channel_of(topic.removeprefix(f"{topics.root}/"))
         assert channel is not None

@@ -389,3 +389,14 @@ def test_what_the_disk_refused_is_never_taken_for_stored(tmp_path: Path, calls: 
     with outbox(tmp_path / "outbox.db") as box:
         wait_for(lambda: len(box.front()) == box.status.waiting, "the rows")
         assert promised <= set(numbers(box.front()))
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_an_event_that_is_no_json_costs_only_itself(tmp_path: Path, in_memory: bool) -> None:
+    disk = Disk()
+    disk.error = OSError(5, "Input/output error") if in_memory else None
+    with outbox(tmp_path / "outbox.db", open_db=disk) as box:
+        box.put(Outgoing(TOPIC, CRITICAL, {"n": float("nan")}))
+        put(box, 2)
+        assert numbers(stored(box, 1)) == [2]
+        assert box.alive

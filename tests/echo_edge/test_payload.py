@@ -15,12 +15,16 @@ import numpy as np
 import pytest
 
 from echo_edge.alert_life import Life
+from echo_edge.audit import AuditEntry
+from echo_edge.audit_mirror import audit_payload
 from echo_edge.baseline import Baseline, Origin
 from echo_edge.capture import SensorStatus
 from echo_edge.envelope import Envelope, Payload, Topics, timestamp
+from echo_edge.errors import OrderRefusedError
 from echo_edge.evidence import Evidence, Moved
 from echo_edge.health import Health, Watched
 from echo_edge.normal_state import NormalState
+from echo_edge.order_answers import answer_payload, failure, nonce_payload
 from echo_edge.outbox import OutboxStatus
 from echo_edge.payload import (
     SCHEMAS,
@@ -143,6 +147,8 @@ def health() -> Payload:
     return made.payload(envelope())
 
 
+ROW = AuditEntry(7, OPENED_NS, "m-lang", "order", "by mqtt", "pump-12/de", "alert.ack", "", "0" * 64, "1" * 64)
+
 SENSOR = Life.opened("sensor", "pump-12/de", "fault", OPENED_NS)
 LOST = whole(step_payload(envelope(), SENSOR, "Feed pump 12 / de: the sensor is lost", None, ["sensor_lost"]))
 SHELVED = Life.opened("monitor", "outbox", "warning", OPENED_NS).answered(
@@ -163,6 +169,16 @@ MESSAGES: dict[str, Callable[[], Payload]] = {
     "baseline": lambda: baseline_payload(envelope(), "pump-12/de", OPENED_NS, IN_FORCE),
     "alert-active": lambda: alert_active_payload(
         envelope(), "pump-12/de", OPENED_NS, whole(alert_payload(envelope(), EVENT, "echo-tiny", None, EVIDENCE)), LOST
+    ),
+    "audit": lambda: whole(audit_payload(envelope(), ROW)),
+    "order-nonce": lambda: nonce_payload(envelope(), OPENED_NS, "AAECAwQFBgcICQoLDA0ODw", 120),
+    "order-answer": lambda: answer_payload(
+        envelope(),
+        OPENED_NS,
+        "alert.ack",
+        "hmi-2-0001",
+        failure(OrderRefusedError("bad_args", "is missing", "args.id")),
+        repeated=True,
     ),
     "alerts-active": lambda: alerts_active_payload(envelope(), OPENED_NS, [LOST, *[FULL] * 60]),
     "machine-state": lambda: machine_state_payload(

@@ -21,7 +21,7 @@ from tests.system.daemon import Daemon, MosquittoSub, command
 CWRU = SHARED / "data" / "cwru"
 NORMALS = {"load0": "normal/97_Normal_0", "load2": "normal/99_Normal_2"}
 FAULTS = {"ball": "48k_DE/122_B007_0", "inner": "48k_DE/109_IR007_0", "outer": "48k_DE/135_OR007at6_0"}
-QUIET_S, FAULTY_S, BETWEEN_S = 12, 12, 12
+QUIET_S, FAULTY_S, BETWEEN_S = 8, 8, 8
 POINTS = {"motor/de": "DE", "motor/fe": "FE"}
 
 CONFIG = """\

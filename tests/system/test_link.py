@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +20,7 @@ from echo_edge.demo_broker import HOST
 from echo_edge.envelope import Envelope, Topics
 from echo_edge.mqtt import MqttSettings
 from echo_edge.outbox import Outbox
-from echo_edge.outgoing import CRITICAL, WARNING, Outgoing
+from echo_edge.outgoing import CRITICAL, REST, WARNING, Outgoing
 from echo_edge.publisher import Publisher, Timing
 from tests.broker import Mosquitto, Subscriber, needs_mosquitto, wait_for
 from tests.proxy import Proxy
@@ -26,6 +30,7 @@ TOPICS = Topics("echo-edge/v1", "gw1")
 ALERTS = TOPICS.alert("pump-12/de")
 HASTY = Timing(backoff_base_s=0.2, backoff_cap_s=1.0, answer_s=1.0)
 TEXT = "x" * 1000
+LONG = os.environ.get("ECHO_EDGE_TORTURE") == "1"
 
 
 @contextmanager
@@ -174,13 +179,48 @@ class Outlet:
         client.sendall(b"\x40\x03" + body[2 + topic_bytes : 4 + topic_bytes] + bytes([reason]))
 
 
-@pytest.mark.timeout(60)
-def test_after_a_day_without_a_broker_everything_comes_in_order(tmp_path: Path) -> None:
+A_DAY = """
+import json, os, sys, time
+from pathlib import Path
+from echo_edge.outgoing import REST, WARNING, CRITICAL, Outgoing
+from tests.system import test_link
+
+def rss_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+folder, port, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+with test_link.delivery(folder, port, max_mb=64) as (_, outbox):
+    before = rss_mb()
+    for number in range(count):
+        rank = (CRITICAL, WARNING, REST)[number % 3]
+        outbox.put(Outgoing(test_link.ALERTS, rank, {"n": number, "rank": rank, "text": "x" * 300}))
+        if number % 500 == 499:  # a day has more time than this
+            time.sleep(0.05)
+    print("stored", flush=True)
+    most = rss_mb()
+    while outbox.status.waiting:
+        most = max(most, rss_mb())
+        time.sleep(0.05)
+    print(json.dumps({"grown_mb": round(most - before, 1), "lost": outbox.status.lost}), flush=True)
+"""
+
+
+@pytest.mark.timeout(300 if LONG else 60)
+def test_after_a_day_without_a_broker_everything_comes_in_order_and_memory_stays_flat(tmp_path: Path) -> None:
+    count = 86_400 if LONG else 4000
     broker = Mosquitto(tmp_path / "broker")
-    with delivery(tmp_path, broker.port, max_mb=16) as (_, outbox):
-        put(outbox, range(3000))
-        wait_for(lambda: outbox.status.waiting == 3000, "everything stored")
+    command = [sys.executable, "-c", A_DAY, str(tmp_path), str(broker.port), str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as gateway:
+        assert gateway.stdout is not None
+        assert gateway.stdout.readline() == "stored\n"
         with broker, Subscriber(broker.port) as reader:
-            wait_for(lambda: outbox.status.waiting == 0, "everything delivered", 30)
-            wait_for(lambda: len(heard(reader)) == 3000, "everything heard")
-            assert heard(reader) == list(range(3000))
+            told = json.loads(gateway.stdout.readline())
+            wait_for(lambda: len(reader.messages) >= count, "everything heard", 60)
+            events = [(m.json["rank"], m.json["n"]) for m in reader.on("/alert")]
+    print(f"{count} events, {told}")
+    assert sorted({n for _, n in events}) == list(range(count))
+    for rank in (CRITICAL, WARNING, REST):
+        numbers = list(dict.fromkeys(n for r, n in events if r == rank))
+        assert numbers == sorted(numbers)
+    assert told["lost"] == 0
+    assert told["grown_mb"] <= 5

@@ -17,7 +17,7 @@ from tests.system.test_daemon import SIMULATED, config
 pytestmark = needs_mosquitto
 
 TORTURE = bool(os.environ.get("ECHO_EDGE_TORTURE"))
-ROUNDS = 100 if TORTURE else 3
+ROUNDS = 100 if TORTURE else 2
 TOLD_S = 2.0  # from pulling the cable to the message
 STALL_TOLD_S = 3.0 + 1.0  # from the last sample; the rest is the message
 BACK_S = 10.0

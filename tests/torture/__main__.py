@@ -11,8 +11,17 @@ from tests.shared_data import SHARED
 LONG_TESTS = [
     "tests/sensors",
     "tests/system/test_reopening.py",
+    "tests/system/test_kill.py",
+    "tests/system/test_link.py",
+    "tests/torture/test_power_cuts.py",
+    "tests/echo_edge/test_alert_life.py",
+    "tests/echo_edge/test_listening.py",
+    "tests/echo_edge/test_outbox.py",
+    "tests/echo_edge/test_outbox_model.py",
     "tests/echo_edge/test_baseline_kills.py",
     "tests/echo_edge/test_baseline_mutations.py",
+    "tests/echo_edge/test_order_envelope.py",
+    "tests/echo_edge/test_order_mqtt.py",
 ]
 
 

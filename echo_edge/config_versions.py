@@ -1,0 +1,177 @@
+"""Versions of the configuration: what was in the file before an order changed it, and a change that is still on trial.
+
+Folder ``config_versions`` of the state folder: the newest texts under their time and hash, and ``trial.json`` while a
+new one has not yet shown that the daemon comes up with it. A trial that ended with the process is tried once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from echo_edge.config import Config
+from echo_edge.config_check import check
+from echo_edge.envelope import timestamp
+from echo_edge.errors import ConfigError, OrderError
+from echo_edge.store import write_durably
+
+log = logging.getLogger(__name__)
+
+KEPT = 20
+MAX_BYTES = 1 << 20
+EXIT_USAGE, EXIT_CONFLICT = 2, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A configuration that was put in place by an order and has not proven itself."""
+
+    sha256: str
+    """Of its text."""
+
+    previous: str
+    """Name of the version that comes back if it does not."""
+
+    by: str
+    tries: int = 0
+    """How many processes began with it after the one that put it in place had ended."""
+
+
+class ConfigVersions:
+    """The configuration's file and what was in it before.
+
+    Args:
+        path: the file; where it is a link, what it leads to.
+        folder: the state folder.
+        credentials_folder: as for ``config_check.check``.
+    """
+
+    def __init__(self, path: Path, folder: Path, credentials_folder: str | None = None) -> None:
+        self.path = path.resolve()
+        self._folder = folder / "config_versions"
+        self._credentials_folder = credentials_folder
+
+    @property
+    def text(self) -> str:
+        """What is in the file now; raises OrderError when that cannot be read."""
+        try:
+            return self.path.read_bytes().decode()  # every byte of it: the hash is of these
+        except (OSError, UnicodeDecodeError) as error:
+            raise OrderError(f"{self.path.name}: cannot be read: {error}") from error
+
+    @property
+    def sha256(self) -> str:
+        """Of what is in the file now, in hexadecimal digits; raises as ``text``."""
+        return _hash(self.text)
+
+    @staticmethod
+    def name(text: str) -> str:
+        """What people call a text: the beginning of its hash."""
+        return _hash(text)[:12]
+
+    def names(self) -> list[str]:
+        """The versions that are kept, oldest first."""
+        return sorted(path.name for path in self._folder.glob("*.yaml"))
+
+    def checked(self, text: str) -> Config:
+        """Check a text as the daemon would at its start.
+
+        Raises:
+            ConfigError: every problem.
+        """
+        if len(text.encode()) > MAX_BYTES:
+            raise ConfigError([f"{self.path}: more than {MAX_BYTES} bytes"])
+        return check(self.path, text, self._credentials_folder)
+
+    def may_apply(self, text: str, present: Config) -> None:
+        """Insist that a text may take the place of what is in the file.
+
+        Raises:
+            OrderError: it is not valid or another gateway's (2), there already, or another one is on trial (6), or the
+                file cannot be written (1).
+        """
+        try:
+            config = self.checked(text)
+        except ConfigError as error:
+            raise OrderError(f"the configuration is not valid: {'; '.join(error.problems)}", EXIT_USAGE) from error
+        if config.gateway.id != present.gateway.id:
+            raise OrderError("gateway.id: is not changed by an order: baselines and topics go by it", EXIT_USAGE)
+        if self.trial() is not None:
+            raise OrderError("another configuration was applied just now and is on trial; wait a minute", EXIT_CONFLICT)
+        if _hash(text) == self.sha256:
+            raise OrderError("the file holds exactly this already", EXIT_CONFLICT)
+        if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise OrderError(
+                f"{self.path.parent}: cannot be written by the daemon; change {self.path.name} there, or let the "
+                "service's user write to the folder"
+            )
+
+    def apply(self, text: str, present: Config, by: str) -> str:
+        """Put a text in place, on trial; returns the name of the version that it replaces.
+
+        Raises:
+            OrderError: as ``may_apply``, or the disk; what was in force is in place then.
+        """
+        self.may_apply(text, present)
+        before = self.text
+        name = f"{re.sub('[-:.Z]', '', timestamp(time.time_ns()))}-{self.name(before)}.yaml"
+        try:
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            write_durably(self._folder / name, before.encode())
+            self._note(Trial(_hash(text), name, by))  # before the file: a new text is never in place without it
+            self._write(text)
+        except OSError as error:
+            self.settled()
+            raise OrderError(f"{self.path}: cannot be written: {error.strerror}; nothing was changed") from error
+        for old in self.names()[:-KEPT]:
+            (self._folder / old).unlink(missing_ok=True)
+        return name
+
+    # a trial: begun by an order, settled by whoever runs the daemon
+
+    def trial(self) -> Trial | None:
+        """The trial of what is in the file; None when there is none."""
+        try:
+            trial = Trial(**json.loads((self._folder / "trial.json").read_bytes()))
+            return trial if trial.sha256 == self.sha256 else None  # else a person was there since
+        except (OSError, ValueError, TypeError, OrderError):
+            return None
+
+    def count_try(self, trial: Trial) -> None:
+        """Note that another process begins with what is on trial."""
+        try:
+            self._note(replace(trial, tries=trial.tries + 1))
+        except OSError as error:
+            log.warning("%s: %s", self._folder, error)
+
+    def settled(self) -> None:
+        """End the trial: what is in the file stays."""
+        (self._folder / "trial.json").unlink(missing_ok=True)
+
+    def restore(self, trial: Trial) -> None:
+        """Put the version before in place again.
+
+        Raises:
+            ConfigError: it cannot be read or written.
+        """
+        try:
+            self._write((self._folder / Path(trial.previous).name).read_bytes().decode())
+            self.settled()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError([f"{self.path}: {trial.previous} cannot be put back: {error}"]) from error
+
+    def _note(self, trial: Trial) -> None:
+        write_durably(self._folder / "trial.json", json.dumps(asdict(trial)).encode())
+
+    def _write(self, text: str) -> None:
+        write_durably(self.path, text.encode(), self.path.stat().st_mode & 0o777)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

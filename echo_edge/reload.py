@@ -1,0 +1,130 @@
+"""Reload: run the daemon again with a configuration that an order put in place, and go back to the old one if it fails.
+
+A new configuration is on trial until the daemon has run with it for half a minute. It fails when the daemon does not
+come up with it, or its engine fails within that time, or a second process in a row ends without telling.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from echo_edge.baseline_store import open_store
+from echo_edge.config import Config
+from echo_edge.config_file import load_config
+from echo_edge.config_model import ID_PATTERN
+from echo_edge.config_versions import ConfigVersions, Trial
+from echo_edge.errors import ArtifactError, ConfigError, EchoEdgeError, EngineError
+from echo_edge.store import StoreBusyError, StoreError, state_folder
+
+log = logging.getLogger(__name__)
+
+RELOAD = -1
+"""What the daemon returns when it is to be run again; no exit code of a process."""
+
+EXIT_OK, EXIT_ENGINE = 0, 70
+TRIAL_S = 30.0
+MORE_TRIES = 1  # by another process, where the first one ended
+LOCK_WITHIN_S, LOCK_EVERY_S = 10.0, 0.2  # a command may hold the state folder for a moment while the daemon is between
+RunDaemon = Callable[[Config, ConfigVersions | None], int]
+
+
+def run_reloading(
+    path: Path, run: RunDaemon, credentials_folder: str | None = None, *, trial_s: float = TRIAL_S
+) -> int:
+    """Run the daemon with what is in this file, again and again while it asks for that; return its exit code.
+
+    Args:
+        run: the daemon; raises what ``daemon.run`` raises.
+
+    Raises:
+        ConfigError, ArtifactError, StoreError, EngineError: as ``run``, with nothing to go back to.
+    """
+    again_s: float | None = None  # when the daemon before this one ended, monotonic
+    while True:
+        versions = _versions(path, credentials_folder)
+        trial = None if versions is None else versions.trial()
+        if versions is not None and trial is not None and again_s is None:
+            # its process ended before the trial did, whoever was to blame
+            if trial.tries >= MORE_TRIES:
+                _go_back(versions, trial, "the daemon ended with it twice without a word")
+                trial = None
+            else:
+                versions.count_try(trial)
+        try:
+            with _proven(versions if trial else None, trial_s):
+                code = run(load_config(path), versions)
+            failed = "its engine failed at once; see the log" if code == EXIT_ENGINE else None
+        except (ConfigError, ArtifactError, StoreError, EngineError) as error:
+            if isinstance(error, StoreBusyError):
+                if again_s is None or time.monotonic() - again_s > LOCK_WITHIN_S:
+                    raise
+                time.sleep(LOCK_EVERY_S)
+                continue
+            if trial is None or versions is None or versions.trial() is None:
+                raise
+            code, failed = EXIT_ENGINE, str(error)
+        if failed and versions is not None and (trial := versions.trial()) is not None:
+            _go_back(versions, trial, failed)
+        elif code != RELOAD:
+            if versions is not None and code == EXIT_OK:
+                versions.settled()  # it came up, and somebody stopped it
+            return code
+        else:
+            log.warning("%s was changed by an order: beginning anew", path)
+        again_s = time.monotonic()
+
+
+@contextmanager
+def _proven(versions: ConfigVersions | None, trial_s: float) -> Iterator[None]:
+    """End the trial once the daemon has run for so long."""
+    if versions is None:
+        yield
+        return
+
+    def settle() -> None:
+        versions.settled()
+        log.info("the new configuration holds: the daemon has run with it for %g s", trial_s)
+
+    timer = threading.Timer(trial_s, settle)
+    timer.name, timer.daemon = "trial", True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _go_back(versions: ConfigVersions, trial: Trial, why: str) -> None:
+    """Put the configuration before in place; raises ConfigError when that is not possible."""
+    first_line = why.splitlines()[0] if why else "no reason told"
+    versions.restore(trial)
+    log.error("the configuration that %s applied is taken back: %s", trial.by, why)
+    try:
+        config = load_config(versions.path)
+        folder = state_folder(config.gateway.id)
+        told = f"what {trial.by} applied ({trial.sha256[:12]}) did not come up: {first_line}"
+        open_store(config, folder).note("echo-edge", "config.restore", told[:500], "", trial.previous)
+    except EchoEdgeError as error:
+        log.error("that is not in the audit log: %s", error)
+
+
+def _versions(path: Path, credentials_folder: str | None) -> ConfigVersions | None:
+    """The versions of this file, in the state folder of the gateway that it names; None where it names none."""
+    try:
+        root: Any = yaml.safe_load(path.read_bytes())
+        gateway = str(root["gateway"]["id"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+        return None  # whoever loads it says what is wrong
+    if re.fullmatch(ID_PATTERN, gateway) is None:
+        return None
+    return ConfigVersions(path, state_folder(gateway), credentials_folder)

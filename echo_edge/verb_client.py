@@ -1,0 +1,49 @@
+"""Give the running daemon an order by its verb; the command line's half of ``order_verbs``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from echo_edge.config import Config
+from echo_edge.control_client import send_order
+from echo_edge.errors import OrderError
+from echo_edge.store import control_socket, state_folder
+
+EXIT_CONFLICT = 6
+
+
+def give_order(
+    config: Config,
+    verb: str,
+    args: Mapping[str, Any] | None = None,
+    *,
+    by: str,
+    dry_run: bool = False,
+    expect: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Have the daemon of this gateway do what a verb says, and return its answer.
+
+    Raises:
+        OrderError: no daemon runs (6), or it refused, with its code.
+    """
+    gateway = config.gateway.id
+    given = {
+        "order": "verb",
+        "verb": verb,
+        "args": dict(args or {}),
+        "actor": by[:80] or "unknown",
+        "dry_run": dry_run,
+        "if": dict(expect or {}),
+    }
+    try:
+        for answer in send_order(control_socket(state_folder(gateway)), given):
+            if not answer["ok"]:
+                raise OrderError(answer["error"], answer["code"])
+            result: dict[str, Any] = answer["result"]
+            return result
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise OrderError(f"no daemon runs for gateway '{gateway}'; start 'echo-edge run'", EXIT_CONFLICT) from error
+    except OSError as error:
+        raise OrderError(f"the daemon of gateway '{gateway}' does not answer: {error}", EXIT_CONFLICT) from error
+    raise OrderError("the daemon went away before it answered; look whether it was done")
