@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from echo_edge import alert_orders
@@ -110,6 +110,7 @@ class Plant:
 
 
 KEYS = ["machine:pump/de", "machine:pump/de", "machine:pump/nde", "sensor:pump/de", "monitor:outbox"]
+OF_MACHINE = KEYS[0]
 OPS = st.one_of(
     st.tuples(st.just("strange"), st.sampled_from(KEYS), st.sampled_from([2.5, 5.0, 9.0]), st.booleans()),
     st.tuples(st.just("well"), st.sampled_from(KEYS)),
@@ -256,6 +257,15 @@ def as_told(events: list[dict[str, Any]]) -> list[tuple[str, int, int, str, str]
 
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=not TORTURE)
 @given(st.lists(OPS, min_size=25, max_size=50))
+@example(  # worse while it is shelved
+    [
+        ("strange", OF_MACHINE, 2.5, False),
+        ("shelve", OF_MACHINE, 3),
+        ("strange", OF_MACHINE, 9.0, True),
+        ("wait", 4),
+        ("well", OF_MACHINE),
+    ]
+)
 def test_every_way_through_a_life_is_told_as_the_model_says(ops: list[tuple[Any, ...]]) -> None:
     plant, model = Plant(), Model()
     for op in ops:
