@@ -183,22 +183,21 @@ class AlertReporter:
 
     def step(self, life: Life, point: Point | None = None) -> None:
         """A person, time, a sensor or the gateway itself made a step; ``point`` is there when it is one's."""
-        reasons: tuple[str, ...] = ()
-        words = []
         if point is None:
-            where = f"gateway {self._topics.gateway}"
-            sentence = self.gateway.sentences.get(life.about, life.about)
-            words = [sentence if life.active else f"no longer: {sentence}"]
+            where, what = f"gateway {self._topics.gateway}", self._of_gateway(life)
         else:
-            where = place(life.about, self._config.title(life.about))
-            if life.kind == "sensor":
-                trouble = point.sensor_alarm.trouble
-                reasons = () if trouble is None else trouble.reasons
-                words = [WELL] if not life.active else [] if trouble is None else [trouble.text]
+            where, what = place(life.about, self._config.title(life.about)), _of_sensor(life, point)
+        trouble = None if point is None or life.kind != "sensor" else point.sensor_alarm.trouble
+        reasons = () if trouble is None else trouble.reasons
+        text = step_text(life, where) if what is None else step_text(life, where, what)
         before = None if life.type == "open" else self._messages.get(life.key)
-        payload = step_payload(self._envelope, life, step_text(life, where, *words), before, reasons)
-        log.warning("alert %s %s: %s", life.alert_id, life.type, payload["text"])
-        self._put(life, payload)
+        log.warning("alert %s %s: %s", life.alert_id, life.type, text)
+        self._put(life, step_payload(self._envelope, life, text, before, reasons))
+
+    def _of_gateway(self, life: Life) -> str | None:
+        """What is wrong with it; None where a restart forgot the sentence."""
+        sentence = self.gateway.sentences.get(life.about)
+        return sentence if life.active else f"no longer: {sentence or life.about}"
 
     def _put(self, life: Life, payload: Payload) -> None:
         kept = None if life.over else life.as_json() | {MESSAGE: payload}
@@ -232,6 +231,14 @@ class AlertReporter:
                 then=lambda whole: self._open.gone(last, whole, machine_is_gone),
             )
         )
+
+
+def _of_sensor(life: Life, point: Point) -> str | None:
+    """What is wrong with it; None where it is not known yet, or the step is a machine's."""
+    trouble = point.sensor_alarm.trouble
+    if life.kind != "sensor":
+        return None
+    return WELL if not life.active else None if trouble is None else trouble.text
 
 
 def _message_of(stored: Payload) -> Payload:
