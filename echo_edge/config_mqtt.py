@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from echo_edge.config_ecosystems import HomeAssistantConfig, SparkplugConfig
 from echo_edge.config_model import Model, existing
 from echo_edge.loopback import is_loopback
 
@@ -71,6 +72,12 @@ class MqttConfig(Model):
 
     score_stream: bool = False
     """Publish the score of every window on a topic of its own, not retained: for commissioning and plots."""
+
+    homeassistant: HomeAssistantConfig | None = None
+    """Absent: Home Assistant is told nothing."""
+
+    sparkplug: SparkplugConfig | None = None
+    """Absent: no Sparkplug."""
 
     @field_validator("protocol", mode="before")
     @classmethod

@@ -34,6 +34,7 @@ from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
 from echo_edge.health import EVERY_S, Health, Watched
 from echo_edge.history import History
+from echo_edge.homeassistant_link import Discovery, status_topics
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
@@ -48,7 +49,7 @@ from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
 from echo_edge.records import TopicMessage
 from echo_edge.reload import RELOAD
-from echo_edge.report import Reporter
+from echo_edge.report import Listener, Reporter
 from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
     control_socket,
@@ -97,6 +98,8 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         with _running(parts):
+            if parts.discovery is not None:
+                parts.discovery.begin()
             parts.publisher.start()
             return _watch(stop, parts)
 
@@ -128,6 +131,9 @@ class _Parts:
     orders: OrderBridge | None
     """None: no orders over MQTT."""
 
+    discovery: Discovery | None
+    """None within a command."""
+
     restart: threading.Event
     """Set when the daemon is to begin anew."""
 
@@ -158,11 +164,19 @@ def _wire(
         outbox,
         backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
         reread=lambda: _mqtt_settings(mqtt, credentials_folder),
-        listen_to=[*config.state_topics(), *([f"{topics.orders}+"] if taken else [])],
+        listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
         hear=lambda message: _hand_on(message, hearers),
     )
     album = None if silent else Album(folder / "evidence")
-    reporter = Reporter(config, publisher, outbox, topics, envelope, _info(config, embedder, versions), album)
+    listeners: list[Listener] = []
+    discovery = None
+    if not silent:
+        discovery = Discovery(config, topics, publisher, folder / "homeassistant.json")
+        hearers.append(discovery.hear)
+        listeners.append(discovery.listen)
+    reporter = Reporter(
+        config, publisher, outbox, topics, envelope, _info(config, embedder, versions), album, listeners
+    )
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
@@ -214,6 +228,7 @@ def _wire(
         captures,
         control,
         bridge,
+        discovery,
         restart,
     )
 
@@ -313,6 +328,8 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
         if parts.orders is not None:
             parts.orders.tick()
+        if parts.discovery is not None:
+            parts.discovery.tick()
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
             publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,11 @@ from echo_edge.report_alerts import AlertReporter
 from echo_edge.signal_checks import Finding
 from echo_edge.troubles import starting, trouble_of
 
+Listener = Callable[[str, str, Payload], None]
+"""Takes the name of a schema, the point or machine that a message is about (or ""), and the message. It is called in
+the pipeline's thread and in the store's, and must not wait."""
+
+ABOUT = ("machine", "point")  # of an envelope
 HOUR_S = 3600.0
 PPM_NEWS = 50.0
 RATE_PPM = 500.0  # of error: crystals are within 100, so the announced rate is another one
@@ -148,7 +153,9 @@ class Reporter:
         envelope: Envelope,
         info: Info,
         album: Album | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
+        self._listeners = listeners
         self._config = config
         self._publisher = publisher
         self._envelope = envelope
@@ -164,7 +171,9 @@ class Reporter:
         self._of_point: dict[str, tuple[Finding, ...]] = {}
         self._streamed = config.mqtt.score_stream
         self._machines = Machines(config.points(), self._tell_machine, self._interval_s)
-        self.alerts = AlertReporter(config, publisher, outbox, topics, envelope, info.model, self._machines, album)
+        self.alerts = AlertReporter(
+            config, publisher, outbox, topics, envelope, info.model, self._machines, album, self._listen
+        )
 
     def restore(self, points: Mapping[str, Point]) -> set[str]:
         """Go on with the alerts of an earlier run, before ``begin``; return the ids of the machines' that are open."""
@@ -340,3 +349,9 @@ class Reporter:
 
     def _set(self, topic: str, payload: Payload, qos: int = 1) -> None:
         self._publisher.set_state(topic, encode(payload), qos=qos)
+        self._listen(payload)
+
+    def _listen(self, payload: Payload) -> None:
+        schema, about = payload["schema"].split("/")[1], "/".join(payload[k] for k in ABOUT if k in payload)
+        for listener in self._listeners:
+            listener(schema, about, payload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from echo_edge.album import Album
@@ -51,8 +51,16 @@ class OpenAlerts:
     Told in the store's thread, begun in the pipeline's; hence the lock.
     """
 
-    def __init__(self, publisher: Publisher, topics: Topics, envelope: Envelope, machines: Machines) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        topics: Topics,
+        envelope: Envelope,
+        machines: Machines,
+        listen: Callable[[Payload], None],
+    ) -> None:
         self._publisher, self._topics, self._envelope, self._machines = publisher, topics, envelope, machines
+        self._listen = listen
         self._newest: dict[str, Payload] = {}  # key of the life -> message
         self._lock = threading.Lock()
 
@@ -69,6 +77,7 @@ class OpenAlerts:
 
     def told(self, life: Life, whole: Payload) -> None:
         """A step is on disk, or cannot be put there."""
+        self._listen(whole)
         with self._lock:
             if life.over:
                 self._newest.pop(life.key, None)
@@ -82,6 +91,7 @@ class OpenAlerts:
 
     def gone(self, life: Life, whole: Payload, machine_is_gone: bool) -> None:
         """The last step of a point that is not configured any more is on disk: nothing retained is left of it."""
+        self._listen(whole)
         self._publisher.send_once(self._topics.alerts, encode(whole), qos=1)
         for topic in self._topics.retained(life.about):
             self._publisher.set_state(topic, b"")
@@ -92,11 +102,13 @@ class OpenAlerts:
         alert, sensor = (self._active(f"{kind}:{point}") for kind in ("machine", "sensor"))
         payload = alert_active_payload(self._envelope, point, time_ns, alert, sensor)
         self._publisher.set_state(self._topics.alert_active(point), encode(payload))
+        self._listen(payload)
         self._machines.alerts(point, tuple(one["alert_id"] for one in (alert, sensor) if one is not None))
 
     def _tell_list(self, time_ns: int) -> None:
         payload = alerts_active_payload(self._envelope, time_ns, self._newest.values())
         self._publisher.set_state(self._topics.alerts_active, encode(payload))
+        self._listen(payload)
 
     def _active(self, key: str) -> Payload | None:
         message = self._newest.get(key)
@@ -116,11 +128,17 @@ class AlertReporter:
         model: str,
         machines: Machines,
         album: Album | None,
+        listen: Callable[[Payload], None] = lambda _: None,
     ) -> None:
+        """Nothing is told before ``begin``.
+
+        Args:
+            listen: takes every message that is made here, in the pipeline's thread or the store's; must not wait.
+        """
         self.gateway = GatewayAlarms()
         self._config, self._outbox, self._topics, self._envelope = config, outbox, topics, envelope
         self._model, self._album = model, album
-        self._open = OpenAlerts(publisher, topics, envelope, machines)
+        self._open = OpenAlerts(publisher, topics, envelope, machines, listen)
         self._messages: dict[str, Payload] = {}  # key of the life -> its newest message
 
     def restore(self, points: Mapping[str, Point]) -> set[str]:
