@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from echo_edge.config_ecosystems import HomeAssistantConfig, SparkplugConfig
 from echo_edge.config_model import Model, existing
 from echo_edge.loopback import is_loopback
 
@@ -27,23 +28,6 @@ class TlsConfig(Model):
     @classmethod
     def _exists(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return None if value is None else existing(value, info)
-
-
-class SparkplugConfig(Model):
-    """Tells Ignition and other SCADA systems the same in Sparkplug B, over a connection of its own."""
-
-    group: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
-    """The Sparkplug group that the gateway belongs to, such as a site."""
-
-    primary_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
-    """Id of the host that must be there: without it, changes are kept until it is back. Absent: any host will do."""
-
-    @field_validator("group")
-    @classmethod
-    def _is_free(cls, value: str) -> str:
-        if value == "STATE":
-            raise ValueError("'STATE' stands for hosts in Sparkplug's topics; choose another group")
-        return value
 
 
 class MqttConfig(Model):
@@ -88,6 +72,9 @@ class MqttConfig(Model):
 
     score_stream: bool = False
     """Publish the score of every window on a topic of its own, not retained: for commissioning and plots."""
+
+    homeassistant: HomeAssistantConfig | None = None
+    """Absent: Home Assistant is told nothing."""
 
     sparkplug: SparkplugConfig | None = None
     """Absent: no Sparkplug B."""

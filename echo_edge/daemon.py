@@ -33,9 +33,11 @@ from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
+from echo_edge.envelope import Listener
 from echo_edge.errors import ConfigError
 from echo_edge.health import EVERY_S, Health, Watched
 from echo_edge.history import History
+from echo_edge.homeassistant_link import Discovery, status_topics
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.mqtt import MqttSettings
@@ -102,6 +104,8 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         with _running(parts):
+            if parts.discovery is not None:
+                parts.discovery.begin()
             parts.publisher.start()
             if parts.sparkplug is not None:
                 parts.sparkplug.start()
@@ -138,6 +142,9 @@ class _Parts:
     sparkplug: SparkplugLink | None
     """None: not configured."""
 
+    discovery: Discovery | None
+    """None within a command."""
+
     restart: threading.Event
     """Set when the daemon is to begin anew."""
 
@@ -168,12 +175,19 @@ def _wire(
         outbox,
         backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
         reread=lambda: _mqtt_settings(mqtt, credentials_folder),
-        listen_to=[*config.state_topics(), *([f"{topics.orders}+"] if taken else [])],
+        listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
         hear=lambda message: _hand_on(message, hearers),
     )
     album = None if silent else Album(folder / "evidence")
     sparkplug = None if silent else _sparkplug(config, folder, credentials_folder)
-    info, listeners = _info(config, embedder, versions), () if sparkplug is None else (sparkplug.hear,)
+    discovery = None if silent else Discovery(config, topics, publisher, folder / "homeassistant.json")
+    listeners: list[Listener] = []
+    if discovery is not None:
+        hearers.append(discovery.hear)
+        listeners.append(discovery.listen)
+    if sparkplug is not None:
+        listeners.append(sparkplug.hear)
+    info = _info(config, embedder, versions)
     reporter = Reporter(config, publisher, outbox, topics, envelope, info, album, listeners=listeners)
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
@@ -227,6 +241,7 @@ def _wire(
         control,
         bridge,
         sparkplug,
+        discovery,
         restart,
     )
 
@@ -350,6 +365,8 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
         if parts.orders is not None:
             parts.orders.tick()
+        if parts.discovery is not None:
+            parts.discovery.tick()
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
             publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)
