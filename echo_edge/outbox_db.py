@@ -384,6 +384,7 @@ def _make(path: Path, max_mb: float) -> None:
     """
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")
         db.execute("PRAGMA auto_vacuum=NONE")

@@ -400,3 +400,10 @@ def test_an_event_that_is_no_json_costs_only_itself(tmp_path: Path, in_memory: b
         put(box, 2)
         assert numbers(stored(box, 1)) == [2]
         assert box.alive
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 1)
+        stored(box, 1)
+        assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
