@@ -220,7 +220,9 @@ class OutboxDb:
             f" WHERE sent_ns IS NULL AND (rank, seq) > (?, ?){where} ORDER BY rank, seq LIMIT ?",
             (*after, *without, count),
         )
-        return [Row(seq, rank, topic, payload, bool(waits), True) for seq, rank, topic, payload, waits in rows]
+        return [
+            Row(self.epoch, seq, rank, topic, payload, bool(waits), True) for seq, rank, topic, payload, waits in rows
+        ]
 
     def settle(self, sent: Sequence[int], dead: Sequence[tuple[int, int]], now_ns: int) -> None:
         """Note what the broker took, and put aside what it will never take (seq, reason); forget the oldest of each."""
