@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -32,6 +33,8 @@ from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
+from echo_edge.envelope import Listener
+from echo_edge.errors import ConfigError
 from echo_edge.health import EVERY_S, Health, Watched
 from echo_edge.history import History
 from echo_edge.homeassistant_link import Discovery, status_topics
@@ -49,7 +52,7 @@ from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
 from echo_edge.records import TopicMessage
 from echo_edge.reload import RELOAD
-from echo_edge.report import Listener, Reporter
+from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
     control_socket,
@@ -62,6 +65,9 @@ from echo_edge.store import (
 )
 from echo_edge.supervision import Supervision
 from sensors import create_source
+
+if TYPE_CHECKING:
+    from echo_edge.sparkplug_link import SparkplugLink
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +107,8 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
             if parts.discovery is not None:
                 parts.discovery.begin()
             parts.publisher.start()
+            if parts.sparkplug is not None:
+                parts.sparkplug.start()
             return _watch(stop, parts)
 
 
@@ -133,6 +141,9 @@ class _Parts:
 
     discovery: Discovery | None
     """None within a command."""
+
+    sparkplug: SparkplugLink | None
+    """None: not configured."""
 
     restart: threading.Event
     """Set when the daemon is to begin anew."""
@@ -168,15 +179,14 @@ def _wire(
         hear=lambda message: _hand_on(message, hearers),
     )
     album = None if silent else Album(folder / "evidence")
-    listeners: list[Listener] = []
-    discovery = None
-    if not silent:
-        discovery = Discovery(config, topics, publisher, folder / "homeassistant.json")
+    sparkplug = None if silent else _sparkplug(config, folder, credentials_folder)
+    discovery = None if silent else Discovery(config, topics, publisher, folder / "homeassistant.json")
+    if discovery is not None:
         hearers.append(discovery.hear)
-        listeners.append(discovery.listen)
-    reporter = Reporter(
-        config, publisher, outbox, topics, envelope, _info(config, embedder, versions), album, listeners
-    )
+    listeners: list[Listener] = [] if discovery is None else [discovery.listen]
+    listeners += [] if sparkplug is None else [sparkplug.hear]
+    info = _info(config, embedder, versions)
+    reporter = Reporter(config, publisher, outbox, topics, envelope, info, album, listeners=listeners)
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
@@ -229,7 +239,26 @@ def _wire(
         control,
         bridge,
         discovery,
+        sparkplug,
         restart,
+    )
+
+
+def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> SparkplugLink | None:
+    mqtt = config.mqtt
+    if mqtt.sparkplug is None:
+        return None
+    try:
+        from echo_edge.sparkplug import SparkplugTopics  # noqa: PLC0415  needs an extra
+        from echo_edge.sparkplug_link import SparkplugLink  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError([f"mqtt.sparkplug: {error}; install it with pip install 'echo-edge[sparkplug]'"]) from error
+    return SparkplugLink(
+        lambda: _mqtt_settings(mqtt, credentials_folder),
+        SparkplugTopics(mqtt.sparkplug.group, config.gateway.id),
+        config.points(),
+        folder / "sparkplug-bdseq",
+        primary_host=mqtt.sparkplug.primary_host,
     )
 
 
@@ -256,6 +285,8 @@ def _running(parts: _Parts) -> Iterator[None]:
         _join(parts.monitor, parts.control)
         if parts.orders is not None:
             parts.orders.stop()
+        if parts.sparkplug is not None:
+            parts.sparkplug.stop()
         parts.publisher.stop()
         parts.outbox.stop()
         log.info("stopped")
@@ -310,6 +341,7 @@ def _info(config: Config, embedder: Embedder, versions: ConfigVersions | None) -
 def _watch(stop: threading.Event, parts: _Parts) -> int:
     """The main loop: tell how we are; end when asked to, or when a thread failed or hangs."""
     monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
+    ticks = [part.tick for part in (parts.orders, parts.discovery) if part is not None]
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
     while not stop.wait(1.0):
         if parts.restart.is_set():  # the answer to the order is on its way by now
@@ -319,17 +351,19 @@ def _watch(stop: threading.Event, parts: _Parts) -> int:
             if thread.failure is not None:
                 log.critical("%s failed: %s", thread.name, thread.failure)
                 return EXIT_ENGINE
-        if not publisher.alive or not parts.outbox.alive:
-            log.critical("the thread of the %s ended", "outbox" if publisher.alive else "publisher")
-            return EXIT_ENGINE
+        living = {"publisher": publisher.alive, "outbox": parts.outbox.alive}
         problems = list(publisher.problems) if publisher.connected else []
+        if parts.sparkplug is not None:
+            living["Sparkplug link"] = parts.sparkplug.alive
+            problems += parts.sparkplug.problems
+        if not all(living.values()):
+            log.critical("the thread of the %s ended", min(living, key=lambda name: living[name]))
+            return EXIT_ENGINE
         if parts.outbox.status.problem is not None:
             problems.append(parts.outbox.status.problem)
         publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
-        if parts.orders is not None:
-            parts.orders.tick()
-        if parts.discovery is not None:
-            parts.discovery.tick()
+        for tick in ticks:
+            tick()
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
             publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)

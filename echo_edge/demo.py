@@ -75,7 +75,7 @@ class Subscriber:
 
     def _received(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         payload = json.loads(message.payload)
-        if message.topic.endswith("/state"):
+        if message.topic.endswith("/state") and "point" in payload:  # a machine has one, too
             self.states[f"{payload['machine']}/{payload['point']}"] = payload
         elif message.topic.endswith("/alert"):
             self.alerts.append(payload)

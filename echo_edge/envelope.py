@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 Payload = dict[str, Any]
+Listener = Callable[[str, str, Payload], None]
+"""Takes what ``subject`` gives."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _BASE = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
@@ -105,6 +108,12 @@ def timestamp(time_ns: int) -> str:
     seconds, rest_ns = divmod(time_ns, 1_000_000_000)
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
+
+
+def subject(payload: Payload) -> tuple[str, str, Payload]:
+    """Return a message's schema by its short name, the point or machine that it is about (or ``""``), and itself."""
+    machine, point = payload.get("machine", ""), payload.get("point")
+    return payload["schema"].split("/")[1], machine if point is None else f"{machine}/{point}", payload
 
 
 def _checked_id(name: str) -> str:

@@ -11,7 +11,7 @@ import selectors
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -166,13 +166,13 @@ class Connection:
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else None
             self._client.username_pw_set(settings.username, password)
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_publish = self._on_publish
-        self._client.on_subscribe = self._on_subscribe
-        self._client.on_message = self._on_message
+        # Not by the library's own log: it would word every packet for it.
+        self._client.on_connect = _told(self._on_connect)
+        self._client.on_disconnect = _told(self._on_disconnect)
+        self._client.on_publish = _told(self._on_publish)
+        self._client.on_subscribe = _told(self._on_subscribe)
+        self._client.on_message = _told(self._on_message)
         self._asked: dict[int | None, Sequence[str]] = {}  # subscriptions without an answer
-        self._client.on_log = self._on_log
 
     def open(self) -> None:
         """Reach the broker and ask to be let in; the answer, or the failure, comes from ``poll``."""
@@ -287,9 +287,18 @@ class Connection:
             )
         )
 
-    def _on_log(self, _client: Client, _data: Any, _level: int, text: str) -> None:
-        if text.startswith("Caught exception"):  # the library suppresses what a callback raises
-            log.error("%s", text)
+
+def _told(callback: Callable[..., None]) -> Callable[..., None]:
+    """The library suppresses what a callback raises; a defect must at least be in the log."""
+
+    def called(*arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            log.exception("a callback of the MQTT library failed")
+            raise
+
+    return called
 
 
 def _drain(wake: socket.socket) -> None:

@@ -25,7 +25,7 @@ from echo_edge.payload import encode
 
 log = logging.getLogger(__name__)
 
-FRONT, BUFFER = 100, 500  # rows that are looked at for the next message, and that are read ahead
+FRONT, LOW, BUFFER = 100, 400, 600  # rows looked at for the next message, when more are read, and how many at most
 PUTS_AT_ONCE, SETTLES_AT_ONCE = 50, 200  # a transaction must fit into the log, whose size is fixed
 SETTLE_EVERY_S = 0.05
 STATUS_EVERY_S = 0.25
@@ -42,6 +42,9 @@ class OutboxStatus:
 
     waiting: int = 0
     """Events that the broker has not taken."""
+
+    storing: int = 0
+    """Of these: on their way to the disk."""
 
     oldest_ns: int | None = None
     """When the oldest of them was made."""
@@ -124,7 +127,7 @@ class Outbox:
         if self._path is not None:
             self._open(self._path)
             if self._db is not None:
-                with suppress(sqlite3.Error, ValueError):
+                with suppress(sqlite3.Error):
                     self.lives = self._db.lives()
                 self._refill()
             self._tell_status()
@@ -193,10 +196,10 @@ class Outbox:
 
     @property
     def status(self) -> OutboxStatus:
-        """How it is; all but ``waiting`` as of the last quarter of a second."""
+        """How it is; all but ``waiting`` and ``storing`` as of the last quarter of a second."""
         with self._lock:
-            waiting = self._waiting + len(self._memory) + len(self._puts) + self._storing
-            return replace(self._status, waiting=waiting)
+            storing = len(self._puts) + self._storing
+            return replace(self._status, waiting=self._waiting + len(self._memory) + storing, storing=storing)
 
     def _drop(self, row: Row, reason: int | None) -> None:
         with self._lock:
@@ -212,7 +215,7 @@ class Outbox:
             if reason is not None:
                 self._dead[row.seq] = reason
             self._waiting = max(0, self._waiting - 1)
-            if len(self._done) == 1 or len(self._buffer) == BUFFER // 2:
+            if len(self._done) == 1 or len(self._buffer) == LOW:
                 self._lock.notify()
 
     # the thread
@@ -253,7 +256,7 @@ class Outbox:
                     return
 
     def _has_work(self) -> bool:
-        low = self._more and len(self._buffer) <= BUFFER // 2
+        low = self._more and len(self._buffer) <= LOW
         some = bool(self._puts or self._replays or self._releasing or self._stopping)
         return some or low or len(self._done) >= SETTLES_AT_ONCE
 
@@ -442,7 +445,7 @@ class Outbox:
 
     def _refill_if_low(self) -> None:
         with self._lock:
-            low = self._more and len(self._buffer) <= BUFFER // 2
+            low = self._more and len(self._buffer) <= LOW
             if not low and not self._releasing:
                 return
         self._attempt(self._refill)

@@ -9,6 +9,7 @@ keeps its place until the next start.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from echo_edge.envelope import Payload
 from echo_edge.outgoing import CRITICAL, REST, WARNING, Row
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 PAGE_BYTES = 4096
@@ -152,7 +155,13 @@ class OutboxDb:
 
     def lives(self) -> dict[str, Payload]:
         """What was last known of the alerts that are open."""
-        return {key: json.loads(text) for key, text in self._db.execute("SELECT alert, payload FROM life")}
+        known = {}
+        for key, text in self._db.execute("SELECT alert, payload FROM life"):
+            try:
+                known[key] = json.loads(text)
+            except ValueError:  # this one only
+                log.error("what was stored of the alert of %s cannot be read; it begins anew", key)
+        return known
 
     def insert(self, entries: Sequence[Entry]) -> Loss | None:
         """Put events on disk, all or none; the least severe and oldest that wait give way for them.

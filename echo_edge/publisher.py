@@ -47,6 +47,10 @@ class Timing:
 
     farewell_s: float = 2.0
 
+    def ceiling_s(self, failures: int) -> float:
+        """The longest pause after so many failures in a row; it doubles with each."""
+        return min(self.backoff_base_s * 2.0 ** min(max(failures - 1, 0), 16), self.backoff_cap_s)
+
 
 class Publisher:
     """The gateway's one connection to its broker.
@@ -342,8 +346,7 @@ class Publisher:
         self._failures = 0 if stable else self._failures + 1
         if lasted_s > 0:  # brokers say that a client was taken over to none, or only to some
             self._short_lived, self._short_lived_s = 0 if stable else self._short_lived + 1, time.monotonic()
-        ceiling_s = timing.backoff_base_s * 2.0 ** min(max(self._failures - 1, 0), 16)
-        return self._jitter(min(ceiling_s, timing.backoff_cap_s))
+        return self._jitter(timing.ceiling_s(self._failures))
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # already awake, or already stopped

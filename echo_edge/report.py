@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from echo_edge.album import Album
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
+from echo_edge.envelope import Listener, subject
 from echo_edge.features import Features, describe
 from echo_edge.machine_state import Machines
 from echo_edge.outbox import Outbox
@@ -38,11 +39,6 @@ from echo_edge.report_alerts import AlertReporter
 from echo_edge.signal_checks import Finding
 from echo_edge.troubles import starting, trouble_of
 
-Listener = Callable[[str, str, Payload], None]
-"""Takes the name of a schema, the point or machine that a message is about (or ""), and the message. It is called in
-the pipeline's thread and in the store's, and must not wait."""
-
-ABOUT = ("machine", "point")  # of an envelope
 HOUR_S = 3600.0
 PPM_NEWS = 50.0
 RATE_PPM = 500.0  # of error: crystals are within 100, so the announced rate is another one
@@ -153,10 +149,12 @@ class Reporter:
         envelope: Envelope,
         info: Info,
         album: Album | None = None,
+        *,
         listeners: Sequence[Listener] = (),
     ) -> None:
-        self._listeners = listeners
+        """``listeners`` hear every state and alert as it is made, in the thread that made it: they must not wait."""
         self._config = config
+        self._listeners = tuple(listeners)
         self._publisher = publisher
         self._envelope = envelope
         self._topics = topics
@@ -172,7 +170,7 @@ class Reporter:
         self._streamed = config.mqtt.score_stream
         self._machines = Machines(config.points(), self._tell_machine, self._interval_s)
         self.alerts = AlertReporter(
-            config, publisher, outbox, topics, envelope, info.model, self._machines, album, self._listen
+            config, publisher, outbox, topics, envelope, info.model, self._machines, album, listeners=self._listeners
         )
 
     def restore(self, points: Mapping[str, Point]) -> set[str]:
@@ -349,9 +347,5 @@ class Reporter:
 
     def _set(self, topic: str, payload: Payload, qos: int = 1) -> None:
         self._publisher.set_state(topic, encode(payload), qos=qos)
-        self._listen(payload)
-
-    def _listen(self, payload: Payload) -> None:
-        schema, about = payload["schema"].split("/")[1], "/".join(payload[k] for k in ABOUT if k in payload)
-        for listener in self._listeners:
-            listener(schema, about, payload)
+        for listen in self._listeners:
+            listen(*subject(payload))

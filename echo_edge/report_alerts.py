@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from echo_edge.album import Album
 from echo_edge.alert_life import Life, restored
 from echo_edge.config import Config
+from echo_edge.envelope import Listener, subject
 from echo_edge.features import zoned
 from echo_edge.machine_state import Machines
 from echo_edge.outbox import Outbox
@@ -57,10 +58,10 @@ class OpenAlerts:
         topics: Topics,
         envelope: Envelope,
         machines: Machines,
-        listen: Callable[[Payload], None],
+        listeners: Sequence[Listener] = (),
     ) -> None:
+        self._listeners = listeners
         self._publisher, self._topics, self._envelope, self._machines = publisher, topics, envelope, machines
-        self._listen = listen
         self._newest: dict[str, Payload] = {}  # key of the life -> message
         self._lock = threading.Lock()
 
@@ -77,12 +78,12 @@ class OpenAlerts:
 
     def told(self, life: Life, whole: Payload) -> None:
         """A step is on disk, or cannot be put there."""
-        self._listen(whole)
         with self._lock:
             if life.over:
                 self._newest.pop(life.key, None)
             else:
                 self._newest[life.key] = whole
+            self._listen(whole)
             if life.kind != "monitor":
                 # whoever wants the whole gateway from one topic; who must not miss any has the point's own
                 self._publisher.send_once(self._topics.alerts, encode(whole), qos=1)
@@ -110,6 +111,10 @@ class OpenAlerts:
         self._publisher.set_state(self._topics.alerts_active, encode(payload))
         self._listen(payload)
 
+    def _listen(self, payload: Payload) -> None:
+        for listen in self._listeners:
+            listen(*subject(payload))
+
     def _active(self, key: str) -> Payload | None:
         message = self._newest.get(key)
         return None if message is None or message["state"] != "active" else message
@@ -128,17 +133,13 @@ class AlertReporter:
         model: str,
         machines: Machines,
         album: Album | None,
-        listen: Callable[[Payload], None] = lambda _: None,
+        *,
+        listeners: Sequence[Listener] = (),
     ) -> None:
-        """Nothing is told before ``begin``.
-
-        Args:
-            listen: takes every message that is made here, in the pipeline's thread or the store's; must not wait.
-        """
         self.gateway = GatewayAlarms()
         self._config, self._outbox, self._topics, self._envelope = config, outbox, topics, envelope
         self._model, self._album = model, album
-        self._open = OpenAlerts(publisher, topics, envelope, machines, listen)
+        self._open = OpenAlerts(publisher, topics, envelope, machines, listeners)
         self._messages: dict[str, Payload] = {}  # key of the life -> its newest message
 
     def restore(self, points: Mapping[str, Point]) -> set[str]:
@@ -182,22 +183,21 @@ class AlertReporter:
 
     def step(self, life: Life, point: Point | None = None) -> None:
         """A person, time, a sensor or the gateway itself made a step; ``point`` is there when it is one's."""
-        reasons: tuple[str, ...] = ()
-        words = []
         if point is None:
-            where = f"gateway {self._topics.gateway}"
-            sentence = self.gateway.sentences.get(life.about, life.about)
-            words = [sentence if life.active else f"no longer: {sentence}"]
+            where, what = f"gateway {self._topics.gateway}", self._of_gateway(life)
         else:
-            where = place(life.about, self._config.title(life.about))
-            if life.kind == "sensor":
-                trouble = point.sensor_alarm.trouble
-                reasons = () if trouble is None else trouble.reasons
-                words = [WELL] if not life.active else [] if trouble is None else [trouble.text]
+            where, what = place(life.about, self._config.title(life.about)), _of_sensor(life, point)
+        trouble = None if point is None or life.kind != "sensor" else point.sensor_alarm.trouble
+        reasons = () if trouble is None else trouble.reasons
+        text = step_text(life, where) if what is None else step_text(life, where, what)
         before = None if life.type == "open" else self._messages.get(life.key)
-        payload = step_payload(self._envelope, life, step_text(life, where, *words), before, reasons)
-        log.warning("alert %s %s: %s", life.alert_id, life.type, payload["text"])
-        self._put(life, payload)
+        log.warning("alert %s %s: %s", life.alert_id, life.type, text)
+        self._put(life, step_payload(self._envelope, life, text, before, reasons))
+
+    def _of_gateway(self, life: Life) -> str | None:
+        """What is wrong with it; None where a restart forgot the sentence."""
+        sentence = self.gateway.sentences.get(life.about)
+        return sentence if life.active else f"no longer: {sentence or life.about}"
 
     def _put(self, life: Life, payload: Payload) -> None:
         kept = None if life.over else life.as_json() | {MESSAGE: payload}
@@ -231,6 +231,14 @@ class AlertReporter:
                 then=lambda whole: self._open.gone(last, whole, machine_is_gone),
             )
         )
+
+
+def _of_sensor(life: Life, point: Point) -> str | None:
+    """What is wrong with it; None where it is not known yet, or the step is a machine's."""
+    trouble = point.sensor_alarm.trouble
+    if life.kind != "sensor":
+        return None
+    return WELL if not life.active else None if trouble is None else trouble.text
 
 
 def _message_of(stored: Payload) -> Payload:

@@ -166,6 +166,6 @@ class GatewayAlarms:
 
     def _tell(self, life: Life) -> Life | None:
         told = self.slots[life.about].keep(life)
-        if told is not None:
-            self._told[life.about] = self.sentences.get(life.about, "")
+        if told is not None and life.about in self.sentences:  # else what was told before a restart still stands
+            self._told[life.about] = self.sentences[life.about]
         return told

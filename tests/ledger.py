@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jsonschema
 
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
 from echo_edge.contract import channel_of
-from echo_edge.envelope import Envelope, Payload, Topics
+from echo_edge.envelope import Envelope, Listener, Payload, Topics
 from echo_edge.outgoing import Outgoing
 from echo_edge.payload import Info, encode, load_schema
 from echo_edge.report import Reporter
@@ -79,9 +79,12 @@ def _read(topic: str, payload: bytes) -> Payload:
     return message
 
 
-def make_reporter(config: Config, ledger: Ledger, boot: str = "b007b007") -> Reporter:
+def make_reporter(
+    config: Config, ledger: Ledger, boot: str = "b007b007", listeners: Sequence[Listener] = ()
+) -> Reporter:
     info = Info("0", "fake", None, "fake", "5", tuple(config.points()), {})
-    return Reporter(config, ledger, ledger, TOPICS, Envelope("gw", boot), info)  # type: ignore[arg-type]
+    envelope = Envelope("gw", boot)
+    return Reporter(config, ledger, ledger, TOPICS, envelope, info, listeners=listeners)  # type: ignore[arg-type]
 
 
 def sensor(state: str = "ok", reason: str | None = None, settings: Mapping[str, str] | None = None) -> SensorStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from echo_edge.alert_life import Life
 from echo_edge.config import Config
-from echo_edge.envelope import Envelope
+from echo_edge.envelope import Envelope, Listener
 from echo_edge.machine_state import Machines
 from echo_edge.outbox import Outbox
 from echo_edge.outgoing import CRITICAL, REST, WARNING
@@ -34,12 +35,12 @@ SECOND_NS = 10**9
 class Line:
     """One point that was taught, its reporter, and windows of an invented machine."""
 
-    def __init__(self, **mqtt: Any) -> None:
+    def __init__(self, *, listeners: Sequence[Listener] = (), **mqtt: Any) -> None:
         self.config: Config = make_config(mqtt=mqtt)
         self.ledger, self.pipeline = Ledger(), Pipeline(self.config, make_embedder())
         self.point = self.pipeline.points[POINT]
         self.point.adopt(replace(enrolled(self.pipeline), id="bl_0001"))
-        self.reporter: Reporter = make_reporter(self.config, self.ledger)
+        self.reporter: Reporter = make_reporter(self.config, self.ledger, listeners=listeners)
         self.reporter.begin()
         self.reporter.sensor(sensor(), self.point)
 
