@@ -426,4 +426,4 @@ def test_a_file_that_is_lost_while_it_is_used_costs_nothing_that_is_still_known(
         wait_for(lambda: box.status.waiting == 7, "all of them")
         box.settle(old[0], 0)  # number 1 of the old file; the new file has a number 1, too
         wait_for(lambda: box.status.waiting == 6, "one less")
-        assert sorted(numbers(box.front())) == [1, 2, 3, 4, 5, 6]
+        wait_for(lambda: sorted(numbers(box.front())) == [1, 2, 3, 4, 5, 6], "each of them once")
