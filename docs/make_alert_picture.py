@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from echo_edge.album import save_picture
+from echo_edge.assembly import make_embedder
 from echo_edge.config import Config
-from echo_edge.daemon import make_embedder
 from echo_edge.enroll import Enrollment
 from echo_edge.features import zoned
 from echo_edge.pipeline import Pipeline

@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from echo_edge import config, contract
 from echo_edge import config_clips as clips
 from echo_edge import config_devices as devices
+from echo_edge import config_ecosystems as ecosystems
 from echo_edge import config_machine as machine
 from echo_edge import config_mqtt as mqtt
 from echo_edge import config_orders as orders
@@ -82,8 +83,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "mqtt: {host: broker.example, port: 8883, tls: {ca_file: ca.pem}, username: gw-hall3, password_file: password}",
     ),
     ("`mqtt.tls`", mqtt.TlsConfig, ""),
-    ("`mqtt.homeassistant`", mqtt.HomeAssistantConfig, "homeassistant: {enabled: true}"),
-    ("`mqtt.sparkplug`", mqtt.SparkplugConfig, "sparkplug: {group: hall3, primary_host: ignition}"),
+    ("`mqtt.homeassistant`", ecosystems.HomeAssistantConfig, "homeassistant: {enabled: true}"),
+    ("`mqtt.sparkplug`", ecosystems.SparkplugConfig, "sparkplug: {group: hall3, primary_host: ignition}"),
     (
         "`orders`",
         orders.OrdersConfig,

@@ -117,7 +117,7 @@ class Backlog:
         self._first: str | None = None
         self._once: deque[Message] = deque()
         self._in_flight: dict[int, Message] = {}
-        self._rows_in_flight: set[tuple[bool, int]] = set()
+        self._rows_in_flight: set[tuple[str, int]] = set()
         self._topics_in_flight: Counter[str] = Counter()  # of events
         self._states_in_flight: set[str] = set()
         self._progress_s = 0.0  # the last answer, or the first message after all were answered
@@ -126,7 +126,7 @@ class Backlog:
         self._all_held_until_s = 0.0
         self._denied: dict[str, None] = {}
         self._unheard: dict[str, None] = {}
-        self._tries: Counter[tuple[bool, int]] = Counter()  # of events called unfit
+        self._tries: Counter[tuple[str, int]] = Counter()  # of events called unfit
         self._events_since_state = 0
         self._retry_s = retry_s
         self._window = self._open_window = window
@@ -385,5 +385,5 @@ def _event(row: Row) -> Message:
     return Message(row.topic, row.payload, row=row)
 
 
-def _key(row: Row) -> tuple[bool, int]:
-    return row.durable, row.seq
+def _key(row: Row) -> tuple[str, int]:
+    return row.epoch, row.seq

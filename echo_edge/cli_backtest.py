@@ -48,11 +48,11 @@ def backtest(
     for the same rate of false alarms. What is not labelled counts as normal. Nothing is stored; the active baseline
     stays.
     """
+    from echo_edge.assembly import make_embedder  # noqa: PLC0415
     from echo_edge.backtest_report import as_json, as_markdown, notes, tables, tidy  # noqa: PLC0415
     from echo_edge.backtest_run import Plan  # noqa: PLC0415
     from echo_edge.backtest_run import backtest as run_backtest  # noqa: PLC0415
     from echo_edge.baseline_store import open_store  # noqa: PLC0415
-    from echo_edge.daemon import make_embedder  # noqa: PLC0415
     from echo_edge.history_reader import HistoryReader  # noqa: PLC0415
     from echo_edge.store import history_folder, state_folder  # noqa: PLC0415
 

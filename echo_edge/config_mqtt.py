@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from echo_edge.config_ecosystems import HomeAssistantConfig, SparkplugConfig
 from echo_edge.config_model import Model, existing
 from echo_edge.loopback import is_loopback
 
@@ -27,33 +28,6 @@ class TlsConfig(Model):
     @classmethod
     def _exists(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return None if value is None else existing(value, info)
-
-
-class HomeAssistantConfig(Model):
-    """Tell Home Assistant (2024.11 or newer) which entities there are; each machine becomes a device."""
-
-    enabled: bool = True
-    """Off: what was told before is taken back."""
-
-    discovery_prefix: str = Field(default="homeassistant", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")
-    """What Home Assistant's discovery topics start with. It says on ``PREFIX/status`` that it has started."""
-
-
-class SparkplugConfig(Model):
-    """Tells Ignition and other SCADA systems the same in Sparkplug B, over a connection of its own."""
-
-    group: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
-    """The Sparkplug group that the gateway belongs to, such as a site."""
-
-    primary_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
-    """Id of the host that must be there: without it, changes are kept until it is back. Absent: any host will do."""
-
-    @field_validator("group")
-    @classmethod
-    def _is_free(cls, value: str) -> str:
-        if value == "STATE":
-            raise ValueError("'STATE' stands for hosts in Sparkplug's topics; choose another group")
-        return value
 
 
 class MqttConfig(Model):

@@ -1,4 +1,4 @@
-"""The daemon: wire everything, start it in order, watch it, stop it in order."""
+"""The daemon: start everything in order, watch it, stop it in order."""
 
 from __future__ import annotations
 
@@ -6,86 +6,34 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
-from echo_edge import __version__
-from echo_edge.album import Album
-from echo_edge.artifact import load_package, verify
-from echo_edge.audit_mirror import mirror
-from echo_edge.backlog import Backlog
-from echo_edge.baseline_store import open_store
-from echo_edge.books import Books
-from echo_edge.capture import Capture, SensorStatus
-from echo_edge.clip_job import ClipJob
+from echo_edge.assembly import Parts, wire
+from echo_edge.capture import Capture
 from echo_edge.config import Config
-from echo_edge.config_file import read_password
-from echo_edge.config_mqtt import MqttConfig
-from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
-from echo_edge.control import Control
-from echo_edge.embedder import Embedder
-from echo_edge.engine import create_engine
-from echo_edge.envelope import Listener
-from echo_edge.errors import ConfigError
-from echo_edge.health import EVERY_S, Health, Watched
-from echo_edge.history import History
-from echo_edge.homeassistant_link import Discovery, status_topics
-from echo_edge.mailbox import Mailbox
+from echo_edge.health import EVERY_S
 from echo_edge.monitor import Monitor
-from echo_edge.mqtt import MqttSettings
-from echo_edge.operation import OperationLog
-from echo_edge.order_desk import Desk
-from echo_edge.order_ledger import Ledger
-from echo_edge.order_mqtt import OrderBridge
-from echo_edge.order_verbs import VERBS, Bench
-from echo_edge.outbox import Outbox
-from echo_edge.payload import Envelope, Info, Topics, encode
-from echo_edge.pipeline import Pipeline
-from echo_edge.publisher import Publisher
-from echo_edge.records import TopicMessage
+from echo_edge.payload import encode
 from echo_edge.reload import RELOAD
-from echo_edge.report import Reporter
-from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
-    control_socket,
-    database,
-    examples_folder,
     exclusive,
-    history_folder,
-    outbox_file,
     state_folder,
 )
-from echo_edge.supervision import Supervision
-from sensors import create_source
 
 if TYPE_CHECKING:
-    from echo_edge.sparkplug_link import SparkplugLink
+    pass
 
 log = logging.getLogger(__name__)
 
 EXIT_OK, EXIT_ENGINE = 0, 70
 HUNG_AFTER_S = 60.0  # a step of the pipeline takes well under a second; a minute means the engine hangs
 STOP_WITHIN_S = 5.0
-
-
-def make_embedder(config: Config) -> Embedder:
-    """Load the model package, check its hash and that the engine reproduces its test vectors.
-
-    Raises:
-        ArtifactError: the package is missing, damaged, or this machine computes something else.
-    """
-    package = load_package(config.model)
-    engine = create_engine(config.engine.kind, package, config.engine.threads)
-    verify(package, engine)
-    return Embedder(package, engine)
 
 
 def run(config: Config, credentials_folder: str | None = None, versions: ConfigVersions | None = None) -> int:
@@ -100,7 +48,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
     """
     folder = state_folder(config.gateway.id)
     with exclusive(folder), _signals() as stop:
-        parts = _wire(config, folder, list(config.devices), credentials_folder, versions=versions)
+        parts = wire(config, folder, list(config.devices), credentials_folder, versions=versions)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         with _running(parts):
@@ -118,158 +66,12 @@ def alone(config: Config, folder: Path, devices: list[str]) -> Iterator[None]:
 
     The caller holds the state folder (``store.exclusive``).
     """
-    with _running(_wire(config, folder, devices, None, silent=True)):
+    with _running(wire(config, folder, devices, None, silent=True)):
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    embedder: Embedder
-    mailbox: Mailbox[SensorStatus]
-    outbox: Outbox
-    publisher: Publisher
-    topics: Topics
-    envelope: Envelope
-    health: Health
-    supervision: Supervision
-    reporter: Reporter
-    monitor: Monitor
-    captures: list[Capture]
-    control: Control
-    orders: OrderBridge | None
-    """None: no orders over MQTT."""
-
-    discovery: Discovery | None
-    """None within a command."""
-
-    sparkplug: SparkplugLink | None
-    """None: not configured."""
-
-    restart: threading.Event
-    """Set when the daemon is to begin anew."""
-
-
-def _wire(
-    config: Config,
-    folder: Path,
-    devices: list[str],
-    credentials_folder: str | None,
-    *,
-    versions: ConfigVersions | None = None,
-    silent: bool = False,
-) -> _Parts:
-    mqtt, kept = config.mqtt, config.gateway.outbox
-    taken = config.orders.mqtt and not silent
-    operators = read_operators(config.orders, credentials_folder) if taken else {}
-    settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
-    embedder = make_embedder(config)
-    mailbox: Mailbox[SensorStatus] = Mailbox()
-    topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
-    hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
-    path = None if silent else outbox_file(folder)
-    outbox = Outbox(path, config.gateway.id, max_mb=kept.max_mb, max_age_days=kept.max_age_days)
-    publisher = Publisher(
-        settings,
-        topics,
-        envelope,
-        outbox,
-        backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
-        reread=lambda: _mqtt_settings(mqtt, credentials_folder),
-        listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
-        hear=lambda message: _hand_on(message, hearers),
-    )
-    album = None if silent else Album(folder / "evidence")
-    sparkplug = None if silent else _sparkplug(config, folder, credentials_folder)
-    discovery = None if silent else Discovery(config, topics, publisher, folder / "homeassistant.json")
-    if discovery is not None:
-        hearers.append(discovery.hear)
-    listeners: list[Listener] = [] if discovery is None else [discovery.listen]
-    listeners += [] if sparkplug is None else [sparkplug.hear]
-    info = _info(config, embedder, versions)
-    reporter = Reporter(config, publisher, outbox, topics, envelope, info, album, listeners=listeners)
-    past = config.gateway.history
-    history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
-    books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
-    store = open_store(config, folder)
-    if not silent:
-        store.tell = mirror(outbox.put, topics, envelope)
-    monitor = Monitor(Pipeline(config, embedder), mailbox, store, reporter, books)
-    if not silent:
-        monitor.adapts(config)
-    by_device = {device: _capture(config, device, mailbox) for device in devices}
-    captures = list(by_device.values())
-    restart = threading.Event()
-    bench = Bench(
-        config,
-        folder,
-        monitor,
-        store=store,
-        books=books,
-        reporter=reporter,
-        publisher=publisher,
-        outbox=outbox,
-        topics=topics,
-        captures=by_device,
-        clips=ClipJob(folder / "clips", config.gateway.clips, mailbox.order, store.note),
-        versions=versions,
-        restart=restart.set,
-    )
-    monitor.chores.append(bench.clips.tick)
-    desk = Desk(bench, VERBS, store.note)
-    control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
-    health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
-    bridge = None
-    if taken:
-        ledger = Ledger(database(folder))
-        bridge = OrderBridge(config.orders, operators, desk, mailbox.order, publisher, topics, envelope, ledger)
-        hearers.append(bridge.hear)
-    supervision = Supervision(publisher, outbox, folder, settings.client_cert)
-    return _Parts(
-        embedder,
-        mailbox,
-        outbox,
-        publisher,
-        topics,
-        envelope,
-        health,
-        supervision,
-        reporter,
-        monitor,
-        captures,
-        control,
-        bridge,
-        discovery,
-        sparkplug,
-        restart,
-    )
-
-
-def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> SparkplugLink | None:
-    mqtt = config.mqtt
-    if mqtt.sparkplug is None:
-        return None
-    try:
-        from echo_edge.sparkplug import SparkplugTopics  # noqa: PLC0415  needs an extra
-        from echo_edge.sparkplug_link import SparkplugLink  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError([f"mqtt.sparkplug: {error}; install it with pip install 'echo-edge[sparkplug]'"]) from error
-    return SparkplugLink(
-        lambda: _mqtt_settings(mqtt, credentials_folder),
-        SparkplugTopics(mqtt.sparkplug.group, config.gateway.id),
-        config.points(),
-        folder / "sparkplug-bdseq",
-        primary_host=mqtt.sparkplug.primary_host,
-    )
-
-
-def _hand_on(message: TopicMessage, hearers: list[Callable[[TopicMessage], None]]) -> None:
-    """Each knows its own topics."""
-    for hear in hearers:
-        hear(message)
-
-
 @contextmanager
-def _running(parts: _Parts) -> Iterator[None]:
+def _running(parts: Parts) -> Iterator[None]:
     """Start every thread but the publisher's; stop them all, in order."""
     parts.outbox.start()
     for thread in (parts.monitor, *parts.captures, parts.control):
@@ -292,90 +94,51 @@ def _running(parts: _Parts) -> Iterator[None]:
         log.info("stopped")
 
 
-def _mqtt_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSettings:
-    """Resolve the password and hand the publisher what it needs."""
-    password = read_password(mqtt, credentials_folder)
-    source = mqtt.password_file or f"credential {mqtt.password_credential}"
-    return MqttSettings(
-        host=mqtt.host,
-        port=mqtt.port,
-        protocol=mqtt.protocol,
-        username=mqtt.username,
-        password=None if password is None else SecretStr(password),
-        password_source=str(source),
-        ca_file=mqtt.tls.ca_file if mqtt.tls else None,
-        client_cert=mqtt.tls.client_cert_file if mqtt.tls else None,
-        client_key=mqtt.tls.client_key_file if mqtt.tls else None,
-        password_file=mqtt.password_file or _credential(mqtt, credentials_folder),
-        allow_plaintext=mqtt.allow_plaintext,
-        keepalive_s=mqtt.keepalive_s,
-    )
-
-
-def _credential(mqtt: MqttConfig, credentials_folder: str | None) -> Path | None:
-    if mqtt.password_credential is None or credentials_folder is None:
-        return None
-    return Path(credentials_folder) / mqtt.password_credential
-
-
-def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Capture:
-    settings = config.devices[device]
-    options = settings.options
-    points = {name: point for name, point in config.points().items() if point.device == device}
-    return Capture(device, lambda: create_source(settings.kind, device, **options), points, mailbox)
-
-
-def _info(config: Config, embedder: Embedder, versions: ConfigVersions | None) -> Info:
-    return Info(
-        version=__version__,
-        model=embedder.model_name,
-        model_sha256=embedder.model_sha256,
-        engine=embedder.engine_name,
-        protocol=config.mqtt.protocol,
-        points=tuple(config.points()),
-        titles={m: machine.title for m, machine in config.machines.items() if machine.title},
-        config_sha256=None if versions is None else versions.sha256,
-    )
-
-
-def _watch(stop: threading.Event, parts: _Parts) -> int:
-    """The main loop: tell how we are; end when asked to, or when a thread failed or hangs."""
-    monitor, publisher, mailbox = parts.monitor, parts.publisher, parts.mailbox
-    ticks = [part.tick for part in (parts.orders, parts.discovery) if part is not None]
+def _watch(stop: threading.Event, parts: Parts) -> int:
+    """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
     while not stop.wait(1.0):
         if parts.restart.is_set():  # the answer to the order is on its way by now
             return RELOAD
-        threads: list[Monitor | Capture] = [monitor, *parts.captures]
-        for thread in threads:
-            if thread.failure is not None:
-                log.critical("%s failed: %s", thread.name, thread.failure)
-                return EXIT_ENGINE
-        living = {"publisher": publisher.alive, "outbox": parts.outbox.alive}
-        problems = list(publisher.problems) if publisher.connected else []
-        if parts.sparkplug is not None:
-            living["Sparkplug link"] = parts.sparkplug.alive
-            problems += parts.sparkplug.problems
-        if not all(living.values()):
-            log.critical("the thread of the %s ended", min(living, key=lambda name: living[name]))
+        if (defect := _defect(parts)) is not None:
+            log.critical("%s", defect)
             return EXIT_ENGINE
-        if parts.outbox.status.problem is not None:
-            problems.append(parts.outbox.status.problem)
-        publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
-        for tick in ticks:
-            tick()
+        for ticking in (parts.orders, parts.discovery):
+            if ticking is not None:
+                ticking.tick()
+        _tell_status(parts)
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
-            publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)
-        if time.monotonic() - monitor.heartbeat_s > HUNG_AFTER_S:
-            log.critical("the pipeline has not come round for %.0f s", HUNG_AFTER_S)
-            return EXIT_ENGINE
-        if (now := sum(mailbox.windows_dropped.values())) > dropped:
-            log.warning("overload: %d windows dropped so far (%s)", now, dict(mailbox.windows_dropped))
+            parts.publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)
+        if (now := sum(parts.mailbox.windows_dropped.values())) > dropped:
+            log.warning("overload: %d windows dropped so far (%s)", now, dict(parts.mailbox.windows_dropped))
             dropped = now
         if (troubles := parts.supervision.troubles(dropped)) != told:
-            told = troubles if mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
+            told = troubles if parts.mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
     return EXIT_OK
+
+
+def _defect(parts: Parts) -> str | None:
+    """What only a new process mends, in words."""
+    threads: list[Monitor | Capture] = [parts.monitor, *parts.captures]
+    for thread in threads:
+        if thread.failure is not None:
+            return f"{thread.name} failed: {thread.failure}"
+    if time.monotonic() - parts.monitor.heartbeat_s > HUNG_AFTER_S:
+        return f"the pipeline has not come round for {HUNG_AFTER_S:.0f} s"
+    living = {"publisher": parts.publisher.alive, "outbox": parts.outbox.alive}
+    if parts.sparkplug is not None:
+        living["Sparkplug link"] = parts.sparkplug.alive
+    return next((f"the thread of the {name} ended" for name, lives in living.items() if not lives), None)
+
+
+def _tell_status(parts: Parts) -> None:
+    problems = list(parts.publisher.problems) if parts.publisher.connected else []
+    if parts.sparkplug is not None:
+        problems += parts.sparkplug.problems
+    if parts.outbox.status.problem is not None:
+        problems.append(parts.outbox.status.problem)
+    parts.publisher.set_status("degraded" if problems else "online", "; ".join(problems) or None)
 
 
 def _join(*threads: threading.Thread) -> None:

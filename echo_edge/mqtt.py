@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -145,6 +146,28 @@ class Incoming:
 Notice = Connected | Lost | Ack | Refused | Incoming
 
 
+class Wake:
+    """Ends the wait of whoever polls; any thread may ring."""
+
+    def __init__(self) -> None:
+        self.heard, self._rung = socket.socketpair()
+        self.heard.setblocking(False)
+        self._rung.setblocking(False)
+
+    def ring(self) -> None:
+        with suppress(OSError):  # rung already, or closed
+            self._rung.send(b"\0")
+
+    def drain(self) -> None:
+        with suppress(BlockingIOError):
+            while self.heard.recv(4096):
+                pass
+
+    def close(self) -> None:
+        self.heard.close()
+        self._rung.close()
+
+
 class Connection:
     """A client of its own per connection, so that the library never re-sends what the owner re-sends."""
 
@@ -188,15 +211,15 @@ class Connection:
         except (OSError, UnicodeError) as error:  # also TLS, certificates and name look-up
             self._notices.append(Lost(_reason(error), isinstance(error, ssl.SSLCertVerificationError)))
 
-    def poll(self, timeout_s: float, wake: socket.socket) -> list[Notice]:
+    def poll(self, timeout_s: float, wake: Wake) -> list[Notice]:
         """Wait for the network, ``wake`` or the time-out; return what happened, oldest first."""
         if not self._notices and (link := self._client.socket()) is not None:
             with selectors.PollSelector() as selector:  # one system call; an epoll costs five, at every turn
                 writing = selectors.EVENT_WRITE if self._client.want_write() else 0
                 selector.register(link, selectors.EVENT_READ | writing)
-                selector.register(wake, selectors.EVENT_READ)
+                selector.register(wake.heard, selectors.EVENT_READ)
                 selector.select(0 if _buffered(link) else timeout_s)
-        _drain(wake)
+        wake.drain()
         self._client.loop_read()
         while (link := self._client.socket()) is not None and _buffered(link):
             self._client.loop_read()
@@ -299,14 +322,6 @@ def _told(callback: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return called
-
-
-def _drain(wake: socket.socket) -> None:
-    try:
-        while wake.recv(4096):
-            pass
-    except BlockingIOError:
-        pass
 
 
 def _buffered(link: Any) -> bool:

@@ -6,15 +6,14 @@ It survives restarts, so that months of operation can be held against a promise 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from echo_edge.errors import HistoryError
 from echo_edge.promise import Operation
 from echo_edge.records import Event
+from echo_edge.state_tables import StateTables
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS operation(point TEXT NOT NULL, baseline TEXT NOT NULL, monitored_s REAL NOT NULL,
@@ -51,28 +50,14 @@ class Episode:
     open: bool
 
 
-class OperationLog:
+class OperationLog(StateTables):
     """Tables ``operation`` (counters), ``episode`` (alerts) and ``review`` (what people said of them).
 
     Every method raises HistoryError when the database is locked, damaged, full or not to be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        with self.transaction() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            for table in TABLES.split(";"):
-                db.execute(table)
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Stored whole at its end, or not at all."""
-        try:
-            with closing(sqlite3.connect(self._path, timeout=2)) as db, db:
-                db.execute("PRAGMA synchronous=FULL")
-                yield db
-        except sqlite3.Error as error:
-            raise HistoryError(f"{self._path}: {error}; look at the disk") from error
+        super().__init__(path, TABLES.split(";"))
 
     def of(self, point: str, baseline: str) -> Operation:
         """What is known of a point under a baseline; new counters where nothing is."""

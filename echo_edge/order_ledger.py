@@ -11,12 +11,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from echo_edge.envelope import Payload
-from echo_edge.errors import OrderRefusedError
+from echo_edge.errors import HistoryError, OrderRefusedError
+from echo_edge.state_tables import StateTables
 
 KEPT_S = 3600.0
 MAX_ANSWER = 8192  # characters of an answer that is kept
@@ -56,12 +57,11 @@ class Ledger:
         now_ns: Callable[[], int] = time.time_ns,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._now_ns, self._monotonic_s = path, now_ns, monotonic_s
+        self._now_ns, self._monotonic_s = now_ns, monotonic_s
         self._lock = threading.Lock()
+        with _refused():
+            self._tables = StateTables(path, TABLES.split(";"))
         with self._transaction() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            for table in TABLES.split(";"):
-                db.execute(table)
             self._counters: dict[str, int] = dict(db.execute("SELECT key_id, ctr FROM order_counter"))
             rows = db.execute("SELECT sender, id, digest, time_ns, reply_to, answer FROM order_done").fetchall()
         self._entries = {(row[0], row[1]): self._loaded(*row[2:]) for row in rows}
@@ -142,9 +142,13 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=2)) as db, db:
-                db.execute("PRAGMA synchronous=FULL")
-                yield db
-        except (sqlite3.Error, ValueError) as error:
-            raise OrderRefusedError("failed", f"{self._path}: {error}; look at the disk") from error
+        with _refused(), self._tables.transaction() as db:
+            yield db
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except (HistoryError, ValueError) as error:
+        raise OrderRefusedError("failed", str(error)) from error

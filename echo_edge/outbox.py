@@ -113,6 +113,7 @@ class Outbox:
         self._memory: list[Row] = []
         self._held: set[str] = set()
         self._releasing: set[str] = set()
+        self._epoch = ""  # of the rows in the buffer
         self._done: set[int] = set()  # settled, and not written yet
         self._dead: dict[int, int] = {}  # of these: the reason of those that are put aside
         self._replays: deque[tuple[int, Callable[[int], None]]] = deque()
@@ -203,7 +204,7 @@ class Outbox:
 
     def _drop(self, row: Row, reason: int | None) -> None:
         with self._lock:
-            if not row.durable:
+            if row.epoch != self._epoch:  # in memory, or of a file that is not there any more
                 self._memory = [other for other in self._memory if other is not row]
                 return
             if row.seq in self._done:
@@ -284,7 +285,7 @@ class Outbox:
             return
         if self._problem is not None and self._problem.startswith("outbox_full"):
             self._problem = None
-        self._keep(entries)
+        self._keep(entries, self._db.epoch)
         self._tell(told)
         if unfit:
             self._remember(unfit)
@@ -308,7 +309,7 @@ class Outbox:
             self._fail(error)
             self._remember([item])
             return
-        self._keep(entries)
+        self._keep(entries, self._db.epoch)
         self._tell(told)
         if unfit:
             self._remember(unfit)
@@ -367,12 +368,12 @@ class Outbox:
     def _stamped(self, payload: Payload, epoch: str, seq: int) -> Payload:
         return payload | {"seq": seq, "id": f"{self._gateway}:{epoch}:{seq}"}
 
-    def _keep(self, entries: list[Entry]) -> None:
+    def _keep(self, entries: list[Entry], epoch: str) -> None:
         """Let the publisher see what is on disk now."""
         with self._lock:
             for entry in entries:
                 self._waiting += 1
-                row = Row(entry.seq, entry.rank, entry.topic, entry.payload, entry.waits, True)
+                row = Row(epoch, entry.seq, entry.rank, entry.topic, entry.payload, entry.waits, True)
                 if row.topic in self._held or (self._more and (not self._buffer or _key(row) > _key(self._buffer[-1]))):
                     self._more = True
                     continue
@@ -391,7 +392,7 @@ class Outbox:
                 payload["durable"] = False
                 if (data := self._written(item, payload)) is None:
                     continue
-                row = Row(self._memory_seq, item.rank, item.topic, data, item.waits, False)
+                row = Row(self._memory_epoch, self._memory_seq, item.rank, item.topic, data, item.waits, False)
                 bisect.insort(self._memory, row, key=_key)
                 told.append((item, payload))
                 if item.life is not None:
@@ -436,7 +437,8 @@ class Outbox:
             from_seq, done = self._replays.popleft()
             count = 0
             if self._db is not None:
-                self._write_settled()
+                while self._done:
+                    self._write_settled()
                 count = self._db.replay(from_seq)
                 with self._lock:
                     self._buffer, self._more = [], True
@@ -506,6 +508,12 @@ class Outbox:
             return
         self._problem = None
         with self._lock:
+            if self._db.epoch != self._epoch:
+                # Another file than before: its numbers begin anew. What is still known of the old one goes from memory.
+                self._memory = sorted([*self._memory, *self._buffer], key=_key)
+                self._epoch, self._buffer, self._more = self._db.epoch, [], True
+                self._done.clear()
+                self._dead.clear()
             self._waiting = waiting - len(self._done)
 
     def _move_aside(self, path: Path, error: Exception) -> None:

@@ -220,7 +220,9 @@ class OutboxDb:
             f" WHERE sent_ns IS NULL AND (rank, seq) > (?, ?){where} ORDER BY rank, seq LIMIT ?",
             (*after, *without, count),
         )
-        return [Row(seq, rank, topic, payload, bool(waits), True) for seq, rank, topic, payload, waits in rows]
+        return [
+            Row(self.epoch, seq, rank, topic, payload, bool(waits), True) for seq, rank, topic, payload, waits in rows
+        ]
 
     def settle(self, sent: Sequence[int], dead: Sequence[tuple[int, int]], now_ns: int) -> None:
         """Note what the broker took, and put aside what it will never take (seq, reason); forget the oldest of each."""
@@ -384,6 +386,7 @@ def _make(path: Path, max_mb: float) -> None:
     """
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")
         db.execute("PRAGMA auto_vacuum=NONE")

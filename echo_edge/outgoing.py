@@ -36,8 +36,9 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event that is to be published."""
+    """One event that is to be published; ``epoch`` and ``seq`` tell it from all others."""
 
+    epoch: str
     seq: int
     rank: int
     topic: str

@@ -6,10 +6,8 @@ from the outbox. What comes on the topics it listens to is handed on at once.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from echo_edge.backlog import Backlog, Counters
 from echo_edge.envelope import Envelope, Topics
 from echo_edge.errors import ConfigError
-from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Refused, Will
+from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Refused, Wake, Will
 from echo_edge.outbox import Outbox
 from echo_edge.payload import encode, status_payload, will_payload
 from echo_edge.records import TopicMessage
@@ -100,12 +98,10 @@ class Publisher:
         self._now_ns = now_ns
         # Full jitter: a hall of gateways must not come back to a restarted broker in step.
         self._jitter = jitter or (lambda ceiling_s: random.uniform(0, ceiling_s))
-        outbox.wake = self._wake
         self._client_id = settings.client_id or f"echo-edge-{topics.gateway}"
         self._status: tuple[str, str | None] = ("online", None)  # any thread writes it, only ours says it
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wake = Wake()
+        outbox.wake = self._wake.ring
         self._stopping = threading.Event()
         self._connected = False
         self._problem: str | None = None
@@ -123,32 +119,31 @@ class Publisher:
     def stop(self) -> None:
         """Say ``stopping`` and ``offline``, send what can be sent within ``farewell_s``, disconnect, end the thread."""
         self._stopping.set()
-        self._wake()
+        self._wake.ring()
         if self._thread.ident is not None:
             # TCP and TLS may each be waiting for their time-out, a name server for longer
             self._thread.join(self._timing.farewell_s + 15.0)
         if self._thread.is_alive():
             log.error("the publisher is stuck in the operating system and is left behind")
             return
-        self._wake_in.close()
-        self._wake_out.close()
+        self._wake.close()
 
     def set_state(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
         """Publish a retained state soon; an empty payload removes the topic from the broker."""
         self._backlog.set_state(_checked(topic), payload, qos=qos)
-        self._wake()
+        self._wake.ring()
 
     def send_once(self, topic: str, payload: bytes, *, qos: int = 0, correlation: bytes | None = None) -> None:
         """Publish soon what is of no use later: it is dropped while there is no connection, or when too much waits."""
         if self._connected:
             self._backlog.send_once(_checked(topic), payload, qos=qos, correlation=correlation)
-            self._wake()
+            self._wake.ring()
 
     def set_status(self, state: str, reason: str | None = None) -> None:
         """Change what ``status`` says while we are connected: ``online``, or ``degraded`` with a reason."""
         if (state, reason) != self._status:
             self._status = (state, reason)
-            self._wake()
+            self._wake.ring()
 
     @property
     def connected(self) -> bool:
@@ -220,7 +215,7 @@ class Publisher:
     def _listen(self, link: _Link) -> Lost | None:
         lost: Lost | None = None
         turn_s = STOPPING_TURN_S if self._stopping.is_set() else TURN_S
-        for notice in link.connection.poll(turn_s, self._wake_in):
+        for notice in link.connection.poll(turn_s, self._wake):
             if isinstance(notice, Ack):
                 self._backlog.settle(notice.mid, notice.reason, time.monotonic())
             elif isinstance(notice, Connected):
@@ -347,10 +342,6 @@ class Publisher:
         if lasted_s > 0:  # brokers say that a client was taken over to none, or only to some
             self._short_lived, self._short_lived_s = 0 if stable else self._short_lived + 1, time.monotonic()
         return self._jitter(timing.ceiling_s(self._failures))
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # already awake, or already stopped
-            self._wake_out.send(b"\0")
 
     def _where(self) -> str:
         return f"{self._settings.host}:{self._settings.port}"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from echo_edge.album import save_picture
+from echo_edge.assembly import make_embedder
 from echo_edge.baseline_store import open_store
 from echo_edge.config import Config
-from echo_edge.daemon import make_embedder
 from echo_edge.errors import BaselineError
 from echo_edge.features import zoned
 from echo_edge.pipeline import Pipeline, Verdict

@@ -5,13 +5,10 @@ In ``state.db``; one process writes.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from echo_edge.errors import HistoryError
+from echo_edge.state_tables import StateTables
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS target(point TEXT PRIMARY KEY, per_month REAL NOT NULL, until_ns INTEGER,"
@@ -41,34 +38,21 @@ class Mute:
     note: str
 
 
-class Settings:
+class Settings(StateTables):
     """Tables ``target`` and ``mute``. Every method raises HistoryError when the database cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._transaction() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            for table in TABLES:
-                db.execute(table)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=2)) as db, db:
-                db.execute("PRAGMA synchronous=FULL")
-                yield db
-        except sqlite3.Error as error:
-            raise HistoryError(f"{self._path}: {error}; look at the disk") from error
+        super().__init__(path, TABLES)
 
     def forget(self, now_ns: int) -> None:
         """Take out what has ended."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             for table in ("target", "mute"):
                 db.execute(f"DELETE FROM {table} WHERE until_ns <= ?", (now_ns,))
 
     def targets(self, now_ns: int) -> dict[str, Target]:
         """Point -> target, of those that have not ended."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             rows = db.execute(
                 "SELECT point, per_month, until_ns, who FROM target WHERE until_ns IS NULL OR until_ns > ?", (now_ns,)
             ).fetchall()
@@ -76,7 +60,7 @@ class Settings:
 
     def set_target(self, points: list[str], target: Target | None) -> None:
         """Keep the target of these points; None: the configured one holds again."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             for point in points:
                 db.execute("DELETE FROM target WHERE point = ?", (point,))
                 if target is not None:
@@ -85,13 +69,13 @@ class Settings:
 
     def mutes(self, now_ns: int) -> dict[str, Mute]:
         """Machine -> planned work, of what has not ended."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             rows = db.execute("SELECT machine, until_ns, who, note FROM mute WHERE until_ns > ?", (now_ns,)).fetchall()
         return {machine: Mute(*rest) for machine, *rest in rows}
 
     def set_mute(self, machine: str, mute: Mute | None) -> None:
         """Keep a machine's planned work; None: it is over."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("DELETE FROM mute WHERE machine = ?", (machine,))
             if mute is not None:
                 db.execute("INSERT INTO mute VALUES (?, ?, ?, ?)", (machine, mute.until_ns, mute.by, mute.note))

@@ -5,10 +5,8 @@ A connection has one will. Ours is the node's death certificate here and the gat
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -17,7 +15,7 @@ from pathlib import Path
 
 from echo_edge.envelope import Payload
 from echo_edge.errors import ConfigError
-from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Refused, Will
+from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Refused, Wake, Will
 from echo_edge.publisher import STOPPING_TURN_S, TURN_S, Timing
 from echo_edge.sparkplug import COUNT_TO, EdgeNode, PrimaryHost, SparkplugTopics, Telegram, asks_for_rebirth
 from echo_edge.sparkplug_metrics import Feed
@@ -65,9 +63,7 @@ class SparkplugLink:
         self._failed: set[str] = set()  # defects and nonsense that were logged
         self._problem: str | None = None
         self._refused: str | None = None
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wake = Wake()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sparkplug", daemon=True)
 
@@ -78,14 +74,13 @@ class SparkplugLink:
     def stop(self) -> None:
         """Say what is due and the node's death, disconnect, end the thread."""
         self._stopping.set()
-        self._wake()
+        self._wake.ring()
         if self._thread.ident is not None:
             self._thread.join(self._timing.farewell_s + 15.0)
         if self._thread.is_alive():
             log.error("the Sparkplug link is stuck in the operating system and is left behind")
             return
-        self._wake_in.close()
-        self._wake_out.close()
+        self._wake.close()
 
     def hear(self, schema: str, about: str, payload: Payload) -> None:
         """Take in one of our messages, as a ``Reporter``'s listener."""
@@ -95,7 +90,7 @@ class SparkplugLink:
         except Exception as error:  # the JSON topics must go on
             if self._is_new(f"{schema}: {type(error).__name__}: {error}"):
                 log.exception("a message (%s) about %s did not get into Sparkplug", schema, about or "the gateway")
-        self._wake()
+        self._wake.ring()
 
     @property
     def alive(self) -> bool:
@@ -149,7 +144,7 @@ class SparkplugLink:
     def _listen(self, link: _Link) -> Lost | None:
         lost: Lost | None = None
         turn_s = STOPPING_TURN_S if self._stopping.is_set() or link.leaving else TURN_S
-        for notice in link.connection.poll(turn_s, self._wake_in):
+        for notice in link.connection.poll(turn_s, self._wake):
             if isinstance(notice, Connected):
                 link.up_s, self._problem, self._refused = time.monotonic(), None, None
                 # before the birth: a host may ask for another one at once
@@ -236,10 +231,6 @@ class SparkplugLink:
 
     def _now_ms(self) -> int:
         return self._now_ns() // 1_000_000
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # already awake, or already stopped
-            self._wake_out.send(b"\0")
 
 
 class BirthCount:

@@ -20,7 +20,9 @@ class ListOutbox:
 
     def add(self, topic: str, payload: bytes, rank: int = CRITICAL, *, waits: bool = True) -> None:
         seq = len(self.rows) + len(self.settled) + len(self.given_up) + 1
-        self.rows = sorted([*self.rows, Row(seq, rank, topic, payload, waits, True)], key=lambda r: (r.rank, r.seq))
+        self.rows = sorted(
+            [*self.rows, Row("e", seq, rank, topic, payload, waits, True)], key=lambda r: (r.rank, r.seq)
+        )
 
     def front(self) -> Sequence[Row]:
         return [row for row in self.rows if row.topic not in self.held]

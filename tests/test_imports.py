@@ -26,7 +26,7 @@ def test_the_daemon_runs_where_torch_cannot_be_imported() -> None:
     script = """
 from pathlib import Path
 from echo_edge.config import Config
-from echo_edge.daemon import make_embedder
+from echo_edge.assembly import make_embedder
 from echo_edge.records import Window
 import numpy as np
 config = Config.model_validate({"gateway": {"id": "g"}, "devices": {"a": {"kind": "simulator"}},

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from echo_edge.assembly import make_embedder
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import PointConfig
-from echo_edge.daemon import make_embedder
 from echo_edge.mailbox import Mailbox
 from sensors.alsa_microphone import AlsaMicrophone
 from sensors.block import Block

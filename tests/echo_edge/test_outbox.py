@@ -400,3 +400,30 @@ def test_an_event_that_is_no_json_costs_only_itself(tmp_path: Path, in_memory: b
         put(box, 2)
         assert numbers(stored(box, 1)) == [2]
         assert box.alive
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 1)
+        stored(box, 1)
+        assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
+
+
+def test_a_file_that_is_lost_while_it_is_used_costs_nothing_that_is_still_known(tmp_path: Path) -> None:
+    disk = Disk()
+    with outbox(tmp_path / "outbox.db", open_db=disk, retry_s=0.2) as box:
+        for number in range(5):
+            put(box, number)
+        old = stored(box, 5)
+        assert disk.db is not None
+        disk.db._db.execute("PRAGMA max_page_count = 1")
+        disk.db._db.execute("DROP TABLE alert")
+        for file in tmp_path.glob("outbox.db*"):
+            file.unlink()
+        put(box, 5)
+        wait_for(lambda: box.status.durable and box.status.epoch != old[0].epoch, "a new file")
+        put(box, 6)
+        wait_for(lambda: box.status.waiting == 7, "all of them")
+        box.settle(old[0], 0)  # number 1 of the old file; the new file has a number 1, too
+        wait_for(lambda: box.status.waiting == 6, "one less")
+        assert sorted(numbers(box.front())) == [1, 2, 3, 4, 5, 6]

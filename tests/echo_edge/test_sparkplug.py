@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echo_edge.config_mqtt import SparkplugConfig
+from echo_edge.config_ecosystems import SparkplugConfig
 from echo_edge.envelope import Envelope, subject
 from echo_edge.payload import Quality, features_payload, quality_payload
 from echo_edge.sparkplug import EdgeNode, PrimaryHost, SparkplugTopics, asks_for_rebirth

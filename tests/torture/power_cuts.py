@@ -4,7 +4,7 @@ The real outbox writes to a file system that forgets what was not synced (``loss
 stored must be there after every cut, and the file whole. The same with less than a sync for each commit must fail, or
 this proves nothing.
 
-    python -m tests.torture.power_cuts [--cuts 500] [--page docs/results/delivery-power.md]
+    python -m tests.torture.power_cuts [--cuts 500] [--page PAGE.md]
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def page(rows: list[tuple[str, str, Tally]]) -> str:
     lines = [
         "# Power cuts",
         "",
-        "`python -m tests.torture.power_cuts --page docs/results/delivery-power.md`: the real outbox stores alerts on",
+        "`python -m tests.torture.power_cuts`: the real outbox stores alerts on",
         "a file system that forgets what was not synced; it is killed at a random instant, the power is cut, and what",
         "the outbox said to be stored is looked for. *drop*: everything since the last sync is gone; *prefix*: the",
         "first of those writes happened; *torn*: any of their 512-byte sectors did. The last two rows are controls:",
