@@ -99,6 +99,7 @@ class Parts:
     discovery: Discovery | None
     """None within a command."""
 
+    versions: ConfigVersions | None
     restart: threading.Event
     """Set when the daemon is to begin anew."""
 
@@ -143,6 +144,8 @@ def wire(
         listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
         hear=lambda message: _hand_on(message, hearers),
     )
+    if versions is not None:
+        versions.reached = lambda: publisher.connected
     album = None if silent else Album(folder / "evidence")
     sparkplug = None if silent else _sparkplug(config, folder, credentials_folder)
     discovery = None if silent else Discovery(config, topics, publisher, folder / "homeassistant.json")
@@ -207,6 +210,7 @@ def wire(
         bridge,
         sparkplug,
         discovery,
+        versions,
         restart,
     )
 

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class Trial:
     """Name of the version that comes back if it does not."""
 
     by: str
+    linked: bool = False
+    """The broker was reached before; then it must be reached with the new one, too."""
+
     tries: int = 0
     """How many processes began with it after the one that put it in place had ended."""
 
@@ -56,6 +60,8 @@ class ConfigVersions:
         self.path = path.resolve()
         self._folder = folder / "config_versions"
         self._credentials_folder = credentials_folder
+        self.reached: Callable[[], bool] = lambda: False
+        """Says whether the broker is reached now; set by the daemon."""
 
     @property
     def text(self) -> str:
@@ -124,7 +130,9 @@ class ConfigVersions:
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
             write_durably(self._folder / name, before.encode())
-            self._note(Trial(_hash(text), name, by))  # before the file: a new text is never in place without it
+            self._note(
+                Trial(_hash(text), name, by, self.reached())
+            )  # before the file: a new text is never in place without it
             self._write(text)
         except OSError as error:
             self.settled()

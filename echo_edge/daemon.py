@@ -17,6 +17,7 @@ from echo_edge.assembly import Parts, wire
 from echo_edge.capture import Capture
 from echo_edge.config import Config
 from echo_edge.config_versions import ConfigVersions
+from echo_edge.errors import ConfigError
 from echo_edge.health import EVERY_S
 from echo_edge.monitor import Monitor
 from echo_edge.payload import encode
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 EXIT_OK, EXIT_ENGINE = 0, 70
 HUNG_AFTER_S = 60.0  # a step of the pipeline takes well under a second; a minute means the engine hangs
 STOP_WITHIN_S = 5.0
+LINK_WITHIN_S = 180.0  # a new configuration must reach the broker again, if the one before did
 
 
 def run(config: Config, credentials_folder: str | None = None, versions: ConfigVersions | None = None) -> int:
@@ -97,9 +99,14 @@ def _running(parts: Parts) -> Iterator[None]:
 def _watch(stop: threading.Event, parts: Parts) -> int:
     """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
+    begun_s, linked = time.monotonic(), False
     while not stop.wait(1.0):
         if parts.restart.is_set():  # the answer to the order is on its way by now
             return RELOAD
+        if time.monotonic() - begun_s > LINK_WITHIN_S and not linked:
+            linked = True  # asked once
+            _insist_on_a_link(parts)
+        linked = linked or parts.publisher.connected
         if (defect := _defect(parts)) is not None:
             log.critical("%s", defect)
             return EXIT_ENGINE
@@ -116,6 +123,13 @@ def _watch(stop: threading.Event, parts: Parts) -> int:
         if (troubles := parts.supervision.troubles(dropped)) != told:
             told = troubles if parts.mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
     return EXIT_OK
+
+
+def _insist_on_a_link(parts: Parts) -> None:
+    """Raises ConfigError when a configuration on trial has cut us off from a broker that we had before."""
+    trial = None if parts.versions is None else parts.versions.trial()
+    if trial is not None and trial.linked:
+        raise ConfigError([f"no broker was reached for {LINK_WITHIN_S:.0f} s: {'; '.join(parts.publisher.problems)}"])
 
 
 def _defect(parts: Parts) -> str | None:

@@ -1,7 +1,8 @@
 """Reload: run the daemon again with a configuration that an order put in place, and go back to the old one if it fails.
 
-A new configuration is on trial until the daemon has run with it for half a minute. It fails when the daemon does not
-come up with it, or its engine fails within that time, or a second process in a row ends without telling.
+A new configuration is on trial until the daemon has run with it for half a minute and, if it had a broker before, has
+reached one. It fails when the daemon does not come up with it, or its engine fails within that time, or no broker is
+reached for three minutes, or a second process in a row ends without telling.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def run_reloading(
             else:
                 versions.count_try(trial)
         try:
-            with _proven(versions if trial else None, trial_s):
+            with _proven(versions, trial, trial_s):
                 code = run(load_config(path), versions)
             failed = "its engine failed at once; see the log" if code == EXIT_ENGINE else None
         except (ConfigError, ArtifactError, StoreError, EngineError) as error:
@@ -84,24 +85,29 @@ def run_reloading(
 
 
 @contextmanager
-def _proven(versions: ConfigVersions | None, trial_s: float) -> Iterator[None]:
-    """End the trial once the daemon has run for so long."""
-    if versions is None:
+def _proven(versions: ConfigVersions | None, trial: Trial | None, trial_s: float) -> Iterator[None]:
+    """End the trial once the daemon has run for so long, and has reached the broker if there was one."""
+    if versions is None or trial is None:
         yield
         return
+    over = threading.Event()
 
     def settle() -> None:
-        versions.settled()
-        log.info("the new configuration holds: the daemon has run with it for %g s", trial_s)
+        wait_s = trial_s
+        while not over.wait(wait_s):
+            if not trial.linked or versions.reached():
+                versions.settled()
+                log.info("the new configuration holds: the daemon has run with it for %g s", trial_s)
+                return
+            wait_s = 0.2
 
-    timer = threading.Timer(trial_s, settle)
-    timer.name, timer.daemon = "trial", True
-    timer.start()
+    thread = threading.Thread(target=settle, name="trial", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()
+        over.set()
+        thread.join()
 
 
 def _go_back(versions: ConfigVersions, trial: Trial, why: str) -> None:
