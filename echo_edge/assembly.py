@@ -40,6 +40,7 @@ from echo_edge.order_desk import Desk
 from echo_edge.order_ledger import Ledger
 from echo_edge.order_mqtt import OrderBridge
 from echo_edge.order_verbs import VERBS, Bench
+from echo_edge.order_verbs_gateway import usual_level
 from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
@@ -121,6 +122,7 @@ def wire(
     Raises:
         ConfigError, ArtifactError: a person must act.
     """
+    usual_level()  # an hour of more words, by order, ends with the daemon that it was given to
     mqtt, kept = config.mqtt, config.gateway.outbox
     taken = config.orders.mqtt and not silent
     operators = read_operators(config.orders, credentials_folder) if taken else {}

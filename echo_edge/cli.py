@@ -56,6 +56,7 @@ from echo_edge.errors import (
     OrderError,
     RecordingError,
 )
+from echo_edge.log_lines import OneLine
 from echo_edge.store import StoreBusyError
 
 app = typer.Typer(
@@ -118,7 +119,9 @@ def run(config: ConfigPath) -> None:
     from echo_edge.daemon import run as run_daemon  # noqa: PLC0415  # seconds of imports that no other command needs
     from echo_edge.reload import run_reloading  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     sys.exit(run_reloading(config, lambda loaded, versions: run_daemon(loaded, folder, versions), folder))
 

@@ -21,7 +21,7 @@ def check(path: Path, text: str | None = None, credentials_folder: str | None = 
     Raises:
         ConfigError: every problem that could be found.
     """
-    config = load_config(path) if text is None else parse_config(text, path)
+    config = load_config(path) if text is None else parse_config(text, path, ordered=True)
     if config.mqtt.password_file is not None or credentials_folder is not None:
         read_password(config.mqtt, credentials_folder)
     read_operators(config.orders if credentials_folder else config.orders.with_keys_at_hand(), credentials_folder)

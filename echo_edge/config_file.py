@@ -32,6 +32,8 @@ from echo_edge.config_orders import OperatorConfig, OrdersConfig
 from echo_edge.config_states import OperatingStateConfig
 from echo_edge.errors import ConfigError
 
+MAX_PASSWORD = 4096  # characters that are read of its file
+
 
 def load_config(path: Path) -> Config:
     """Read and check a configuration file.
@@ -48,9 +50,15 @@ def load_config(path: Path) -> Config:
     return parse_config(text, path)
 
 
-def parse_config(text: str, path: Path) -> Config:
-    """Check the text of a configuration that is, or is to be, in this file; raises as ``load_config``."""
+def parse_config(text: str, path: Path, *, ordered: bool = False) -> Config:
+    """Check the text of a configuration that is, or is to be, in this file; raises as ``load_config``.
+
+    Args:
+        ordered: it came from elsewhere: without aliases, by which a few lines can stand for millions.
+    """
     try:
+        if ordered and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ConfigError([f"{path}: aliases ('*name') are for files only; write out what they stand for"])
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -181,14 +189,17 @@ def read_password(mqtt: MqttConfig, credentials_folder: str | None) -> str | Non
         path = Path(credentials_folder) / mqtt.password_credential
     elif mqtt.password_file is not None:
         path = mqtt.password_file
-        if path.stat().st_mode & 0o077:
-            raise ConfigError([f"mqtt.password_file: {path} can be read by others; chmod 600 {path}"])
     else:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        if mqtt.password_file is not None and path.stat().st_mode & 0o077:
+            raise ConfigError([f"mqtt.password_file: {path} can be read by others; chmod 600 {path}"])
+        with path.open(encoding="utf-8") as file:
+            lines = file.read(MAX_PASSWORD).splitlines()
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: holds no password: it is not UTF-8 text"]) from error
     if not lines or not re.search(r"\S", lines[0]):
         raise ConfigError([f"{path}: holds no password in its first line"])
     return lines[0]

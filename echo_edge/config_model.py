@@ -22,4 +22,6 @@ def existing(path: Path, info: ValidationInfo) -> Path:
     full = (info.context or {}).get("folder", Path()) / path.expanduser()
     if not full.exists():
         raise ValueError(f"no such file: {full}; give an absolute path, or one relative to the configuration file")
+    if not (full.is_file() or full.is_dir()):  # reading a device or a pipe may never end
+        raise ValueError(f"{full} is neither a file nor a folder")
     return Path(full)

@@ -23,6 +23,10 @@ class OperatorConfig(Model):
     """What they may: ``viewer`` reads, ``technician`` enrolls and answers alerts, ``engineer`` changes baselines,
     thresholds and configuration, ``admin`` all. Each may do what those before it may."""
 
+    person: Id | None = None
+    """Who this is, where somebody has several keys: the name in the audit log, and the one that counts where two
+    persons are asked for. Absent: the operator's own name."""
+
     key_file: Path | None = None
     """File with the secret that they share with this gateway (``echo-edge operator key``); readable by the service's
     user only."""
@@ -92,6 +96,9 @@ class Operator:
     """Somebody whose signature counts."""
 
     name: str
+    """Of the key."""
+
+    person: str
     role: Role
     key: Verifier
 
@@ -114,7 +121,7 @@ def read_operators(orders: OrdersConfig, credentials_folder: str | None) -> dict
             continue
         if (other := owners.setdefault(key.id, name)) != name:
             problems.append(f"{where}: has the key of '{other}'; make one for each, else neither can be told apart")
-        operators[name] = Operator(name, told.role, key)
+        operators[name] = Operator(name, told.person or name, told.role, key)
     if problems:
         raise ConfigError(problems)
     return operators

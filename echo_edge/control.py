@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
 from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
-from echo_edge.errors import EchoEdgeError, OrderError
+from echo_edge.errors import EchoEdgeError, EngineError, OrderError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.order_types import Call
@@ -33,7 +33,7 @@ from echo_edge.tap import block_message, info_message
 log = logging.getLogger(__name__)
 
 CarryOut = Callable[[str, Mapping[str, Any], Call], dict[str, Any]]
-MAX_ORDER_BYTES = 65536
+MAX_ORDER_BYTES = 2 << 20  # a configuration of full size, quoted
 MAX_CLIENTS = 8
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
@@ -140,8 +140,13 @@ class Control(threading.Thread):
                 answers.put({"ok": True, "result": work()})
             except OrderError as error:
                 answers.put({"ok": False, "code": error.exit_code, "error": str(error)})
+            except EngineError:
+                raise
             except EchoEdgeError as error:  # the disk: what was in force stays
                 answers.put({"ok": False, "code": 1, "error": str(error)})
+            except Exception as error:  # a defect that an order reaches must not end the monitoring
+                log.exception("an order failed by a defect of its own")
+                answers.put({"ok": False, "code": 1, "error": f"failed by a defect of echo-edge: {error}"})
 
         if not self._mailbox.order(answer):
             yield {"ok": False, "code": 6, "error": "the daemon is busy with other orders; try again in a minute"}
@@ -246,7 +251,7 @@ def _read_line(client: socket.socket) -> bytes:
     """One order; empty when the client sends none of a sane size."""
     data = b""
     while not data.endswith(b"\n") and len(data) < MAX_ORDER_BYTES:
-        part = client.recv(4096)
+        part = client.recv(65536)
         if not part:
             break
         data += part

@@ -132,6 +132,8 @@ def _as_expected(bench: Bench, given: Args, call: Call) -> None:
     point = given.point if isinstance(given, OfPoint) else None
     for what, expected in call.expect.items():
         if what == "rev" and isinstance(given, OfAlert):
+            if isinstance(expected, bool) or not isinstance(expected, int) or expected < 1:
+                raise OrderError("if.rev: is a whole number from 1 on", EXIT_USAGE)
             continue  # whoever keeps the alert compares it
         if what == "baseline" and point is not None:
             in_force = bench.points[point].baseline

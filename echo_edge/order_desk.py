@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,7 @@ Bench = TypeVar("Bench")  # what verbs work with
 Note = Callable[[str, str, str, str, str], object]
 """Adds a row to the audit log: who, what, why, point, object; raises EchoEdgeError when it cannot."""
 
+REFUSAL_EVERY_S, REFUSALS = 3600.0, 200  # the same one is written down once in so long; at most so many in that time
 DONE, REFUSED = "order", "order_refused"  # what the audit log says
 
 
@@ -32,6 +34,7 @@ class Desk(Generic[Bench]):
         self._bench = bench
         self.verbs = verbs
         self._note = note
+        self._refusals: dict[tuple[str, str, str], float] = {}  # what was refused, and when (monotonic)
 
     def carry_out(self, verb: str, args: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """Do what an order says, and return what came of it.
@@ -82,6 +85,8 @@ class Desk(Generic[Bench]):
             return
         if what == REFUSED and call.channel == "mqtt" and call.anonymous:
             return  # anyone: the bridge counts them, and they do not fill the disk
+        if what == REFUSED and self._told_lately(call.actor, verb, why):
+            return
         log.info("%s %s by %s (%s, %s)%s", what, verb, call.actor, call.role, call.channel, f": {why}" if why else "")
         alias = f", says '{call.alias}'" if call.alias else ""
         about = one_line(f"{call.role} by {call.channel}{alias}{f': {why}' if why else ''}")
@@ -89,6 +94,16 @@ class Desk(Generic[Bench]):
             self._note(one_line(call.actor, 200), what, about, _point(args), verb)
         except EchoEdgeError as error:  # what was done is done, and its answer must say so
             log.error("the audit log misses '%s %s by %s': %s", what, verb, call.actor, error)
+
+    def _told_lately(self, actor: str, verb: str, why: str) -> bool:
+        """One row an hour for the same refusal: whoever may order must not fill the disk with what they may not."""
+        now_s = time.monotonic()
+        self._refusals = {key: s for key, s in self._refusals.items() if now_s - s < REFUSAL_EVERY_S}
+        key = (actor, verb, why[:40])
+        if key in self._refusals or len(self._refusals) >= REFUSALS:
+            return True
+        self._refusals[key] = now_s
+        return False
 
 
 def _point(args: Mapping[str, Any]) -> str:

@@ -238,7 +238,11 @@ class OrderBridge:
                 self._ledger.dismiss(sender.name, order.id)
             return failure(error)
         anonymous, alias = sender.key_id is None, body.actor or ""
-        call = Call(sender.name, sender.role, "mqtt", body.dry_run, body.expect, anonymous, alias)
+        operator = self._operators.get(sender.name)
+        person = sender.name if operator is None else operator.person
+        if person != sender.name:
+            alias = f"{alias} with the key {sender.name}".strip()
+        call = Call(person, sender.role, "mqtt", body.dry_run, body.expect, anonymous, alias)
         try:
             told = success(self._desk.carry_out(order.verb, body.args, call))
             if (size := len(encoded(told))) > MAX_ANSWER_BYTES:

@@ -24,7 +24,9 @@ class TextArgs(Args):
 class ClipArgs(OfPoint):
     """How long to record from now on."""
 
-    seconds: float = Field(default=MAX_S, ge=0.5, le=MAX_S)
+    seconds: float = Field(default=MAX_S, ge=2.0, le=MAX_S)
+    """Not shorter: in less a voice is not told from a machine."""
+
     pre_s: float = Field(default=0.0, ge=0, le=10)
     """Seconds before now; refused, since no sound is kept before it is asked for."""
 

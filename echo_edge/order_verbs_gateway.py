@@ -19,13 +19,12 @@ from echo_edge.verbs import Args
 log = logging.getLogger(__name__)
 
 LOGGERS = ("echo_edge", "sensors")
-USUAL_LEVEL = logging.NOTSET  # as the whole program logs
 
 
 class LogArgs(Args):
     """How much to log, and for how long; then it is as before."""
 
-    level: Literal["debug", "info", "warning", "error"]
+    level: Literal["debug", "info", "warning"]
     minutes: float = Field(default=10.0, gt=0, le=60)
 
 
@@ -79,10 +78,15 @@ def _doctor(bench: Bench, _: Args, __: Call) -> dict[str, Any]:
 def _log_level(bench: Bench, args: LogArgs, call: Call) -> dict[str, Any]:
     if call.dry_run:
         return would(f"log from '{args.level}' on for {args.minutes:g} minutes")
-    _set_level(logging.getLevelName(args.level.upper()))
     log.warning("%s logs from '%s' on for %g minutes", call.actor, args.level, args.minutes)
-    bench.monitor.standing.later("log.level", args.minutes * 60, lambda: _set_level(USUAL_LEVEL))
+    _set_level(logging.getLevelName(args.level.upper()))
+    bench.monitor.standing.later("log.level", args.minutes * 60, usual_level)
     return {"level": args.level, "minutes": args.minutes}
+
+
+def usual_level() -> None:
+    """Log as the whole program does."""
+    _set_level(logging.NOTSET)
 
 
 def _set_level(level: int) -> None:

@@ -257,7 +257,7 @@ class Publisher:
         try:
             settings = self._reread()
             settings.check_files()
-        except (ConfigError, OSError) as error:  # half of it exchanged, most likely: looked at again
+        except (ConfigError, OSError, ValueError) as error:  # half of it exchanged, most likely: looked at again
             log.warning("%s: a file of the connection changed and is no good yet: %s", self._where(), error)
             return False
         self._settings, self._files = settings, files

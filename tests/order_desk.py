@@ -128,7 +128,7 @@ class Gateway:
 
     def restart(self) -> None:
         operators = {
-            name: Operator(name, ROLES[name], key.public if isinstance(key, PrivateKey) else key)
+            name: Operator(name, name, ROLES[name], key.public if isinstance(key, PrivateKey) else key)
             for name, key in KEYS.items()
         }
         self.mouth = Mouth()

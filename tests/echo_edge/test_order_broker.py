@@ -64,7 +64,7 @@ class Live:
         )
         self.bridge = OrderBridge(
             OrdersConfig(unsigned_role=unsigned_role),
-            {"m-lang": Operator("m-lang", "technician", KEY)},
+            {"m-lang": Operator("m-lang", "m-lang", "technician", KEY)},
             desk,
             lambda work: work() is None,  # type: ignore[func-returns-value]
             self.publisher,
