@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,10 @@ from paho.mqtt.client import topic_matches_sub
 from echo_edge.config import Config
 from echo_edge.contract import CHANNELS
 from echo_edge.envelope import Topics
+from echo_edge.order_envelope import read_body
+from echo_edge.order_verbs import VERBS
 from tests.broker import HOST, Mosquitto, needs_mosquitto, publish
+from tests.echo_edge.test_homeassistant import filled
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "subscribers.md").read_text("utf-8")
@@ -55,6 +59,46 @@ def test_the_configuration_sections_of_the_page_are_valid():
     assert len(sections) == 2
     for section in sections:
         Config.model_validate(world | section, context={"folder": Path()})
+
+
+def section_with(key: str) -> dict[str, Any]:
+    (section,) = (section for section in map(yaml.safe_load, blocks("yaml")) if key in section)
+    return dict(section)
+
+
+def event(step: str, rev: int, alert_id: str = "a") -> SimpleNamespace:
+    """A state of Home Assistant's alert entity after an event."""
+    return SimpleNamespace(attributes={"event_type": step, "alert_id": alert_id, "rev": rev, "text": "loud"})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (SimpleNamespace(attributes={}), event("open", 1), True),
+        (event("open", 1), event("escalate", 2), True),
+        (event("open", 1, "before"), event("open", 1), True),
+        (event("open", 1), event("open", 1), False),  # the same once more
+        (event("open", 1), event("ack", 2), False),
+    ],
+)
+def test_the_automation_tells_a_phone_of_each_alert_that_opens_or_escalates_once(
+    before: SimpleNamespace, now: SimpleNamespace, told: bool
+):
+    automation = section_with("triggers")
+    (trigger,) = automation["triggers"]
+    assert trigger["not_from"] == "unavailable", "a gateway that comes back is no alert"
+    change = SimpleNamespace(from_state=before, to_state=now)
+    assert all(filled(text, trigger=change) == "True" for text in automation["conditions"]) is told
+    assert filled(automation["actions"][0]["data"]["message"], trigger=change) == "loud"
+
+
+def test_the_script_acknowledges_the_alert_of_the_latest_event():
+    (step,) = section_with("sequence")["sequence"]
+    payload = filled(step["data"]["payload"], state_attr=lambda _, name: event("open", 1).attributes[name])
+    verb = step["data"]["topic"].removeprefix(TOPICS.orders)
+    order = read_body(payload.encode(), "gw-hall3", verb, signed=False)
+    assert (verb, VERBS[verb].role, order.args) == ("alert.ack", "technician", {"alert_id": "a"})
+    VERBS[verb].args.model_validate(order.args, strict=True)
 
 
 def found(path: str, message: dict[str, Any]) -> Any:

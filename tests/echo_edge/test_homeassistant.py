@@ -107,10 +107,14 @@ def components(config: Config, *features: str) -> dict[str, dict[str, Any]]:
     return as_read(discovery(config, TOPICS, {POINT: features}, "1.0")["pump"])
 
 
-def rendered(template: str, payload: Any) -> str:
+def filled(template: str, **known: Any) -> str:
     """As Home Assistant does, whose templates are jinja2's in a sandbox, and give a text here."""
     sandbox = pytest.importorskip("jinja2.sandbox")
-    return str(sandbox.ImmutableSandboxedEnvironment().from_string(template).render(value_json=payload))
+    return str(sandbox.ImmutableSandboxedEnvironment().from_string(template).render(**known))
+
+
+def rendered(template: str, payload: Any) -> str:
+    return filled(template, value_json=payload)
 
 
 def examples(schema: str) -> list[dict[str, Any]]:
@@ -187,8 +191,9 @@ def test_orders_are_offered_only_to_whom_an_order_without_a_signature_is_allowed
 def test_what_a_button_and_a_number_order_is_what_the_verbs_take():
     found = components(plant(orders={"mqtt": True, "unsigned_role": "engineer"}))
     pressed = json.loads(found["de_enroll"]["payload_press"])
-    template = found["de_target"]["command_template"].replace("{{ value }}", "2.5")
-    for (verb, role), order, name in ((ENROLL, pressed, "de_enroll"), (TARGET, json.loads(template), "de_target")):
+    chosen = json.loads(filled(found["de_target"]["command_template"], value=2.5))
+    assert chosen["args"]["target_false_alarms_per_month"] == 2.5
+    for (verb, role), order, name in ((ENROLL, pressed, "de_enroll"), (TARGET, chosen, "de_target")):
         assert found[name]["command_topic"] == f"{TOPICS.root}/cmd/{verb}"
         assert VERBS[verb].role == role
         VERBS[verb].args.model_validate(order["args"], strict=True)

@@ -23,6 +23,7 @@ from tests.broker import make_certificates, needs_mosquitto, wait_for
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "mosquitto"
 ACL = (DEPLOY / "acl").read_text("utf-8")
 USERS = ("gw-hall3", "gw-hall4", "console", "operator", "engineer", "admin")
+OTHERS = ("homeassistant", "scada")  # their lines are commented out
 LOOKING = {"console", "operator", "engineer", "admin"}
 ORDERING = LOOKING - {"console"}
 TREE = "echo-edge/v1/gw-hall3"
@@ -110,7 +111,10 @@ def deployed(folder: Path, acl: str = ACL) -> Iterator[int]:
     (folder / "certs").mkdir()
     for name in ("server.crt", "server.key"):
         shutil.copy(folder / name, folder / "certs" / name)
-    for name, text in (("echo-edge.passwords", "".join(f"{user}:{user}!\n" for user in USERS)), ("echo-edge.acl", acl)):
+    for name, text in (
+        ("echo-edge.passwords", "".join(f"{user}:{user}!\n" for user in (*USERS, *OTHERS))),
+        ("echo-edge.acl", acl),
+    ):
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
     tool, program = shutil.which("mosquitto_passwd"), find_mosquitto()
@@ -177,8 +181,8 @@ def test_with_their_lines_in_place_home_assistant_and_sparkplug_work_and_a_gatew
 ) -> None:
     acl = re.sub(r"^#(pattern|user|topic) ", r"\1 ", ACL, flags=re.MULTILINE)
     assert acl != ACL
-    with deployed(tmp_path, acl) as port, persons(port, tmp_path, "gw-hall3") as there:
-        gateway = there["gw-hall3"]
+    with deployed(tmp_path, acl) as port, persons(port, tmp_path, "gw-hall3", *OTHERS) as there:
+        gateway, home, scada = there["gw-hall3"], there["homeassistant"], there["scada"]
         for topic in (
             "homeassistant/device/gw-hall3_pump-12/config",
             "spBv1.0/hall3/NBIRTH/gw-hall3",
@@ -192,6 +196,14 @@ def test_with_their_lines_in_place_home_assistant_and_sparkplug_work_and_a_gatew
             "spBv1.0/STATE/ignition",
         ):
             assert gateway.publish(topic) == DENIED, topic
+        for verb in VERBS:
+            allowed = verb in ("enroll.start", "threshold.set", "alert.ack")
+            assert (home.publish(f"{TREE}/cmd/{verb}") != DENIED) is allowed, verb
+        assert home.publish("homeassistant/status") != DENIED
+        assert home.publish(f"{TREE}/status") == DENIED
+        assert scada.publish(f"{TREE}/cmd/ping") == DENIED
+        for topic in ("spBv1.0/STATE/ignition", "spBv1.0/hall3/NCMD/gw-hall3"):
+            assert scada.publish(topic) != DENIED, topic
 
 
 def test_the_list_has_every_verb_for_every_role_that_may_order_it() -> None:
