@@ -97,6 +97,22 @@ def test_one_that_does_not_come_up_is_taken_back_and_that_is_written_down(
     assert why.startswith("what lang applied (")
 
 
+def test_one_that_loses_the_broker_is_not_settled_and_is_taken_back(file: Path, state_folder: Path) -> None:
+    def applies_linked(config: Config, versions: ConfigVersions) -> int:
+        versions.reached = lambda: True
+        return applies(config, versions)
+
+    def cut_off(_config: Config, versions: ConfigVersions) -> int:
+        time.sleep(0.5)  # many times what would settle it
+        assert versions.trial() is not None
+        raise ConfigError(["no broker was reached for 180 s: connection refused"])
+
+    assert run_reloading(file, Daemon(applies_linked, cut_off, ends), trial_s=0.05) == 0
+    assert file.read_text() == OLD
+    (why,) = restored(file, state_folder)
+    assert "no broker was reached" in why
+
+
 def test_without_a_trial_what_fails_fails(file: Path) -> None:
     with pytest.raises(ArtifactError):
         run_reloading(file, Daemon(no_model))
