@@ -543,7 +543,7 @@ class Outbox:
             problem = self._damage[0]
         oldest_ns = None if db is None else db.oldest_ns()
         free = 0 if db is None else db.free_bytes
-        used = 0 if db is None else max(0, db.size_bytes - free)
+        used = 0 if db is None else max(0, db.usable_bytes - free)
         per_hour = self._bytes_in / max(now_s - self._started_s, 60.0) * HOUR_S
         dead, lost = (0, 0) if db is None else (db.dead(), db.lost)
         with self._lock:

@@ -312,8 +312,9 @@ class OutboxDb:
         return max(0, free - int(RESERVE_SHARE * self._pages)) * PAGE_BYTES
 
     @property
-    def size_bytes(self) -> int:
-        return self._pages * PAGE_BYTES
+    def usable_bytes(self) -> int:
+        """All room above the reserve."""
+        return (self._pages - int(RESERVE_SHARE * self._pages)) * PAGE_BYTES
 
     @property
     def _free(self) -> int:
