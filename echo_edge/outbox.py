@@ -29,6 +29,7 @@ FRONT, LOW, BUFFER = 100, 400, 600  # rows looked at for the next message, when 
 PUTS_AT_ONCE, SETTLES_AT_ONCE = 50, 200  # a transaction must fit into the log, whose size is fixed
 SETTLE_EVERY_S = 0.05
 STATUS_EVERY_S = 0.25
+SLOW_S = 5.0  # a disk that takes longer is as good as one that fails, until it answers
 RETRY_S = 30.0  # a disk that failed is tried again
 IN_MEMORY = 1000
 HOUR_S = 3600.0
@@ -103,7 +104,7 @@ class Outbox:
         self._pending_lives: dict[str, Payload | None] = {}
         self._loss: Loss | None = None  # not told yet
         self._started_s = self._hour_s = self._tried_s = time.monotonic()
-        self._bytes_in = 0
+        self._bytes_in = self._dead_count = self._lost_count = 0
         self._lost_logged_s = -LOST_LOGGED_EVERY_S
         # what follows is shared with other threads, under the lock
         self._lock = threading.Condition()
@@ -119,6 +120,8 @@ class Outbox:
         self._replays: deque[tuple[int, Callable[[int], None]]] = deque()
         self._stopping = False
         self._refused = 0
+        self._in_work: list[Outgoing] = []  # being stored right now
+        self._busy_since_s: float | None = None  # since when the thread works on the disk
         self._status = OutboxStatus(epoch=self._memory_epoch)
         self._waiting = self._storing = 0  # on disk and not settled; on their way there
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
@@ -150,9 +153,11 @@ class Outbox:
         with self._lock:
             self._puts.append(item)
             self._lock.notify()
+        self._rescue()
 
     def front(self) -> list[Row]:
         """What to publish next, best first."""
+        self._rescue()
         with self._lock:
             if not self._memory:
                 return self._buffer[:FRONT]
@@ -200,7 +205,31 @@ class Outbox:
         """How it is; all but ``waiting`` and ``storing`` as of the last quarter of a second."""
         with self._lock:
             storing = len(self._puts) + self._storing
-            return replace(self._status, waiting=self._waiting + len(self._memory) + storing, storing=storing)
+            waiting = self._waiting + len(self._memory) + storing
+            told = replace(self._status, waiting=waiting, storing=storing)
+            if self._hung:
+                told = replace(told, durable=False, problem=f"disk_slow: no answer for {SLOW_S:.0f} s and more")
+            return told
+
+    @property
+    def _hung(self) -> bool:
+        """The disk has not answered for longer than any healthy one takes."""
+        return self._busy_since_s is not None and time.monotonic() - self._busy_since_s > SLOW_S
+
+    def _rescue(self) -> None:
+        """While the disk hangs, send what waits for it from memory.
+
+        What the disk holds up in the middle of a commit may come again, under another id, once it answers: twice is
+        better than late.
+        """
+        if not self._hung:
+            return
+        with self._lock:
+            items = [*self._in_work, *self._puts]
+            self._in_work = []
+            self._puts.clear()
+        if items:
+            self._remember(items)
 
     def _drop(self, row: Row, reason: int | None) -> None:
         with self._lock:
@@ -238,9 +267,11 @@ class Outbox:
                 puts = [self._puts.popleft() for _ in range(min(len(self._puts), PUTS_AT_ONCE))]
                 self._storing = len(puts)
                 done, stopping = len(self._done), self._stopping
-            now_s = time.monotonic()
+            now_s = self._busy_since_s = time.monotonic()
             if puts:
+                self._in_work = puts
                 self._store(puts)
+                self._in_work = []
                 with self._lock:
                     self._storing = 0
             if done and (stopping or done >= SETTLES_AT_ONCE or now_s - settled_s >= SETTLE_EVERY_S):
@@ -252,14 +283,16 @@ class Outbox:
             if now_s - told_s >= STATUS_EVERY_S or stopping:
                 told_s = now_s
                 self._attempt(self._tell_status)
+            self._busy_since_s = None
             with self._lock:
                 if stopping and not self._puts and (not self._done or self._db is None):
                     return
 
     def _has_work(self) -> bool:
+        if self._puts or self._replays or self._releasing or self._stopping:
+            return True
         low = self._more and len(self._buffer) <= LOW
-        some = bool(self._puts or self._replays or self._releasing or self._stopping)
-        return some or low or len(self._done) >= SETTLES_AT_ONCE
+        return self._db is not None and (low or len(self._done) >= SETTLES_AT_ONCE)
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
@@ -303,6 +336,10 @@ class Outbox:
                 self._remember([item])
             else:
                 self._refused += 1
+                if item.life is not None:  # what became of the alert must be known, though nobody hears of it
+                    with self._lock:
+                        self._pending_lives[item.life[0]] = item.life[1]
+                    self._attempt(self._store_lives)
                 self._tell([(item, item.payload)])
             return
         except (sqlite3.Error, OSError) as error:
@@ -318,6 +355,12 @@ class Outbox:
         if not entries:
             return
         lost = db.insert(entries)
+        with self._lock:
+            for entry in entries:
+                if entry.life is not None:
+                    self._pending_lives.pop(entry.life[0], None)  # this one is newer
+        if self._pending_lives:
+            self._attempt(self._store_lives)
         self._loss = None
         self._bytes_in += sum(len(entry.payload) for entry in entries)
         if lost is not None:
@@ -447,7 +490,7 @@ class Outbox:
 
     def _refill_if_low(self) -> None:
         with self._lock:
-            low = self._more and len(self._buffer) <= LOW
+            low = self._more and len(self._buffer) <= LOW and self._db is not None
             if not low and not self._releasing:
                 return
         self._attempt(self._refill)
@@ -482,10 +525,19 @@ class Outbox:
 
     def _take_up(self) -> None:
         if self._db is not None:
-            with self._lock:
-                lives, self._pending_lives = self._pending_lives, {}
-            self._db.set_lives(lives.items())
+            self._store_lives()
             self._refill()
+
+    def _store_lives(self) -> None:
+        """Those whose events went from memory; kept until they are on disk."""
+        with self._lock:
+            lives = dict(self._pending_lives)
+        if self._db is not None and lives:
+            self._db.set_lives(lives.items())
+            with self._lock:
+                for key, known in lives.items():
+                    if self._pending_lives.get(key) is known:
+                        self._pending_lives.pop(key, None)
 
     def _expire(self) -> None:
         if self._db is not None and (lost := self._db.hour(self._max_age_hours)) is not None:
@@ -518,7 +570,7 @@ class Outbox:
 
     def _move_aside(self, path: Path, error: Exception) -> None:
         mark = timestamp(self._now_ns()).replace(":", "").replace("-", "")
-        for part in ("", "-wal", "-shm"):
+        for part in ("-wal", "-shm", ""):  # the file last: its log must never meet a new one
             with suppress(FileNotFoundError):
                 path.with_name(path.name + part).rename(path.with_name(f"{path.name}{part}.corrupt-{mark}"))
         problem = f"damaged: {path.name} could not be read ({error}); it is kept as {path.name}.corrupt-{mark}"
@@ -545,15 +597,16 @@ class Outbox:
         free = 0 if db is None else db.free_bytes
         used = 0 if db is None else max(0, db.usable_bytes - free)
         per_hour = self._bytes_in / max(now_s - self._started_s, 60.0) * HOUR_S
-        dead, lost = (0, 0) if db is None else (db.dead(), db.lost)
+        if db is not None:
+            self._dead_count, self._lost_count = db.dead(), db.lost
         with self._lock:
             self._status = OutboxStatus(
                 oldest_ns=oldest_ns,
                 used_bytes=used,
                 free_bytes=free,
                 hours_left=free / per_hour if per_hour > 0 and db is not None else None,
-                lost=lost + self._refused,
-                dead=dead,
+                lost=self._lost_count + self._refused,
+                dead=self._dead_count,
                 durable=db is not None,
                 problem=problem,
                 epoch=self._memory_epoch if db is None else db.epoch,

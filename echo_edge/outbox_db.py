@@ -8,6 +8,7 @@ keeps its place until the next start.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -176,7 +177,7 @@ class OutboxDb:
         db.execute("BEGIN IMMEDIATE")
         try:
             pages = sum(_pages_of(entry) for entry in entries)
-            lost = self._make_room(pages, critical=any(entry.rank == CRITICAL for entry in entries))
+            lost = self._make_room(pages, min(entry.rank for entry in entries))
             for entry in entries:
                 db.execute(
                     "INSERT INTO alert(seq, rank, topic, created_ns, hour, waits, payload)"
@@ -320,28 +321,31 @@ class OutboxDb:
     def _free(self) -> int:
         return self._number("PRAGMA freelist_count")
 
-    def _make_room(self, pages: int, *, critical: bool) -> list[int]:
-        """Free so many pages beside the reserve; return the numbers of those that gave way unsent."""
+    def _make_room(self, pages: int, rank: int) -> list[int]:
+        """Free so many pages beside the reserve; return the numbers of those that gave way unsent.
+
+        Nothing gives way to what is less severe.
+        """
         db, lost, trimmed = self._db, list[int](), 0
         goal = pages + int(RESERVE_SHARE * self._pages)
         while self._free < goal:
             oldest = db.execute("SELECT seq FROM alert WHERE sent_ns IS NOT NULL ORDER BY seq LIMIT 64").fetchall()
             if not oldest:
-                oldest = self._evictable(REST) or self._evictable(WARNING)
+                oldest = self._evictable(REST) or (self._evictable(WARNING) if rank <= WARNING else [])
                 if not oldest:
                     break
                 lost += [seq for (seq,) in oldest]
             else:
                 trimmed += len(oldest)
             db.executemany("DELETE FROM alert WHERE seq = ?", oldest)
-        if self._free < pages + (LAST_PAGES if critical else int(RESERVE_SHARE * self._pages)):
+        if self._free < pages + (LAST_PAGES if rank == CRITICAL else int(RESERVE_SHARE * self._pages)):
             raise NoRoomError("the outbox is full of alarms that were not delivered")
         self._trimmed = trimmed
         return lost
 
     def _evictable(self, rank: int) -> list[tuple[int]]:
         return self._db.execute(
-            "SELECT seq FROM alert INDEXED BY to_send WHERE sent_ns IS NULL AND rank = ? ORDER BY seq LIMIT 8", (rank,)
+            "SELECT seq FROM alert INDEXED BY to_send WHERE sent_ns IS NULL AND rank = ? ORDER BY seq LIMIT 1", (rank,)
         ).fetchall()
 
     def _set_life(self, life: tuple[str, Payload | None] | None) -> None:
@@ -386,7 +390,11 @@ def _make(path: Path, max_mb: float) -> None:
     It is whole before it has its name: a start that is cut short leaves none.
     """
     new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
+    for left in (new, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        left.unlink(missing_ok=True)  # a log of another file would be read into this one
+    free = os.statvfs(path.parent)
+    if free.f_bavail * free.f_frsize < max_mb * 1e6 + ROOM_BYTES:
+        raise OSError(errno.ENOSPC, f"no space left for {max_mb:g} MB", str(path))
     new.touch(mode=0o600)
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")
