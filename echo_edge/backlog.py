@@ -194,13 +194,15 @@ class Backlog:
         every ``STATE_AFTER_EVENTS``-th gives way to a state.
         """
         self._release_due(now_s)
-        rows = self._fitting(self._events.front())
+        rows = self._events.front()
         with self._lock:
             if len(self._in_flight) >= self._open_window or now_s < self._all_held_until_s:
                 return None
             if self._first in self._unsent and self._first not in self._states_in_flight:
                 return self._states[self._first]
-            row = self._next_row(rows)
+            while (row := self._next_row(rows)) is not None and not self._fits(row.topic, row.payload):
+                self._put_aside(row)  # the broker would throw us out for it
+                rows = [other for other in rows if other is not row]
             state = self._next_state(now_s)
             if row is not None and row.rank == CRITICAL:
                 owed = state is not None and self._events_since_state >= STATE_AFTER_EVENTS
@@ -318,17 +320,10 @@ class Backlog:
             log.error("a state on %s is too large for the broker: not sent", topic)
         return None
 
-    def _fitting(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Without those that this broker would throw us out for; they are put aside."""
-        fitting = [row for row in rows if self._fits(row.topic, row.payload)]
-        if len(fitting) < len(rows):
-            for row in rows:
-                if not self._fits(row.topic, row.payload):
-                    size = len(row.payload)
-                    log.error("an event of %d bytes on %s is too large for the broker: given up", size, row.topic)
-                    self._given_up += 1
-                    self._events.dead(row, TOO_LARGE)
-        return fitting
+    def _put_aside(self, row: Row) -> None:
+        log.error("an event of %d bytes on %s is too large for the broker: given up", len(row.payload), row.topic)
+        self._given_up += 1
+        self._events.dead(row, TOO_LARGE)
 
     def _release_due(self, now_s: float) -> None:
         with self._lock:
