@@ -39,7 +39,7 @@ class Events(Protocol):
         """The best rows of topics that are not held."""
         ...
 
-    def settle(self, row: Row, reason: int) -> None:
+    def settle(self, row: Row) -> None:
         """The broker has it."""
 
     def dead(self, row: Row, reason: int) -> None:
@@ -90,9 +90,6 @@ class Counters:
     """Nobody subscribes to them: their events wait, or were given up if that is the policy."""
 
     events_accepted: int
-    events_without_subscriber: int
-    """Answers of the broker, not events: one that waits is tried again and again."""
-
     events_given_up: int
     """The broker called them unfit ``UNFIT_TRIES`` times; they lie in the outbox's dead letters."""
 
@@ -138,7 +135,7 @@ class Backlog:
         self._retry_s = retry_s
         self._window = self._open_window = window
         self._first_busy_s = self._busy_s = busy_s
-        self._accepted = self._without = self._given_up = self._dropped = 0
+        self._accepted = self._given_up = self._dropped = 0
 
     def set_state(self, topic: str, payload: bytes, *, qos: int = 1, first: bool = False) -> None:
         """Make ``payload`` the newest of a retained topic; an empty one removes the topic from the broker.
@@ -281,7 +278,6 @@ class Backlog:
                 tuple(self._denied),
                 tuple(self._unheard),
                 self._accepted,
-                self._without,
                 self._given_up,
                 self._dropped,
             )
@@ -376,7 +372,6 @@ class Backlog:
         self._rows_in_flight.discard(key)
         self._topics_in_flight[topic] -= 1
         alone = outcome == "no_subscriber"
-        self._without += alone
         if alone and row.waits:
             self._nobody_listens(topic, notes)
             if self._no_subscriber == "hold":
@@ -392,7 +387,7 @@ class Backlog:
                     notes.append((logging.INFO, f"{topic} has a subscriber again"))
             self._tries.pop(key, None)
             self._accepted += 1
-            self._events.settle(row, reason)
+            self._events.settle(row)
         elif outcome == "denied":
             self._refused(topic, now_s, notes)
             self._events.hold(topic)

@@ -164,7 +164,7 @@ class Outbox:
             rows = [row for row in self._memory if row.topic not in self._held]
             return sorted([*rows[:FRONT], *self._buffer[:FRONT]], key=_key)[:FRONT]
 
-    def settle(self, row: Row, reason: int) -> None:  # noqa: ARG002  one day it may matter which
+    def settle(self, row: Row) -> None:
         """The broker took it."""
         self._drop(row, None)
 

@@ -14,7 +14,7 @@ class ListOutbox:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.settled: list[tuple[Row, int]] = []
+        self.settled: list[Row] = []
         self.given_up: list[Row] = []
         self.held: set[str] = set()
 
@@ -27,9 +27,9 @@ class ListOutbox:
     def front(self) -> Sequence[Row]:
         return [row for row in self.rows if row.topic not in self.held]
 
-    def settle(self, row: Row, reason: int) -> None:
+    def settle(self, row: Row) -> None:
         self.rows.remove(row)
-        self.settled.append((row, reason))
+        self.settled.append(row)
 
     def dead(self, row: Row, reason: int) -> None:  # noqa: ARG002  as an outbox has it
         self.rows.remove(row)

@@ -53,7 +53,7 @@ def numbers(rows: list[Row]) -> list[int]:
 
 def settle(box: Outbox, rows: list[Row]) -> None:
     for row in rows:
-        box.settle(row, 0)
+        box.settle(row)
 
 
 def drained(box: Outbox) -> list[Row]:
@@ -423,7 +423,7 @@ def test_a_file_that_is_lost_while_it_is_used_costs_nothing_that_is_still_known(
         wait_for(lambda: box.status.durable and box.status.epoch != old[0].epoch, "a new file")
         put(box, 6)
         wait_for(lambda: box.status.waiting == 7, "all of them")
-        box.settle(old[0], 0)  # number 1 of the old file; the new file has a number 1, too
+        box.settle(old[0])  # number 1 of the old file; the new file has a number 1, too
         wait_for(lambda: box.status.waiting == 6, "one less")
         wait_for(lambda: sorted(numbers(box.front())) == [1, 2, 3, 4, 5, 6], "each of them once")
 

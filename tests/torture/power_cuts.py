@@ -95,7 +95,7 @@ def write(disk: Path, synchronous: str, told: int, seed: int) -> None:
         rank = chance.choice((CRITICAL, WARNING, REST))
         box.put(Outgoing("t", rank, {"text": "x" * chance.randrange(100, 1500)}, then=then))
         for row in box.front()[:1] if chance.random() < 0.3 else ():
-            box.settle(row, 0)
+            box.settle(row)
         time.sleep(chance.expovariate(1000))
 
 
