@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from echo_edge.assembly import Parts, wire
 from echo_edge.capture import Capture
@@ -26,9 +25,6 @@ from echo_edge.store import (
     exclusive,
     state_folder,
 )
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from echo_edge.publisher import Publisher
 EVERY_S = 30.0
 DAY_S = 86400.0
 MB = 1e6
-XRUNS = ("overflows", "overruns", "xruns")  # counters of drivers whose buffer ran full
+XRUNS = "overflows"  # counter of drivers that know when their buffer ran full
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Health:
     def __init__(self, watched: Watched, now_s: Callable[[], float] = time.monotonic) -> None:
         self._watched = watched
         self._now_s = now_s
-        self._started_s = self._told_s = now_s()
+        self._started_s = now_s()
         self._busy_s = self._signal_s = 0.0
 
     def payload(self, envelope: Envelope) -> Payload:
@@ -90,7 +90,8 @@ class Health:
         fields["state"] = status.state
         if capture.last_block_s is not None:
             fields["last_sample_age_s"] = round(max(0.0, now_s - capture.last_block_s), 1)
-        fields["xruns"] = sum(status.counters.get(name, 0) for name in XRUNS)
+        if XRUNS in status.counters:  # a driver that cannot know tells none, rather than 0
+            fields["xruns"] = status.counters[XRUNS]
         return fields
 
     def _outbox(self) -> Payload:

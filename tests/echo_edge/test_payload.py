@@ -136,7 +136,9 @@ def whole(event: Payload) -> Payload:
 
 
 def health() -> Payload:
-    sensor = SimpleNamespace(device="mic1", last_block_s=1.0, status=SensorStatus("mic1", "ok"))
+    sensor = SimpleNamespace(
+        device="mic1", last_block_s=1.0, status=SensorStatus("mic1", "ok", counters={"overflows": 1})
+    )
     monitor = SimpleNamespace(busy_s=0.0, signal_s=0.0)
     mailbox = SimpleNamespace(waiting=1, windows_dropped={"pump-12/de": 2})
     publisher = SimpleNamespace(problems=("no answer",), broker_certificate_ends_s=OPENED_NS / 1e9)
