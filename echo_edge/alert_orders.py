@@ -15,6 +15,8 @@ from echo_edge.records import Answer
 from echo_edge.report_alerts import AlertReporter
 from echo_edge.troubles import GatewayAlarms
 
+SHORTEST_ID = 6  # characters of an alert's id
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -86,15 +88,17 @@ def to_mute(points: Mapping[str, Point], machine: str, until_ns: int | None, sai
 
 
 def _find(points: Mapping[str, Point], gateway: GatewayAlarms, alert_id: str) -> tuple[_Place, Life]:
-    known = []
-    for place in _places(points, gateway):
-        life = place.slot.life
-        if life is not None and life.alert_id == alert_id:
-            return place, life
-        known += [] if life is None else [f"{life.alert_id} ({life.about})"]
+    """By its id, or by as much of its beginning as tells it from the others."""
+    known = [(place, place.slot.life) for place in _places(points, gateway) if place.slot.life is not None]
+    begins = alert_id if len(alert_id) >= SHORTEST_ID else f"{alert_id}?"  # too short to be meant
+    found = [(place, life) for place, life in known if life.alert_id.startswith(begins)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OrderError(f"'{alert_id}' begins the id of {len(found)} alerts; give more of it", EXIT_USAGE)
+    ids = ", ".join(f"{life.alert_id} ({life.about})" for _, life in known)
     raise OrderError(
-        f"there is no alert '{alert_id}' that is open or waits for a person; there are {', '.join(known) or 'none'}",
-        EXIT_CONFLICT,
+        f"there is no alert '{alert_id}' that is open or waits for a person; there are {ids or 'none'}", EXIT_CONFLICT
     )
 
 
@@ -118,6 +122,8 @@ def told(life: Life) -> dict[str, Any]:
         "state": "active" if life.active else "cleared",
         "acknowledged": life.ack is not None,
     }
+    if life.ack is not None:
+        fields["acknowledged_by"] = life.ack.by
     if life.shelved_until_ns is not None:
         fields["shelved_until"] = timestamp(life.shelved_until_ns)
     return fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +20,15 @@ app = typer.Typer(
     "none runs.",
 )
 
+SHOWN = 8  # characters of an id: enough to tell alerts apart
+
 AlertId = Annotated[
-    str, typer.Argument(metavar="ALERT_ID", help="As the list and the alert's messages have it.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="ALERT_ID",
+        help="As the list has it, or the alert's messages: its beginning is enough.",
+        show_default=False,
+    ),
 ]
 Note = Annotated[str, typer.Option("--note", help="One line for whoever reads it later.", show_default=False)]
 Rev = Annotated[
@@ -44,7 +52,10 @@ def list_(
     for one in result["alerts"]:
         table.add_row(
             *cells(
-                *(one.get(key) for key in ("alert_id", "about", "kind", "opened", "severity")),
+                one["alert_id"][:SHOWN],
+                *(one.get(key) for key in ("about", "kind")),
+                _clock(one["opened"]),
+                one.get("severity"),
                 _now(one),
                 one.get("rev"),
             )
@@ -52,21 +63,27 @@ def list_(
     out.print(table if result["alerts"] else "no alert is open" if not everything else "there was no alert so far")
 
 
+def _clock(moment: str) -> str:
+    """``11-28 09:05``, of a time in UTC, as a clock on the wall has it."""
+    told = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    return f"{told.astimezone():%m-%d %H:%M}"
+
+
 def _now(alert: dict[str, Any]) -> str:
     """How it stands, in words."""
     if "until" in alert:
-        return f"over since {alert['until']}"
+        return f"over since {_clock(alert['until'])}"
     words = [alert["state"], *(["acknowledged"] if alert["acknowledged"] else [])]
     if "shelved_until" in alert:
-        words.append(f"shelved until {alert['shelved_until']}")
+        words.append(f"shelved until {_clock(alert['shelved_until'])}")
     return ", ".join(words)
 
 
 @app.command()
 def ack(config: ConfigPath, alert_id: AlertId, by: By, note: Note = "", if_rev: Rev = None) -> None:
     """Acknowledge it: somebody looks after it. It stays open."""
-    _answer(config, "alert.ack", {"alert_id": alert_id, "note": note}, by, if_rev)
-    say(f"{alert_id}: acknowledged by {by}.")
+    who = _answer(config, "alert.ack", {"alert_id": alert_id, "note": note}, by, if_rev)["acknowledged_by"]
+    say(f"{alert_id}: acknowledged by {who}{'' if who == by else ' already; nothing was changed'}.")
 
 
 @app.command()
@@ -90,5 +107,5 @@ def clear(config: ConfigPath, alert_id: AlertId, by: By, note: Note = "", if_rev
     say(f"{alert_id}: cleared by {by}.")
 
 
-def _answer(config: Path, verb: str, args: dict[str, Any], by: str, if_rev: int | None) -> None:
-    give_order(load(config), verb, args, by=by, expect={} if if_rev is None else {"rev": if_rev})
+def _answer(config: Path, verb: str, args: dict[str, Any], by: str, if_rev: int | None) -> dict[str, Any]:
+    return give_order(load(config), verb, args, by=by, expect={} if if_rev is None else {"rev": if_rev})

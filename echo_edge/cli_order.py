@@ -11,8 +11,8 @@ import typer
 from echo_edge.cli_shared import EXIT_USAGE, AsJson, By, ConfigPath, PointName, fail, load, say
 from echo_edge.verb_client import give_order
 
-LENGTH = re.compile(r"(\d+(?:\.\d+)?)(min|h|d)")
-MINUTES = {"min": 1, "h": 60, "d": 1440}
+LENGTH = re.compile(r"(\d+(?:\.\d+)?)(min|m|h|d)")
+MINUTES = {"min": 1, "m": 1, "h": 60, "d": 1440}
 CONFIGURED = "configured"
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing, say what would be done.")]

@@ -32,6 +32,7 @@ def schema(
             (to / f"{known}.json").write_text(text + "\n", "utf-8")
         say(f"{to}: {len(texts)} files")
     elif name is not None:
+        name = name.removeprefix("echo-edge/").removesuffix("/1")  # as messages name it
         if name not in texts:
             fail(f"no schema '{name}'; there are {', '.join(texts)}", EXIT_USAGE)
         print(texts[name])

@@ -57,7 +57,7 @@ def _ask(config: Config) -> dict[str, Any]:
 
 
 def _view(told: dict[str, Any]) -> Group:
-    table = Table("point", "level", "since", "state", "score", "sensor", "alert")
+    table = Table("point", "level", "since", "state", "score", "sensor", "why, alert")
     for point in told["points"]:
         level, score, alert = point["level"], point.get("score"), point.get("alert")
         row = cells(
@@ -67,7 +67,14 @@ def _view(told: dict[str, Any]) -> Group:
             point.get("operating_state"),
             None if score is None else f"{score['raw']:.2f} of {score['threshold']:.2f}",
             point["quality"] if point["quality"] == "ok" else f"{point['quality']}: {', '.join(point['sensor'])}",
-            point["reason"] if alert is None else f"{alert['severity']} {alert['alert_id']}, {_ago(alert['opened'])}",
+            "; ".join(
+                words
+                for words in (
+                    point["reason"],
+                    None if alert is None else f"{alert['severity']} {alert['alert_id'][:8]}, {_ago(alert['opened'])}",
+                )
+                if words
+            ),
         )
         row[1].stylize(COLOURS.get(level, ""))
         table.add_row(*row)
@@ -85,6 +92,7 @@ def _gateway(gateway: dict[str, Any]) -> list[Text]:
     if not outbox["durable"]:
         lines.append(Text("events are kept in memory only", BAD))
     lines += [Text(printable(problem), BAD) for problem in (*gateway["problems"], outbox["problem"]) if problem]
+    lines += [Text(printable(f"{alarm['severity']}: {alarm['text']}"), BAD) for alarm in gateway["alarms"]]
     if gateway["clips"]:
         lines.append(Text("clips of sound may be recorded here", "yellow"))
     return lines

@@ -11,7 +11,18 @@ from echo_edge import alert_orders
 from echo_edge.audit import MAX_TEXT, check_words
 from echo_edge.envelope import split_point, timestamp
 from echo_edge.errors import BaselineError, OrderError
-from echo_edge.order_bench import EXIT_USAGE, Bench, Moment, OfAlert, OfMachine, Text, moment_ns, order, would
+from echo_edge.order_bench import (
+    EXIT_CONFLICT,
+    EXIT_USAGE,
+    Bench,
+    Moment,
+    OfAlert,
+    OfMachine,
+    Text,
+    moment_ns,
+    order,
+    would,
+)
 from echo_edge.order_types import Call, Verb
 from echo_edge.pipeline import Point
 from echo_edge.review import Reviews
@@ -183,6 +194,8 @@ def _unmute(bench: Bench, args: UnmuteArgs, call: Call) -> dict[str, Any]:
     _words(call.actor, args.note)
     if call.dry_run:
         return would(f"monitor {args.machine} again")
+    if all(point.muted_until_ns is None for name, point in bench.points.items() if name.startswith(f"{args.machine}/")):
+        raise OrderError(f"{args.machine} is not muted", EXIT_CONFLICT)
     bench.monitor.standing.set_mute(args.machine, None)
     return bench.monitor.mute(args.machine, None, call.actor, args.note)
 

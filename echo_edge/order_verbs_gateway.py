@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from echo_edge import __version__
+from echo_edge.alert_orders import waiting
 from echo_edge.doctor import diagnosis
 from echo_edge.envelope import split_point
 from echo_edge.errors import OrderError
@@ -49,7 +50,7 @@ def _info(bench: Bench, _: Args, call: Call) -> dict[str, Any]:
 
 
 def _status(bench: Bench, _: Args, __: Call) -> dict[str, Any]:
-    outbox, publisher = bench.outbox.status, bench.publisher
+    outbox, publisher, sentences = bench.outbox.status, bench.publisher, bench.reporter.alerts.gateway.sentences
     return {
         "gateway": {
             "id": bench.config.gateway.id,
@@ -65,6 +66,11 @@ def _status(bench: Bench, _: Args, __: Call) -> dict[str, Any]:
                 "problem": outbox.problem,
             },
             "clips": bench.clips.on,
+            "alarms": [
+                {"alert_id": life.alert_id, "severity": life.severity, "text": sentences.get(life.about, life.about)}
+                for life in waiting(bench.points, bench.reporter.alerts)
+                if life.kind == "monitor" and life.active
+            ],
         },
         "points": [point_status(bench, point) for point in bench.points.values()],
     }

@@ -223,12 +223,10 @@ class Store:
         try:
             self._insert(self._db, list(left))
             left.clear()
-            self._refusing = False
         except NoRoomError:  # not for all of them
             while left:
                 try:
                     self._insert(self._db, [left[0]])
-                    self._refusing = False
                 except NoRoomError:
                     self._refusing = True
                     self._to_memory([left[0]])
@@ -383,6 +381,7 @@ class Store:
     def status(self) -> OutboxStatus:
         """All but ``waiting``."""
         db, problem = self._db, self._problem
+        self._refusing = self._refusing and db is not None and db.is_short(())  # it ends with the shortage
         if problem is None and self._refusing:
             problem = "outbox_full: what is in it is as severe as what comes, which goes on in memory"
         if problem is None and self._damage is not None and time.monotonic() - self._damage[1] < DAMAGE_TOLD_S:

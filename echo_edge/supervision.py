@@ -36,6 +36,7 @@ class Supervision:
         self._rises: dict[str, tuple[int, float]] = {}  # name of a count -> its value, when it last rose
         self._slow: dict[str, str] = {}
         self._slow_s = -SLOW_EVERY_S
+        self._broker_ends_s: float | None = None  # as last seen: a broker that is away has not got a better one
 
     def troubles(self, windows_dropped: int) -> dict[str, str]:
         """Name -> a sentence; empty when all is well."""
@@ -66,8 +67,9 @@ class Supervision:
         usage = shutil.disk_usage(self._folder)
         if usage.free < DISK_SHARE * usage.total:
             found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
+        self._broker_ends_s = self._publisher.broker_certificate_ends_s or self._broker_ends_s
         ends = {
-            "the broker's certificate": self._publisher.broker_certificate_ends_s,
+            "the broker's certificate": self._broker_ends_s,
             "our certificate": certificate_ends_s(self._client_cert),
         }
         for whose, ends_s in ends.items():

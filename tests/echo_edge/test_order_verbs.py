@@ -299,7 +299,9 @@ def test_alerts_are_acknowledged_shelved_and_cleared(bench: Bench) -> None:
     assert give(bench, "alert.ack", alert_id=alert, dry_run=True)["acknowledged"] is True
     (listed,) = give(bench, "alert.list")["alerts"]
     assert (listed["alert_id"], listed["about"], listed["acknowledged"]) == (alert, POINT, False)
-    told = give(bench, "alert.ack", alert_id=alert, note="on my way", expect={"rev": rev})
+    refused(bench, 6, "alert.ack", alert_id=alert[:5])
+    told = give(bench, "alert.ack", alert_id=alert[:8], note="on my way", expect={"rev": rev})
+    assert told["acknowledged_by"] == "lang"
     assert (told["rev"], told["acknowledged"]) == (rev + 1, True)
     assert give(bench, "alert.shelve", alert_id=alert, minutes=10)["state"] == "active"
     assert give(bench, "alert.clear", alert_id=alert, note="greased")["state"] == "cleared"
@@ -317,6 +319,7 @@ def test_planned_work_survives_a_restart_until_it_is_over(bench: Bench) -> None:
     assert muted_until_ns is not None
     assert 3590 * 10**9 < muted_until_ns - time.time_ns() <= 3600 * 10**9
     give(again, "maintenance.unmute", machine="pump")
+    assert "not muted" in refused(again, 6, "maintenance.unmute", machine="pump")
     assert begun(make_bench(bench.folder)).points[POINT].muted_until_ns is None
     refused(bench, 2, "maintenance.mute", machine="pump", until="2020-01-01T00:00:00Z")
     refused(bench, 2, "maintenance.mute", machine="pump")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from echo_edge.outbox import Outbox
-from echo_edge.outbox_db import OutboxDb
+from echo_edge.outbox import PUTS_AT_ONCE, Outbox
+from echo_edge.outbox_db import AT_ONCE, MAX_PAYLOAD_BYTES, Entry, NoRoomError, OutboxDb
+from echo_edge.outbox_file import LOG_BYTES
+from echo_edge.outgoing import CRITICAL, REST, WARNING
 from tests.broker import wait_for
 from tests.echo_edge.test_outbox import numbers, outbox, put, settle, small_disk, stored
 
@@ -17,10 +20,11 @@ LIFE = "machine:a/b"
 
 
 class Disk:
-    """Opens the database; what is written to it fails while it is ``away``."""
+    """Opens the database; what is written to it fails while it is ``away``, or once ``after`` it was committed."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.away = self.after = False
+        self.opened = 0
 
     def __call__(self, path: Path, max_mb: float) -> OutboxDb:
         disk = self
@@ -28,10 +32,16 @@ class Disk:
         class Flaky(OutboxDb):
             def insert(self, *entries: Any, **more: Any) -> Any:
                 disk.check()
-                return super().insert(*entries, **more)
+                loss = super().insert(*entries, **more)
+                if disk.after:
+                    disk.after = False
+                    raise sqlite3.OperationalError("disk I/O error")
+                return loss
 
         self.check()
-        return Flaky(path, max_mb)
+        db = Flaky(path, max_mb)
+        self.opened += 1
+        return db
 
     def check(self) -> None:
         if self.away:
@@ -120,3 +130,37 @@ def test_a_thousand_rows_on_a_disk_that_is_away_cost_no_work(tmp_path: Path) -> 
         begun_s = time.process_time()
         time.sleep(0.3)
         assert time.process_time() - begun_s < 0.1
+
+
+def test_the_largest_transactions_fit_into_the_log(tmp_path: Path) -> None:
+    db = OutboxDb(tmp_path / "outbox.db", 24.0)
+    payload, log = b"x" * MAX_PAYLOAD_BYTES, tmp_path / "outbox.db-wal"
+    try:
+        for rank, batches in ((CRITICAL, 24), (REST, 60), (CRITICAL, 20), (WARNING, 20)):
+            for _ in range(batches):
+                first = db.next_seq
+                entries = [Entry(first + i, rank, "t", 0, True, payload, None) for i in range(PUTS_AT_ONCE)]
+                with suppress(NoRoomError):
+                    db.insert(entries)
+        assert db.lost > 0
+        while rows := db.front(AT_ONCE, ()):
+            db.settle([row.seq for row in rows[5:]], [(row.seq, 0x95) for row in rows[:5]], 1)
+        db.replay(0)
+        assert log.stat().st_size == LOG_BYTES
+    finally:
+        db.close()
+
+
+def test_an_event_that_went_from_memory_does_not_come_from_the_disk_again(tmp_path: Path) -> None:
+    """A commit whose sync fails may be on disk after all."""
+    disk = Disk()
+    with outbox(tmp_path / "outbox.db", open_db=disk, retry_s=0.2) as box:
+        put(box, 1)
+        stored(box, 1)
+        disk.after = True
+        put(box, 2)
+        wait_for(lambda: disk.opened == 2, "the disk")
+        put(box, 3)
+        rows = stored(box, 3)
+    assert numbers(rows) == [1, 2, 3]
+    assert [row.seq for row in rows if row.durable] == [1, 2], "no number is missing on disk"

@@ -61,6 +61,9 @@ def test_only_what_can_be_told_over_the_connection_is_told_over_it(gateway: Gate
 def test_a_certificate_is_told_a_month_before_its_end(gateway: Gateway) -> None:
     gateway.publisher.broker_certificate_ends_s = time.time() + 29.5 * 86400
     assert gateway.supervision.troubles(0)["certificate"].startswith("the broker's certificate runs out in ")
+    gateway.publisher.broker_certificate_ends_s = None  # the broker is away
+    gateway.now_s = 61.0
+    assert gateway.troubles() == {"certificate"}
 
 
 def test_a_disk_that_is_nearly_full_is_told(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
