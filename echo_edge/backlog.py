@@ -26,6 +26,9 @@ STATE_AFTER_EVENTS = 10  # a long backlog of events must not keep every state fr
 ONCE = 200
 BUSY_CAP_S = 300.0
 UNFIT_TRIES = 3
+TOO_LARGE = 0x95
+HEAD_BYTES = 32  # of a packet, properties included
+MAX_PACKET_BYTES = 268_435_455  # of the protocol
 _UNFIT = (0x83, 0x90, 0x95, 0x99)  # refused by this broker, topic name, packet size, payload format
 
 
@@ -74,6 +77,8 @@ class Message:
     row: Row | None = None
     correlation: bytes | None = None
     tries: int = 0
+    number: int = 0
+    """The how many-th that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,9 @@ class Backlog:
         self._denied: dict[str, None] = {}
         self._unheard: dict[str, None] = {}
         self._tries: Counter[tuple[str, int]] = Counter()  # of events called unfit
-        self._events_since_state = 0
+        self._events_since_state = self._numbers = 0
+        self._passed_over: tuple[Message, float] | None = None  # the oldest without an answer, since when
+        self._max_packet_bytes = MAX_PACKET_BYTES
         self._retry_s = retry_s
         self._window = self._open_window = window
         self._first_busy_s = self._busy_s = busy_s
@@ -157,8 +164,13 @@ class Backlog:
             self._dropped += len(self._once)
             self._once.clear()
 
-    def reconnected(self, receive_maximum: int) -> None:
-        """Forget what was in flight on the old connection: every state and every event is owed again."""
+    def reconnected(self, receive_maximum: int, max_packet_bytes: int | None = None) -> None:
+        """Forget what was in flight on the old connection: every state and every event is owed again.
+
+        Args:
+            receive_maximum: how many messages without an answer the broker takes.
+            max_packet_bytes: the largest that it takes; whoever sends a larger one is thrown out.
+        """
         with self._lock:
             self._in_flight.clear()
             self._rows_in_flight.clear()
@@ -168,6 +180,8 @@ class Backlog:
             held = list(self._held)
             self._held.clear()
             self._all_held_until_s = 0.0
+            self._passed_over = None
+            self._max_packet_bytes = max_packet_bytes or MAX_PACKET_BYTES
             self._unsent = dict.fromkeys(self._states)
             self._open_window = min(self._window, receive_maximum)
         for topic in held:
@@ -186,13 +200,15 @@ class Backlog:
                 return None
             if self._first in self._unsent and self._first not in self._states_in_flight:
                 return self._states[self._first]
-            row = self._next_row(rows)
-            critical = row is not None and row.rank == CRITICAL
-            if row is not None and critical and self._events_since_state < STATE_AFTER_EVENTS:
-                return _event(row)
+            while (row := self._next_row(rows)) is not None and not self._fits(row.topic, row.payload):
+                self._put_aside(row)  # the broker would throw us out for it
+                rows = [other for other in rows if other is not row]
+            state = self._next_state(now_s)
+            if row is not None and row.rank == CRITICAL:
+                owed = state is not None and self._events_since_state >= STATE_AFTER_EVENTS
+                return state if owed else _event(row)
             if self._once:
                 return self._once[0]
-            state = self._next_state(now_s)
             if state is not None or row is None:
                 return state
             return _event(row)
@@ -203,6 +219,8 @@ class Backlog:
             if not self._in_flight:
                 self._progress_s = now_s
             self._in_flight[mid] = message
+            self._numbers += 1
+            message.number = self._numbers
             if message.row is not None:
                 self._rows_in_flight.add(_key(message.row))
                 self._topics_in_flight[message.topic] += 1
@@ -223,6 +241,8 @@ class Backlog:
             if message is None:
                 return
             self._progress_s = now_s
+            if message.qos:
+                self._note_who_was_passed_over(message, now_s)
             outcome = verdict(reason)
             if outcome == "busy":
                 self._pause(reason, now_s, notes)
@@ -236,9 +256,11 @@ class Backlog:
             log.log(level, "%s", text)
 
     def silent_s(self, now_s: float) -> float:
-        """For how long the broker has owed us an answer without giving any; 0 when it owes none."""
+        """For how long the broker has owed us an answer without giving any, or while it answered what was sent later;
+        0 when it owes none."""
         with self._lock:
-            return now_s - self._progress_s if self._in_flight else 0.0
+            since_s = self._progress_s if self._passed_over is None else self._passed_over[1]
+            return now_s - since_s if self._in_flight else 0.0
 
     @property
     def idle(self) -> bool:
@@ -264,6 +286,17 @@ class Backlog:
                 self._dropped,
             )
 
+    def _note_who_was_passed_over(self, answered: Message, now_s: float) -> None:
+        """A broker answers in the order in which it was sent to: who was passed over gets no answer any more."""
+        oldest = next((message for message in self._in_flight.values() if message.qos), None)
+        if oldest is None or oldest.number > answered.number:
+            self._passed_over = None
+        elif self._passed_over is None or self._passed_over[0] is not oldest:
+            self._passed_over = (oldest, now_s)
+
+    def _fits(self, topic: str, payload: bytes) -> bool:
+        return len(topic.encode()) + len(payload) + HEAD_BYTES <= self._max_packet_bytes
+
     def _next_row(self, rows: Sequence[Row]) -> Row | None:
         for row in rows:
             if _key(row) in self._rows_in_flight:
@@ -278,10 +311,19 @@ class Backlog:
     def _next_state(self, now_s: float) -> Message | None:
         if len(self._states_in_flight) >= STATES_IN_FLIGHT:
             return None
-        for topic in self._unsent:
-            if topic not in self._states_in_flight and self._held.get(topic, 0.0) <= now_s:
+        for topic in list(self._unsent):
+            if topic in self._states_in_flight or self._held.get(topic, 0.0) > now_s:
+                continue
+            if self._fits(topic, self._states[topic].payload):
                 return self._states[topic]
+            del self._unsent[topic]
+            log.error("a state on %s is too large for the broker: not sent", topic)
         return None
+
+    def _put_aside(self, row: Row) -> None:
+        log.error("an event of %d bytes on %s is too large for the broker: given up", len(row.payload), row.topic)
+        self._given_up += 1
+        self._events.dead(row, TOO_LARGE)
 
     def _release_due(self, now_s: float) -> None:
         with self._lock:

@@ -60,9 +60,10 @@ class Health:
             "sensors": {capture.device: self._sensor(capture, now_s) for capture in watched.captures},
             "outbox": self._outbox(),
             "mqtt": self._mqtt(),
-            "disk": _disk(watched.folder),
             "system": _system(),
         }
+        with suppress(OSError):  # a disk that went away is told as a trouble
+            fields["disk"] = _disk(watched.folder)
         if (clock := read_clock()) is not None:
             fields["clock"] = {
                 "synced": clock.synced,

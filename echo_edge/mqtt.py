@@ -105,6 +105,8 @@ class Connected:
     """The broker let us in; it takes at most ``receive_maximum`` unacknowledged messages."""
 
     receive_maximum: int
+    max_packet_bytes: int | None = None
+    """None: it set no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +280,8 @@ class Connection:
         if reason.is_failure:
             self._notices.append(Lost(f"refused: {_words(reason)}", reason.value in BAD_CREDENTIALS))
         else:
-            self._notices.append(Connected(getattr(properties, "ReceiveMaximum", 65535)))
+            limits = (getattr(properties, "ReceiveMaximum", 65535), getattr(properties, "MaximumPacketSize", None))
+            self._notices.append(Connected(*limits))
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None

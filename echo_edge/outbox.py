@@ -29,6 +29,7 @@ PUTS_AT_ONCE = 50  # a transaction must fit into the log, whose size is fixed
 SETTLE_EVERY_S = 0.05
 TELL_EVERY_S = 0.25
 HOUR_S = 3600.0
+SLOW_S = 5.0  # a disk that takes longer is as good as one that fails, until it answers
 RETRY_S = 30.0  # a disk that failed is tried again
 IN_MEMORY, IN_MEMORY_ALONE = 1000, 10_000  # rows: beside a disk that failed; without any
 NOT_TAKEN = 10_000  # events that wait for a disk that does not answer
@@ -70,6 +71,7 @@ class Outbox:
         self._refused = 0
         self._replays: deque[tuple[int, Callable[[int], None]]] = deque()
         self._stopping = False
+        self._busy_since_s: float | None = None  # since when the thread works on the disk
         # the thread's own
         self._store = Store(
             path,
@@ -114,9 +116,11 @@ class Outbox:
                 return
             self._puts.append(item)
             self._lock.notify()
+        self._rescue_if_hung()
 
     def front(self) -> list[Row]:
         """What to publish next, best first, at most 100 rows."""
+        self._rescue_if_hung()
         with self._lock:
             return self._front.rows()
 
@@ -150,17 +154,35 @@ class Outbox:
     def status(self) -> OutboxStatus:
         """How it is; all but ``waiting`` and ``storing`` as of the last quarter of a second."""
         with self._lock:
-            return replace(
+            status = replace(
                 self._status,
                 waiting=self._front.waiting + len(self._puts),
                 storing=self._front.coming + len(self._puts),
                 lost=self._status.lost + self._refused,
             )
+        if self._hung:
+            return replace(status, durable=False, problem=f"disk_slow: no answer for {SLOW_S:.0f} s and more")
+        return status
 
     @property
     def alive(self) -> bool:
         """The thread runs; False after ``start`` and before ``stop`` is a defect."""
         return self._thread.is_alive()
+
+    @property
+    def _hung(self) -> bool:
+        """The disk has not answered for longer than any healthy one takes."""
+        return self._busy_since_s is not None and time.monotonic() - self._busy_since_s > SLOW_S
+
+    def _rescue_if_hung(self) -> None:
+        """While the disk hangs, what waits for it goes from memory. What it stores of that after all, is dropped."""
+        if self._hung:
+            with self._lock:
+                puts = list(self._puts)
+                self._puts.clear()
+                told = self._store.rescue(puts)
+            if told:
+                self._store.tell(told)
 
     def _settle(self, row: Row, dead: int | None) -> None:
         with self._lock:
@@ -183,6 +205,9 @@ class Outbox:
             except Exception as error:  # alerts must go on
                 log.critical("a defect of the outbox; it begins anew", exc_info=True)
                 self._store.fail(error)
+                with self._lock:
+                    told = self._store.rescue()
+                self._store.tell(told)
                 time.sleep(1)
         self._store.close()
 
@@ -193,9 +218,9 @@ class Outbox:
                 self._lock.wait(wait_s)
             puts = [self._puts.popleft() for _ in range(min(len(self._puts), PUTS_AT_ONCE))]
             self._front.coming, stopping = len(puts), self._stopping
+            now_s = self._busy_since_s = time.monotonic()
         if puts:
             self._store.store(puts)
-        now_s = time.monotonic()
         if stopping or self._many_settled() or now_s - self._settled_s >= SETTLE_EVERY_S:
             self._settled_s = now_s
             self._store.attempt(self._store.write_settled)
@@ -206,6 +231,7 @@ class Outbox:
             self._told_s = now_s
             self._store.attempt(self._tell_status)
         with self._lock:
+            self._busy_since_s = None
             return not stopping or bool(self._puts) or (self._store.open and bool(self._front.settled))
 
     def _has_work(self) -> bool:

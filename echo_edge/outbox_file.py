@@ -33,6 +33,9 @@ def make(path: Path, pages: int, make_tables: Callable[[sqlite3.Connection], Non
     fresh = path.with_name(f"{path.name}.new")
     try:
         fresh.unlink(missing_ok=True)
+        disk = os.statvfs(path.parent)
+        if disk.f_bavail * disk.f_frsize < pages * PAGE_BYTES + LOG_BYTES:  # not to fill it in vain
+            raise OSError(errno.ENOSPC, f"no space left for {pages * PAGE_BYTES / 1e6:.0f} MB", str(path))
         fresh.touch(0o600)
         with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
             # nothing to lose yet: no journal, no sync

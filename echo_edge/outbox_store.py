@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -60,7 +60,7 @@ class OutboxStatus:
 
     durable: bool = False
     problem: str | None = None
-    """``disk_full``, ``storage_ro``, ``io_error``, ``damaged`` or ``outbox_full``, and what about it."""
+    """``disk_full``, ``disk_slow``, ``storage_ro``, ``io_error``, ``damaged`` or ``outbox_full``, and what about it."""
 
     epoch: str = ""
 
@@ -98,12 +98,16 @@ class Store:
         self._epoch = ""
         self._last_seq = 0  # that was given to anybody
         self._untold: Loss | None = None
+        self._lost_logged_s = -LOST_LOGGED_EVERY_S
+        self._rate = _Rate()
+        self._lost, self._dead = 0, 0  # as the file said last
+        # these are shared, under the lock
+        self._at_work: list[Outgoing] = []  # taken, and neither on disk nor in memory yet
+        self._rescued = False
         self._memory_epoch, self._memory_seq = secrets.token_hex(8), 0
         self._memory_loss: Loss | None = None
         self._forgotten = 0
-        self._lost_logged_s = -LOST_LOGGED_EVERY_S
         self._lives: dict[str, Payload | None] = {}  # not on disk yet
-        self._rate = _Rate()
 
     @property
     def open(self) -> bool:
@@ -184,47 +188,58 @@ class Store:
 
     def store(self, items: Sequence[Outgoing]) -> None:
         """Put events on disk and say so; into memory where that cannot be. In their order, or an old life would win."""
+        with self._lock:
+            self._at_work, self._rescued = list(items), False
         fit = deque[Outgoing]()
         for item in items:
-            size_bytes = self._size_bytes(item)
-            if size_bytes is not None and size_bytes <= MAX_PAYLOAD_BYTES:
+            if self._size_bytes(item) <= MAX_PAYLOAD_BYTES:
                 fit.append(item)
-                continue
-            self._store_fit(fit)
-            if size_bytes is not None:
-                log.error("an event on %s has %d bytes: it is sent, but not stored", item.topic, size_bytes)
+            else:
+                self._store_fit(fit)
                 self._to_memory([item])
         self._store_fit(fit)
         with self._lock:
-            self._front.coming = 0  # what cannot be written is given up
+            self._front.coming = 0
 
-    def _size_bytes(self, item: Outgoing) -> int | None:
+    def rescue(self, more: Sequence[Outgoing] = ()) -> list[tuple[Outgoing, Payload]]:
+        """While the disk hangs: send from memory what it holds up, and more; from any thread that holds the lock.
+
+        Returns:
+            What is to be told, when the lock was let go.
+        """
+        items = [*self._at_work, *more]
+        self._front.coming -= len(self._at_work)
+        self._at_work, self._rescued = [], True
+        return self._remember(items)
+
+    def _size_bytes(self, item: Outgoing) -> int:
+        loss = Loss(_LARGE, _LARGE, _LARGE)
         try:
+            size_bytes = len(encode(self._stamped(item.payload, self._memory_epoch, _LARGE, loss)))
             if item.life is not None:
                 encode(item.life[1] or {})
-            loss = Loss(_LARGE, _LARGE, _LARGE)
-            return len(encode(self._stamped(item.payload, self._memory_epoch, _LARGE, loss)))
-        except (TypeError, ValueError) as error:  # a defect of whoever made it; the others must go on
-            log.error("an event on %s cannot be written as JSON and is given up: %s", item.topic, error)
-            self._forgotten += 1
-            return None
+        except (TypeError, ValueError):
+            return MAX_PAYLOAD_BYTES + 1  # for whoever holds it in memory to say
+        if size_bytes > MAX_PAYLOAD_BYTES:
+            log.error("an event on %s has %d bytes: it is sent, but not stored", item.topic, size_bytes)
+        return size_bytes
 
     def _store_fit(self, left: deque[Outgoing]) -> None:
         """Take them all: to disk, or to memory."""
         if left:
             self.attempt(lambda: self._to_disk(left))
-            self._to_memory(left)
+            self._to_memory(list(left))
             left.clear()
 
     def _to_disk(self, left: deque[Outgoing]) -> None:
         """Take from ``left`` what is on disk, or was refused there and is in memory."""
-        if self._db is None:
+        if self._db is None or self._rescued:
             return
         try:
             self._insert(self._db, list(left))
             left.clear()
         except NoRoomError:  # not for all of them
-            while left:
+            while left and not self._rescued:
                 try:
                     self._insert(self._db, [left[0]])
                 except NoRoomError:
@@ -242,16 +257,29 @@ class Store:
                 entries, told = self._complete(db, items)
         self._write_lives()
         db.insert(entries, told=db.untold is not None)
-        self._last_seq, self._untold = db.next_seq - 1, db.untold
-        self._rate.add(sum(len(entry.payload) for entry in entries))
         with self._lock:
-            self._front.coming -= len(entries)
-            self._front.on_disk = db.waiting()
-            for entry in entries:
-                self._front.add(
-                    Row(db.epoch, entry.seq, entry.rank, entry.topic, entry.payload, entry.waits, durable=True)
-                )
-        self._tell(told)
+            claimed = self._claim(items)
+            if claimed:
+                self._last_seq, self._untold = db.next_seq - 1, db.untold
+                for entry in entries:
+                    self._front.add(
+                        Row(db.epoch, entry.seq, entry.rank, entry.topic, entry.payload, entry.waits, durable=True)
+                    )
+                self._front.on_disk = db.waiting()
+        if claimed:
+            self._rate.add(sum(len(entry.payload) for entry in entries))
+            self.tell(told)
+        else:  # the disk took so long that they went from memory
+            db.forget_after(self._last_seq, self._untold)
+
+    def _claim(self, items: Sequence[Outgoing]) -> bool:
+        """Take these out of work, with the lock held; False: they were rescued meanwhile."""
+        if self._rescued:
+            return False
+        claimed = set(map(id, items))
+        self._at_work = [item for item in self._at_work if id(item) not in claimed]
+        self._front.coming -= len(items)
+        return True
 
     def _complete(self, db: OutboxDb, items: Sequence[Outgoing]) -> tuple[list[Entry], list[tuple[Outgoing, Payload]]]:
         entries, told = [], []
@@ -262,33 +290,46 @@ class Store:
             told.append((item, payload))
         return entries, told
 
-    def _to_memory(self, items: Iterable[Outgoing]) -> None:
+    def _to_memory(self, items: Sequence[Outgoing]) -> None:
+        with self._lock:
+            told = self._remember(items) if self._claim(items) else []
+        if told:
+            self.attempt(self._write_lives)
+            self.tell(told)
+
+    def _remember(self, items: Sequence[Outgoing]) -> list[tuple[Outgoing, Payload]]:
+        """Put events into memory, with the lock held; return what is to be told."""
         told = []
         for item in items:
-            self._memory_seq += 1
-            payload = self._stamped(item.payload, self._memory_epoch, self._memory_seq, self._memory_loss)
-            payload["durable"] = False
-            self._memory_loss = None
-            row = Row(
-                self._memory_epoch, self._memory_seq, item.rank, item.topic, encode(payload), item.waits, durable=False
-            )
-            with self._lock:
-                self._front.coming -= 1
-                gone = self._front.remember(row, self._last_seq)
-            if gone is not None:
+            seq = self._memory_seq + 1
+            payload = self._stamped(item.payload, self._memory_epoch, seq, self._memory_loss) | {"durable": False}
+            try:
+                data = encode(payload)
+                if item.life is not None:
+                    encode(item.life[1] or {})
+            except (TypeError, ValueError) as error:  # a defect of whoever made it; the others must go on
+                log.error("an event on %s cannot be written as JSON and is given up: %s", item.topic, error)
+                self._forgotten += 1
+                continue
+            self._memory_seq, self._memory_loss = seq, None
+            row = Row(self._memory_epoch, seq, item.rank, item.topic, data, item.waits, durable=False)
+            if (gone := self._front.remember(row, self._last_seq)) is not None:
                 self._forgotten += 1
                 self._memory_loss = _added(self._memory_loss, gone)
             if item.life is not None:
                 self._lives[item.life[0]] = item.life[1]
             told.append((item, payload))
-        if told:
-            self.attempt(self._write_lives)
-            self._tell(told)
+        return told
 
     def _write_lives(self) -> None:
-        if self._db is not None and self._lives:
-            self._db.set_lives(self._lives.items())
-            self._lives.clear()
+        with self._lock:
+            lives = dict(self._lives)
+        if self._db is not None and lives:
+            self._db.set_lives(lives.items())
+            with self._lock:
+                for key, known in lives.items():
+                    if self._lives.get(key) is known:
+                        self._lives.pop(key, None)
 
     def _stamped(self, payload: Payload, epoch: str, seq: int, loss: Loss | None) -> Payload:
         stamped = payload | {"seq": seq, "id": f"{self._gateway}:{epoch}:{seq}"}
@@ -297,7 +338,8 @@ class Store:
             stamped["outbox_lost"] = lost
         return stamped
 
-    def _tell(self, told: Sequence[tuple[Outgoing, Payload]]) -> None:
+    def tell(self, told: Sequence[tuple[Outgoing, Payload]]) -> None:
+        """Call what follows each event."""
         for item, payload in told:
             self._call(item.then, payload)
         self._wake()
@@ -387,7 +429,9 @@ class Store:
         if problem is None and self._damage is not None and time.monotonic() - self._damage[1] < DAMAGE_TOLD_S:
             problem = self._damage[0]
         if db is None:
-            return OutboxStatus(lost=self._forgotten, problem=problem, epoch=self._memory_epoch)
+            lost = self._lost + self._forgotten
+            return OutboxStatus(lost=lost, dead=self._dead, problem=problem, epoch=self._memory_epoch)
+        self._lost, self._dead = db.lost, db.dead()
         per_hour = self._rate.per_hour()
         return OutboxStatus(
             oldest_ns=db.oldest_ns(),

@@ -275,7 +275,7 @@ class Publisher:
         return Lost("no answer to a message") if silent else None
 
     def _greet(self, notice: Connected, link: _Link) -> None:
-        self._backlog.reconnected(notice.receive_maximum)
+        self._backlog.reconnected(notice.receive_maximum, notice.max_packet_bytes)
         # Subscribers learn that we are back before they see what we have to say.
         self._say(link, first=True)
         self._refused = ()

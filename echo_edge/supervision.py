@@ -64,9 +64,12 @@ class Supervision:
 
     def _slow_troubles(self) -> dict[str, str]:
         found = {}
-        usage = shutil.disk_usage(self._folder)
-        if usage.free < DISK_SHARE * usage.total:
-            found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
+        try:
+            usage = shutil.disk_usage(self._folder)
+            if usage.free < DISK_SHARE * usage.total:
+                found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
+        except OSError as error:
+            found["disk"] = f"where {self._folder.name} is kept: {error.strerror}"
         self._broker_ends_s = self._publisher.broker_certificate_ends_s or self._broker_ends_s
         ends = {
             "the broker's certificate": self._broker_ends_s,

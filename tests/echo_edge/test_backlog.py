@@ -218,3 +218,37 @@ def test_an_answer_that_is_denied_troubles_nobody() -> None:
     assert drain(backlog, 0x87) == [b"answer"]
     assert backlog.counters.topics_denied == ()
     assert backlog.idle
+
+
+def test_one_answer_that_never_comes_is_noticed_while_later_ones_do() -> None:
+    outbox = ListOutbox()
+    backlog = proven(outbox)
+    outbox.add(EVENTS, b"lost")
+    assert take_one(backlog, 1)
+    for second in range(1, 31):
+        backlog.set_state(STATE, str(second).encode())
+        assert take_one(backlog, 100 + second)
+        backlog.settle(100 + second, 0, float(second))
+    assert backlog.silent_s(30.0) == 29.0
+
+
+def test_what_is_too_large_for_the_broker_is_put_aside_unsent() -> None:
+    outbox = ListOutbox()
+    backlog = Backlog(outbox)
+    backlog.reconnected(65535, max_packet_bytes=1000)
+    outbox.add(EVENTS, b"x" * 2000)
+    outbox.add(EVENTS, b"small")
+    backlog.set_state(STATE, b"y" * 2000)
+    backlog.set_state("other", b"state")
+    assert drain(backlog, 0) == [b"small", b"state"]
+    assert [row.payload for row in outbox.given_up] == [b"x" * 2000]
+    assert backlog.idle
+
+
+def test_an_alarm_goes_before_any_number_of_answers() -> None:
+    outbox = ListOutbox()
+    backlog = Backlog(outbox)
+    for number in range(15):
+        outbox.add(EVENTS, str(number).encode())
+        backlog.send_once("rsp", b"answer")
+    assert drain(backlog, 0)[:15] == [str(number).encode() for number in range(15)]

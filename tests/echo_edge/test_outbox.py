@@ -9,8 +9,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 
 from echo_edge.envelope import Payload
 from echo_edge.outbox import Outbox
-from echo_edge.outbox_db import OutboxDb
+from echo_edge.outbox_db import Entry, Loss, OutboxDb
 from echo_edge.outgoing import CRITICAL, REST, WARNING, Outgoing, Row
 from tests.broker import wait_for
 
@@ -209,8 +210,6 @@ def test_an_event_too_large_to_be_stored_is_sent_from_memory(tmp_path: Path) -> 
 def test_an_event_is_given_up_after_so_many_hours_of_running_whatever_the_clock_says(tmp_path: Path) -> None:
     db = OutboxDb(tmp_path / "outbox.db", 4.0)
     try:
-        from echo_edge.outbox_db import Entry  # noqa: PLC0415
-
         db.insert([Entry(db.next_seq, CRITICAL, TOPIC, 0, True, b"{}", None)])
         assert [db.hour(24) for _ in range(24)] == [None] * 24
         db.insert([Entry(db.next_seq, CRITICAL, TOPIC, 0, True, b"{}", None)])
@@ -429,3 +428,71 @@ def test_a_file_that_is_lost_while_it_is_used_costs_nothing_that_is_still_known(
         box.settle(old[0], 0)  # number 1 of the old file; the new file has a number 1, too
         wait_for(lambda: box.status.waiting == 6, "one less")
         wait_for(lambda: sorted(numbers(box.front())) == [1, 2, 3, 4, 5, 6], "each of them once")
+
+
+class Hanging(OutboxDb):
+    """A database on a disk that does not answer until it is let."""
+
+    def __init__(self, path: Path, max_mb: float) -> None:
+        super().__init__(path, max_mb)
+        self.answers = threading.Event()
+
+    def insert(self, entries: Sequence[Entry], *more: Any, **told: bool) -> Loss | None:
+        assert self.answers.wait(20)
+        return super().insert(entries, *more, **told)
+
+
+def test_while_the_disk_hangs_alarms_go_from_memory_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echo_edge.outbox.SLOW_S", 0.2)
+    made: list[Hanging] = []
+
+    def open_db(path: Path, max_mb: float) -> OutboxDb:
+        made.append(Hanging(path, max_mb))
+        return made[0]
+
+    with outbox(tmp_path / "outbox.db", open_db=open_db) as box:
+        for number in range(5):
+            put(box, number)
+        wait_for(lambda: len(box.front()) == 5, "all of them")
+        assert not any(row.durable for row in box.front())
+        assert (box.status.problem or "").startswith("disk_slow")
+        made[0].answers.set()
+        wait_for(lambda: box.status.problem is None, "the disk to answer")
+        put(box, 5)
+        wait_for(lambda: any(row.durable and b'"n":5' in row.payload for row in box.front()), "the next one, stored")
+        assert numbers(stored(box, 6)) == [0, 1, 2, 3, 4, 5], "each of them once, in order"
+
+
+def test_nothing_gives_way_to_what_is_less_severe(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        for number in range(1000):
+            put(box, number, WARNING, 3000)
+        wait_for(lambda: not box.status.storing and box.status.lost > 0, "an overflow")
+        warnings = box.status.waiting
+        for number in range(50):
+            put(box, 5000 + number, REST)
+        wait_for(lambda: not box.status.storing, "all of them taken in, or not")
+        assert sum(number < 5000 for number in numbers(drained(box))) == warnings
+
+
+def test_an_alert_that_cleared_while_there_was_no_room_is_over_after_a_restart(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 0, CRITICAL, 3000, life=("machine:a/b", {"alert_id": "1"}))
+        for number in range(1, 1200):
+            put(box, number, CRITICAL, 3000)
+        wait_for(lambda: not box.status.storing, "a full outbox")
+        put(box, 2000, REST, life=("machine:a/b", None))
+        wait_for(lambda: (box.status.problem or "").startswith("outbox_full"), "the refusal")
+        wait_for(lambda: not box.status.storing, "all of them taken in")
+    with outbox(tmp_path / "outbox.db") as box:
+        assert box.lives == {}
+
+
+def test_a_disk_too_small_for_the_outbox_is_not_filled_in_vain(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 10) as disk, outbox(disk / "outbox.db", max_mb=64.0) as box:
+        put(box, 1)
+        wait_for(lambda: len(box.front()) == 1, "the alarm")
+        assert (box.status.problem or "").startswith("disk_full")
+        assert os.statvfs(disk).f_bavail > 0.9 * os.statvfs(disk).f_blocks

@@ -224,3 +224,16 @@ def test_after_a_day_without_a_broker_everything_comes_in_order_and_memory_stays
         assert numbers == sorted(numbers)
     assert told["lost"] == 0
     assert told["grown_mb"] <= 5
+
+
+def test_an_alarm_too_large_for_the_broker_holds_up_no_other(tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path / "broker", extra="max_packet_size 3000") as broker,
+        Subscriber(broker.port) as reader,
+        delivery(tmp_path, broker.port) as (publisher, outbox),
+    ):
+        outbox.put(Outgoing(ALERTS, CRITICAL, {"n": -1, "text": "x" * 4000}))
+        put(outbox, range(5), CRITICAL)
+        wait_for(lambda: heard(reader) == list(range(5)), "the others")
+        wait_for(lambda: outbox.status.dead == 1, "the large one to be put aside")
+        assert publisher.connected
