@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from echo_edge.outbox_db import Entry, NoRoomError, OutboxDb
+from echo_edge import outbox_file
+from echo_edge.outbox_db import Entry, Loss, NoRoomError, OutboxDb
 from echo_edge.outgoing import CRITICAL, REST, WARNING
 
 LONG = os.environ.get("ECHO_EDGE_TORTURE") == "1"
@@ -33,6 +34,7 @@ class OutboxFile(RuleBasedStateMachine):
         self.sent: set[int] = set()
         self.given: set[int] = set()
         self.lost = 0
+        self.untold: Loss | None = None
 
     def teardown(self) -> None:
         self.db.close()
@@ -50,27 +52,41 @@ class OutboxFile(RuleBasedStateMachine):
             for i, (rank, size) in enumerate(events)
         ]
         before = self.held()
+        told = self.untold is not None and self.db.untold == self.untold
         try:
-            loss = self.db.insert(entries)
+            loss = self.db.insert(entries, told=told)
         except NoRoomError:
-            assert all(rank == CRITICAL for seq, rank in self.waiting.items()) or any(
-                rank != CRITICAL for rank, _ in events
-            ), "while something less severe waits, an alarm has room"
-            assert self.held() == before, "all or none"
+            gone = before - self.held()
+            self.take_out(gone, max(rank for rank, _ in events))
+            assert not self.held() - before, "all or none"
+            assert all(rank < REST for rank in self.waiting.values()), "what is less severe makes room for any"
+            if all(rank == CRITICAL for rank, _ in events):
+                assert set(self.waiting.values()) == {CRITICAL}, "an alarm has room while something less severe waits"
             return
         assert not self.given & {entry.seq for entry in entries}, "a number is given once"
         self.given |= {entry.seq for entry in entries}
-        gone = before - self.held()
-        evicted = {seq for seq in gone if seq in self.waiting}
-        assert all(self.waiting[seq] != CRITICAL for seq in evicted)
-        worst_kept = max((self.waiting[seq] for seq in self.waiting.keys() - evicted), default=CRITICAL)
-        assert all(self.waiting[seq] >= worst_kept for seq in evicted), "the least severe goes first"
-        assert (0 if loss is None else loss.events) == len(evicted)
+        evicted = self.take_out(before - self.held(), max(rank for rank, _ in events))
+        assert (0 if loss is None else loss.events) == evicted
+        if told and not evicted:
+            self.untold = None
+        self.waiting |= {entry.seq: entry.rank for entry in entries}
+
+    def take_out(self, gone: set[int], least: int) -> int:
+        """Follow what gave way to events of which this is the least severe; return how many had not been sent."""
+        evicted = sorted(gone & self.waiting.keys(), key=lambda seq: (-self.waiting[seq], seq))
+        order = sorted(self.waiting, key=lambda seq: (-self.waiting[seq], seq))
+        assert evicted == order[: len(evicted)], "the least severe goes first, and of them the oldest"
+        assert all(self.waiting[seq] >= max(least if least == REST else WARNING, WARNING) for seq in evicted)
         assert not evicted or not self.sent - gone, "what was sent goes before what was not"
         self.lost += len(evicted)
+        if evicted:
+            before = self.untold or Loss(0, evicted[0], evicted[0])
+            self.untold = Loss(
+                before.events + len(evicted), min(before.first_seq, *evicted), max(before.last_seq, *evicted)
+            )
         self.sent -= gone
-        self.waiting = {seq: rank for seq, rank in self.waiting.items() if seq not in evicted}
-        self.waiting |= {entry.seq: entry.rank for entry in entries}
+        self.waiting = {seq: rank for seq, rank in self.waiting.items() if seq not in gone}
+        return len(evicted)
 
     @rule(count=st.integers(1, 20))
     def send(self, count: int) -> None:
@@ -115,9 +131,11 @@ class OutboxFile(RuleBasedStateMachine):
         rows = [(row.rank, row.seq) for row in self.db.front(ALL, ())]
         assert rows == sorted((rank, seq) for seq, rank in self.waiting.items())
         assert self.held() == self.waiting.keys() | self.sent
-        assert self.db.lost == self.lost
+        assert (self.db.lost, self.db.untold) == (self.lost, self.untold)
         assert self.db.epoch == self.epoch
         assert self.db.waiting() == len(self.waiting)
+        log = self.folder / "outbox.db-wal"
+        assert log.stat().st_size == outbox_file.LOG_BYTES, "the log has its size"
 
     def held(self) -> set[int]:
         return {seq for (seq,) in self.db._db.execute("SELECT seq FROM alert")}
