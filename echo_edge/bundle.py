@@ -29,7 +29,7 @@ MEMBER_BYTES = 900_000
 """Of each member at most; there are ten, so that no archive is larger than 10 MB."""
 
 FILES, BASELINES = 5000, 200
-UNREAD = "is no YAML that can be read, so nobody knows which names are in it: it was left out\n"
+UNREAD = "It is no YAML that can be read, and nobody knows for sure what in it is a name: it was left out.\n"
 
 
 def gather(path: Path, credentials_folder: str | None = None) -> Iterator[tuple[str, bytes]]:

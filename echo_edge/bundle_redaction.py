@@ -26,6 +26,8 @@ NAMES = {"username", "person"}
 OUR_OWN = {"echo-edge", UNSIGNED}
 LONG = 6  # characters of a secret that does not turn up by chance
 USERNAME = re.compile(r"""(\busername\s*:\s*)("[^"\n]*"|'[^'\n]*'|[^\s,}]+)""")
+PAIR = re.compile(r"""(\w+)\s*:\s*["']?([^\s,}"'#]+)""")
+OPERATOR = re.compile(r"([\w-]+)\s*:\s*\{?\s*(?:role|person|key_file|key_credential|public_key)\s*:")
 SERIALS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -57,9 +59,10 @@ class Redaction:
         serials: Iterable[str] = (),
     ) -> None:
         told = _read(configuration)
+        pairs = list(_pairs(told) if readable(configuration) else _pairs_of_text(configuration))
         secrets = {
             form
-            for secret in _secrets(told, folder, credentials_folder)
+            for secret in _secrets(pairs, folder, credentials_folder)
             for form in (
                 secret,
                 json.dumps(secret)[1:-1],
@@ -69,7 +72,7 @@ class Redaction:
         }
         gateway = told.get("gateway") if isinstance(told, dict) else None
         kept = {*OUR_OWN, gateway.get("id") if isinstance(gateway, dict) else None}
-        names = sorted({*_names(told), *people} - kept - {""})
+        names = sorted({*_names(pairs), *people} - kept - {""})
         self._hidden = _any_of(secrets)
         self._people = {name: f"person-{number}" for number, name in enumerate(names, start=1)}
         self._names = _any_of(names, whole=True)
@@ -115,8 +118,14 @@ def _pairs(told: Any) -> Iterator[tuple[str, Any]]:
             yield from _pairs(value)
 
 
-def _secrets(told: Any, folder: Path, credentials_folder: str | None) -> Iterator[str]:
-    for key, value in _pairs(told):
+def _pairs_of_text(configuration: str) -> Iterator[tuple[str, Any]]:
+    """The same of what is no YAML, as far as it looks like it."""
+    yield from PAIR.findall(configuration)
+    yield "operators", dict.fromkeys(OPERATOR.findall(configuration))
+
+
+def _secrets(pairs: Iterable[tuple[str, Any]], folder: Path, credentials_folder: str | None) -> Iterator[str]:
+    for key, value in pairs:
         if key in SECRET_FILES and isinstance(value, str):
             path = folder / value
         elif key in SECRET_CREDENTIALS and isinstance(value, str) and credentials_folder is not None:
@@ -128,8 +137,8 @@ def _secrets(told: Any, folder: Path, credentials_folder: str | None) -> Iterato
                 yield from {line.strip(), line.strip().rpartition(" ")[2]} - {"", "-"}
 
 
-def _names(told: Any) -> Iterator[str]:
-    for key, value in _pairs(told):
+def _names(pairs: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    for key, value in pairs:
         if key in NAMES and isinstance(value, str):
             yield value
         elif key == "operators" and isinstance(value, dict):
