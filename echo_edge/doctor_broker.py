@@ -124,27 +124,34 @@ def _encryption(settings: MqttSettings, connection: Connection) -> Iterator[Foun
 
 def _rights(patient: Patient, settings: MqttSettings, topics: Topics, hears: _Probe) -> Iterator[Found]:
     orders = f"{topics.orders}+"
-    wanted = [*patient.config.state_topics(), *([orders] if patient.config.orders.mqtt else [])]
-    hears.connection.subscribe(wanted)
-    with closing(_probe(settings, topics, "says")) as says:
-        answer = says.wait(Connected, ANSWER_S)
-        if not isinstance(answer, Connected):
-            problem = "no answer to CONNECT" if answer is None else answer.problem
-            yield Found("broker", "broken", f"a second connection: {problem}", mend_of(problem))
-            return
-        if settings.protocol == "5":
-            yield _may_publish(says, topics.answer("doctor"), topics)
-        else:
-            what = "with MQTT 3.1.1 no broker can say that its access list refuses a message"
-            yield bad("broker", what, "use a broker with MQTT 5", broken=False)
-        if patient.config.orders.mqtt:
-            yield _loops_back(says, hears, topics)
+    states = patient.config.state_topics()
+    hears.connection.subscribe([*states, *([orders] if patient.config.orders.mqtt else [])])
+    may = _may_publish(hears, topics.answer("doctor"), topics)  # its answer follows those to the subscriptions
+    if settings.protocol == "5" or may.how != "ok":
+        yield may
+    else:
+        what = "with MQTT 3.1.1 no broker can say that its access list refuses a message"
+        yield bad("broker", what, "use a broker with MQTT 5", broken=False)
     refused = [notice.topic for notice in hears.notices if isinstance(notice, Refused)]
     for topic in refused:
         mend = "let this gateway's user read there in the broker's access list"
         yield Found("broker", "broken", f"does not let us listen to {topic}", mend)
-    for topic in set(patient.config.state_topics()) - set(refused):
-        yield Found("broker", "ok", f"says that we may listen to {topic}; some say so of what they then keep back")
+    for topic in states:
+        if topic not in refused:
+            yield Found("broker", "ok", f"says that we may listen to {topic}; some say so of what they then keep back")
+    if patient.config.orders.mqtt and orders not in refused:
+        yield from _orders_arrive(settings, topics, hears)
+
+
+def _orders_arrive(settings: MqttSettings, topics: Topics, hears: _Probe) -> Iterator[Found]:
+    """By a second connection: what a client publishes itself does not come back to it."""
+    with closing(_probe(settings, topics, "says")) as says:
+        answer = says.wait(Connected, ANSWER_S)
+        if isinstance(answer, Connected):
+            yield _loops_back(says, hears, topics)
+        else:
+            problem = "no answer to CONNECT" if answer is None else answer.problem
+            yield Found("broker", "broken", f"a second connection: {problem}", mend_of(problem))
 
 
 def _may_publish(says: _Probe, topic: str, topics: Topics) -> Found:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from echo_edge.config_file import load_config
 from echo_edge.doctor_broker import broker
@@ -73,6 +78,13 @@ def test_a_denied_publish_is_found(tmp_path: Path, guarded: Mosquitto):
     assert "access list refuses" in what
 
 
+def test_with_3_1_1_it_is_said_that_a_refusal_cannot_be_seen(tmp_path: Path, guarded: Mosquitto):
+    guarded.set_acl(ALL)
+    told = found(tmp_path, f'{login(guarded)}, protocol: "3.1.1"', orders=True)
+    assert [one.how for one in told] == ["ok", "warning", "ok"]
+    assert "no broker can say" in told[1].what
+
+
 def test_a_wrong_password_is_named_and_not_shown(tmp_path: Path, guarded: Mosquitto):
     (tmp_path / "wrong").write_text("battery staple\n")
     (tmp_path / "wrong").chmod(0o600)
@@ -103,3 +115,50 @@ def test_an_unknown_authority_is_named_and_a_known_one_is_fine(tmp_path: Path):
         assert "ca_file" in one.mend
         (plain,) = found(tmp_path, f"port: {running.port}")
         assert "wants TLS" in plain.mend
+
+
+def certificate(folder: Path, *, host: str = "localhost", from_days: float = -1, until_days: float = 60) -> Path:
+    """A folder as Mosquitto and ``mqtt.tls`` want it, with a certificate that signs itself."""
+    folder.mkdir()
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=from_days))
+        .not_valid_after(now + timedelta(days=until_days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "server.key").write_bytes(key.private_bytes(*plain))
+    for file in ("ca.crt", "server.crt"):
+        (folder / file).write_bytes(made)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize(
+    ("made", "problem", "mend"),
+    [
+        ({"from_days": -9, "until_days": -1}, "certificate has expired", "renew the broker's certificate"),
+        ({"from_days": 9}, "certificate is not yet valid", "set this machine's clock"),
+        ({"host": "broker.other"}, "certificate is not valid for 'localhost'", "`mqtt.host` must be a name"),
+    ],
+)
+def test_each_flaw_of_a_certificate_is_told_in_words(tmp_path: Path, made: dict[str, object], problem: str, mend: str):
+    folder = certificate(tmp_path / "tls", **made)  # type: ignore[arg-type]
+    with Mosquitto(tmp_path / "broker", certificates=folder) as running:
+        (one,) = found(tmp_path, f"host: localhost, port: {running.port}, tls: {{ca_file: tls/ca.crt}}")
+    assert problem in one.what
+    assert one.mend.startswith(mend)
+
+
+def test_a_certificate_that_ends_soon_is_a_warning(tmp_path: Path):
+    for days, how in ((20, "warning"), (60, "ok")):
+        folder = certificate(tmp_path / f"{days}", until_days=days)
+        with Mosquitto(tmp_path / f"broker-{days}", certificates=folder) as running:
+            told = found(tmp_path, f"host: localhost, port: {running.port}, tls: {{ca_file: {days}/ca.crt}}")
+        (one,) = [one for one in told if "certificate is good for" in one.what]
+        assert one.how == how
