@@ -20,7 +20,7 @@ from echo_edge.bundle_machine import journal, plugged_in, versions
 from echo_edge.bundle_redaction import Redaction, readable
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
-from echo_edge.doctor_steps import examine
+from echo_edge.doctor_steps import examine, last_working
 from echo_edge.errors import BaselineError, ConfigError, EchoEdgeError, OrderError
 from echo_edge.store import database, state_path
 from echo_edge.verb_client import give_order
@@ -87,14 +87,15 @@ def _end(lines: str) -> str:
 
 
 def _config(path: Path) -> Config | None:
-    with suppress(ConfigError):  # the doctor tells what is wrong
+    try:
         return load_config(path)
-    return None
+    except ConfigError:  # the doctor tells what is wrong
+        return last_working(path)
 
 
 def _store(config: Config) -> BaselineStore | None:
     folder = state_path(config.gateway.id)
-    if not database(folder).exists():  # opening would make it
+    if not os.access(folder, os.W_OK | os.X_OK) or not database(folder).exists():  # opening would make it
         return None
     with suppress(BaselineError):  # the doctor tells what is wrong
         return open_store(config, folder)

@@ -32,6 +32,8 @@ OUTBOX_MENDS = {
 ALARM_MENDS = {
     "overload": "more `engine.threads`, longer windows, or fewer points on this machine",
     "certificate": "renew it; new files are read by themselves",
+    "config": "mend the file, look at it with `echo-edge check`, then reload the service",
+    "safe_mode": "see the log for how it ended; what is left out comes back at the next start that lasts",
 }
 """Of the gateway's own alarms, those that are not looked at here anyway."""
 
