@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 LEAST_FREE_BYTES, LEAST_FREE_SHARE = 200 << 20, 0.05
 HOURS_LEFT = 24.0
 
+TEACH = "enroll it"
+
 Finding = tuple[str, str, str]
 """Where, what is wrong, the mend."""
 
@@ -102,9 +104,7 @@ def _points(bench: Bench) -> Iterator[Finding]:
         state, _, _ = bench.reporter.told(name)
         if state.score is not None:
             continue
-        mend = (
-            "enroll it" if point.baseline is None else "see the reason; it is monitored again by itself when that ends"
-        )
+        mend = TEACH if point.baseline is None else "see the reason; it is monitored again by itself when that ends"
         yield name, f"{state.level}: {state.reason or 'no verdict yet'}", mend
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from echo_edge.clock import Clock, read_clock
 from echo_edge.config_devices import DeviceConfig
+from echo_edge.doctor import TEACH
 from echo_edge.doctor_found import Found, Patient, bad
 from sensors import Block, SensorError, Source, create_source, user_of
 
@@ -43,15 +44,13 @@ def clock(now_s: Callable[[], float] = time.time, read: Callable[[], Clock | Non
 
 
 def daemon(patient: Patient) -> Iterator[Found]:
-    """Whether the daemon runs, and what it says is wrong; of devices and broker below."""
+    """Whether the daemon runs, and what it says is wrong."""
     if patient.daemon is None:
         yield Found("daemon", "ok", "none runs for this gateway; what it would find is looked at here")
         return
-    if patient.daemon["well"]:
-        yield Found("daemon", "ok", "it runs, and says that all is well")
-        return
+    yield Found("daemon", "ok", "it runs" + (", and says that all is well" if patient.daemon["well"] else ""))
     for told in patient.daemon["findings"]:
-        if told["where"] not in patient.config.devices:
+        if told["where"] not in patient.config.devices and told["mend"] != TEACH:  # devices and baselines: below
             broken = told["where"] in {"mqtt", "outbox", "disk"}
             yield bad("daemon", f"{told['where']}: {told['what']}", told["mend"], broken=broken)
 

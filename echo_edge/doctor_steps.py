@@ -12,7 +12,7 @@ from echo_edge import doctor_broker, doctor_files, doctor_machine, doctor_model
 from echo_edge.config import Config
 from echo_edge.config_file import load_config, parse_config, read_password
 from echo_edge.config_orders import read_operators
-from echo_edge.doctor_found import Found, Patient
+from echo_edge.doctor_found import Found, Patient, bad
 from echo_edge.errors import ConfigError, OrderError
 from echo_edge.redact import redact
 from echo_edge.store import state_path
@@ -59,11 +59,15 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
         yield Found("config", "ok", f"{path}: {len(config.devices)} devices, points {points}")
     patient = Patient(path, config, state_path(config.gateway.id), credentials_folder)
     yield from _secrets(patient)
+    steps = list(STEPS)
     try:
         patient = _asked(patient)
-    except OrderError as error:
-        yield Found("daemon", "broken", str(error), "run this as the service's user; if it hangs, systemd restarts it")
-    for step in STEPS:
+    except OrderError as error:  # it may have its devices open: leave them alone
+        mend = "run this as root or the service's user; a daemon that hangs is ended and started anew by systemd"
+        yield bad("daemon", str(error), mend, broken=not isinstance(error.__cause__, PermissionError))
+        patient = replace(patient, daemon={"well": True, "findings": []})
+        steps = [step for step in STEPS if step not in {doctor_machine.daemon, doctor_machine.devices}]
+    for step in steps:
         yield from step(patient)
 
 
