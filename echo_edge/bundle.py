@@ -20,10 +20,9 @@ from echo_edge.bundle_machine import journal, plugged_in, versions
 from echo_edge.bundle_redaction import Redaction, readable
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
-from echo_edge.doctor_steps import examine, last_working
+from echo_edge.doctor_steps import ask, examine, last_working
 from echo_edge.errors import BaselineError, ConfigError, EchoEdgeError, OrderError
 from echo_edge.store import database, state_path
-from echo_edge.verb_client import give_order
 
 MEMBER_BYTES = 900_000
 """Of each member at most; there are ten, so that no archive is larger than 10 MB."""
@@ -115,7 +114,7 @@ def _status(config: Config, folder: Path) -> dict[str, Any]:
     if not folder.is_dir():  # asking would make it
         return {"problem": "no daemon has run here yet"}
     try:
-        return give_order(config, "status", by="bundle")
+        return ask(config, "status")
     except OrderError as error:
         return {"problem": str(error)}
 

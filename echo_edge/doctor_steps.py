@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from echo_edge import doctor_broker, doctor_files, doctor_machine, doctor_model
 from echo_edge.config import Config
@@ -15,10 +16,11 @@ from echo_edge.config_orders import read_operators
 from echo_edge.doctor_found import Found, Patient, bad
 from echo_edge.errors import ConfigError, OrderError
 from echo_edge.redact import redact
-from echo_edge.store import state_path
+from echo_edge.store import StoreError, state_path
 from echo_edge.verb_client import give_order
 
 HIDDEN = ", except those that systemd shows to the daemon alone"
+ANSWER_S = 10.0
 STEPS = (
     doctor_files.rights,
     lambda _: doctor_machine.clock(),
@@ -62,9 +64,10 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
     steps = list(STEPS)
     try:
         patient = _asked(patient)
-    except OrderError as error:  # it may have its devices open: leave them alone
-        mend = "run this as root or the service's user; a daemon that hangs is ended and started anew by systemd"
-        yield bad("daemon", str(error), mend, broken=not isinstance(error.__cause__, PermissionError))
+    except (OrderError, StoreError) as error:  # it may have its devices open: leave them alone
+        hangs = isinstance(error, OrderError) and not isinstance(error.__cause__, PermissionError)
+        mend = "wait a minute: systemd ends and restarts a daemon that hangs" if hangs else doctor_files.AS_SERVICE
+        yield bad("daemon", str(error), mend, broken=hangs)
         patient = replace(patient, daemon={"well": True, "findings": []})
         steps = [step for step in STEPS if step not in {doctor_machine.daemon, doctor_machine.devices}]
     for step in steps:
@@ -102,9 +105,14 @@ def _secrets(patient: Patient) -> Iterator[Found]:
             read()
         except ConfigError as error:
             problems += error.problems
-    yield from (Found("secrets", "broken", problem, "put it in place as docs/orders.md says") for problem in problems)
+    yield from (Found("secrets", "broken", problem, "do as it says") for problem in problems)
     if not problems:
         yield Found("secrets", "ok", "passwords and keys can be read" + (HIDDEN if patient.hidden_credentials else ""))
+
+
+def ask(config: Config, verb: str) -> dict[str, Any]:
+    """What the running daemon answers, unless it hangs; raises as ``give_order``."""
+    return give_order(config, verb, by="doctor", timeout_s=ANSWER_S)
 
 
 def _asked(patient: Patient) -> Patient:
@@ -112,7 +120,7 @@ def _asked(patient: Patient) -> Patient:
     if not patient.folder.is_dir():  # asking would make it
         return patient
     try:
-        daemon, status = (give_order(patient.config, verb, by="doctor") for verb in ("doctor", "status"))
+        daemon, status = (ask(patient.config, verb) for verb in ("doctor", "status"))
     except OrderError as error:
         if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
             return patient
