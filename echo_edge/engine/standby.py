@@ -119,11 +119,12 @@ class StandbyEngine:
         try:
             return engine.run(bands, position)
         except EngineError as error:
-            self._problem, self._serving = str(error), self._cpu
-            self._fallbacks += 1
-            self._failures.put(error)
+            failure = error
         finally:
             self._calling = False
+        self._problem, self._serving = str(failure), self._cpu
+        self._fallbacks += 1
+        self._failures.put(failure)
         return self._cpu.run(bands, position)
 
     def start(self) -> None:
