@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from echo_edge.engine.base import Engine, FloatArray
 from echo_edge.engine.retries import Retries
@@ -36,12 +36,22 @@ class GpuEngine(Engine, Protocol):
         """Give back what it holds on the GPU."""
 
 
+class Wanted(NamedTuple):
+    """An engine to prepare."""
+
+    name: str
+    prepare: Callable[[Progress], GpuEngine]
+    """Builds, loads and verifies it. What it raises is told and tried again; EngineError.lost: by another process."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
     """Which engine serves, and why not another."""
 
     serving: str
     wanted: str
+    """``auto`` until the machine was asked for a GPU."""
+
     problem: str | None = None
     """Why another engine than the wanted one serves; None while that is prepared for the first time."""
 
@@ -61,7 +71,7 @@ class StandbyEngine:
     def __init__(
         self,
         serving: Engine,
-        prepare: Callable[[Progress], GpuEngine] | None = None,
+        find: Callable[[], Wanted | None] | None = None,
         wanted: str | None = None,
         retries: Retries | None = None,
         *,
@@ -73,14 +83,15 @@ class StandbyEngine:
 
         Args:
             serving: the CPU's engine.
-            prepare: builds, loads and verifies the wanted engine; None: the CPU's is the wanted one.
-            wanted: its name.
+            find: says which engine is wanted, or None for the CPU's; asked in a thread of its own, since a GPU's
+                driver may hang. None: there is nothing to ask.
+            wanted: what to call the wanted one until then.
             patience_s: a preparation without progress for so long hangs.
             look_every_s: how often to see whether the next try is due.
         """
         self.embed_dim = serving.embed_dim
         self._cpu = self._serving = serving
-        self._prepare = prepare
+        self._find = find
         self._wanted = wanted or serving.name
         self._retries = retries or Retries()
         self._patience_s, self._look_every_s, self._now_s = patience_s, look_every_s, now_s
@@ -107,7 +118,7 @@ class StandbyEngine:
         if (hung_s := self._hung_s()) is not None:
             problem = problem or f"no progress in preparing it for {self._patience_s / 60:.0f} min"
             due = hung_s >= self._retries.next_delay_s
-        told = None if problem is None else f"{self._cpu.name} serves instead of {self._wanted}: {problem}"
+        told = None if problem is None else f"the CPU serves instead of the GPU: {problem}"
         return EngineStatus(self.name, self._wanted, told, self._building, due, self._fallbacks)
 
     def run(self, bands: FloatArray, position: FloatArray) -> FloatArray:
@@ -129,7 +140,7 @@ class StandbyEngine:
 
     def start(self) -> None:
         """Begin to prepare the wanted engine."""
-        if self._prepare is not None:
+        if self._find is not None:
             self._thread.start()
 
     def close(self) -> None:
@@ -145,22 +156,29 @@ class StandbyEngine:
             self._retries.ended()
 
     def _work(self) -> None:
+        assert self._find is not None
         try:
-            while not self._lost and not self._closed.wait(min(self._retries.wait_s, self._look_every_s)):
-                if not self._retries.wait_s and (engine := self._prepared()) is not None:
-                    self._serve(engine)
+            wanted = self._find()
+            self._wanted = self._cpu.name if wanted is None else wanted.name
+            if wanted is not None:
+                self._tend(wanted)
         except Exception as error:  # the thread's outermost line: the CPU goes on
             log.exception("the engine's thread failed")
             self._problem, self._serving = f"{type(error).__name__}: {error}", self._cpu
 
-    def _prepared(self) -> GpuEngine | None:
+    def _tend(self, wanted: Wanted) -> None:
+        """Have it serve, again and again, until we are closed or the GPU is lost."""
+        while not self._lost and not self._closed.wait(min(self._retries.wait_s, self._look_every_s)):
+            if not self._retries.wait_s and (engine := self._prepared(wanted)) is not None:
+                self._serve(engine)
+
+    def _prepared(self, wanted: Wanted) -> GpuEngine | None:
         """Try once; None when that failed, and was noted."""
-        assert self._prepare is not None
         self._retries.begin()
         self._progressed_s, self._building = self._now_s(), 0.0
         began_s = self._now_s()
         try:
-            engine = self._prepare(self._progress)
+            engine = wanted.prepare(self._progress)
         except Exception as error:
             if not self._closed.is_set():
                 log.exception("%s could not be prepared", self._wanted)

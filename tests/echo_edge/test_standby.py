@@ -14,7 +14,7 @@ from echo_edge.embedder import Embedder
 from echo_edge.engine.base import FloatArray, check_output
 from echo_edge.engine.fake import FakeEngine, fake_package
 from echo_edge.engine.retries import DELAYS_S, WELL_AFTER_S, Retries
-from echo_edge.engine.standby import Progress, StandbyEngine
+from echo_edge.engine.standby import Progress, StandbyEngine, Wanted
 from echo_edge.errors import EngineError
 from tests.world import machine_windows
 
@@ -54,8 +54,8 @@ class World:
         """As at the start of a process."""
         self.engine = StandbyEngine(
             FakeEngine(),
-            self.prepare,
-            "gpu",
+            lambda: Wanted("gpu", self.prepare),
+            "auto",
             Retries(self.file, lambda: self.now_s),
             look_every_s=0.005,
             now_s=lambda: self.now_s,
@@ -135,7 +135,7 @@ def test_the_call_that_the_gpu_fails_is_answered_by_the_cpu(worlds, failure: Eng
     status = world.engine.status
     assert (status.serving, status.fallbacks) == ("fake", 1)
     assert status.problem is not None
-    assert status.problem.startswith("fake serves instead of gpu: ")
+    assert status.problem.startswith("the CPU serves instead of the GPU: ")
 
 
 def test_a_gpu_that_fails_again_and_again_is_tried_after_1_5_15_and_60_minutes(worlds) -> None:
@@ -244,7 +244,7 @@ def test_a_preparation_that_hangs_is_told_and_needs_a_new_process_and_the_cpu_go
     world.until(lambda: world.engine.status.building == 0.5)
     world.now_s += 1801
     world.serve(2)
-    assert world.engine.status.problem == "fake serves instead of gpu: no progress in preparing it for 30 min"
+    assert world.engine.status.problem == "the CPU serves instead of the GPU: no progress in preparing it for 30 min"
     assert not world.engine.status.needs_new_process
     world.now_s += DELAYS_S[0]
     assert world.engine.status.needs_new_process
@@ -287,6 +287,16 @@ def test_a_call_that_does_not_come_back_counts_as_a_failure_for_the_next_process
     assert Retries(world.file, lambda: world.now_s).why == "a call did not come back"
     go.set()
     pipeline.join(PATIENCE_S)
+
+
+def test_a_machine_without_a_gpu_wants_the_cpu_and_notes_nothing(tmp_path: Path) -> None:
+    engine = StandbyEngine(FakeEngine(), lambda: None, "auto", Retries(tmp_path / "retries.json"))
+    assert engine.status.wanted == "auto"
+    engine.start()
+    engine.close()
+    status = engine.status
+    assert (status.serving, status.wanted, status.problem, status.building) == ("fake", "fake", None, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_wanted_engine_there_is_no_thread_and_nothing_to_tell() -> None:
