@@ -144,10 +144,10 @@ def _tell_manager(manager: ServiceManager, parts: Parts) -> None:
     if not manager.ready:
         if not parts.monitor.proven:
             return
-        manager.come_up(_in_words(parts))
-        log.info("ready: the way to a verdict works at every point")
         if parts.versions is not None:
             parts.versions.works()
+        manager.come_up(_in_words(parts))
+        log.info("ready: the way to a verdict works at every point")
     manager.progress(parts.monitor.heartbeat_s)
     manager.status(_in_words(parts))
 
