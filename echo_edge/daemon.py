@@ -75,6 +75,7 @@ def alone(config: Config, folder: Path, devices: list[str]) -> Iterator[None]:
 def _running(parts: Parts) -> Iterator[None]:
     """Start every thread but the publisher's; stop them all, in order."""
     parts.outbox.start()
+    parts.engine.start()
     for thread in (parts.monitor, *parts.captures, parts.control):
         thread.start()
     try:
@@ -86,6 +87,7 @@ def _running(parts: Parts) -> Iterator[None]:
         _join(*parts.captures)
         parts.mailbox.close()
         _join(parts.monitor, parts.control)
+        parts.engine.close()
         if parts.orders is not None:
             parts.orders.stop()
         if parts.sparkplug is not None:
