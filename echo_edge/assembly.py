@@ -138,7 +138,8 @@ def wire(
     taken = config.orders.mqtt and not silent
     operators = read_operators(config.orders, credentials_folder) if taken else {}
     settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
-    embedder, engine = _standby(config, silent)
+    crashes = crashes or Crashes(folder)  # not entered, it notes nothing
+    embedder, engine = _standby(config, cpu_only=silent or crashes.leaves_out("engine") not in {"", "onnx"})
     mailbox: Mailbox[SensorStatus] = Mailbox()
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
     hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
@@ -181,7 +182,6 @@ def wire(
     store = open_store(config, folder)
     if not silent:
         store.tell = mirror(outbox.put, topics, envelope)
-    crashes = crashes or Crashes(folder)  # not entered, it notes nothing
     left_out = {crashes.leaves_out("point"): f"safe mode: {crashes.sentence}"}
     monitor = Monitor(Pipeline(config, embedder, crashes.note), mailbox, store, reporter, books, left_out)
     if not silent:
@@ -238,9 +238,9 @@ def wire(
     )
 
 
-def _standby(config: Config, silent: bool) -> tuple[Embedder, StandbyEngine]:
+def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine]:
     package, cpu = _load_model(config)
-    engine = StandbyEngine(cpu) if silent else standby_engine(config, package, cpu)
+    engine = StandbyEngine(cpu) if cpu_only else standby_engine(config, package, cpu)
     return Embedder(package, engine), engine
 
 

@@ -206,6 +206,8 @@ def _defect(parts: Parts) -> str | None:
             return f"{thread.name} failed: {thread.failure}"
     if time.monotonic() - parts.monitor.heartbeat_s > HUNG_AFTER_S:
         return f"the pipeline has not come round for {HUNG_AFTER_S:.0f} s"
+    if parts.engine.status.needs_new_process:
+        return f"only a new process can try the GPU again: {parts.engine.status.problem}"
     living = {"publisher": parts.publisher.alive, "outbox": parts.outbox.alive}
     if parts.sparkplug is not None:
         living["Sparkplug link"] = parts.sparkplug.alive
