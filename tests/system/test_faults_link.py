@@ -28,7 +28,7 @@ TOPICS = Topics("echo-edge/v1", "gw1")
 ALERTS = TOPICS.alert("pump-12/de")
 TOLD_S = 5.0
 HOSTILE = 100_000 if LONG else 2000
-KEEPALIVE_S, NOTICED_S = (15, 30) if LONG else (1, 3)  # 15 s is what is configured
+KEEPALIVE_S = 15 if LONG else 1  # 15 s is what is configured
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def test_a_broker_that_hangs_is_noticed_within_twice_the_keepalive(tmp_path: Pat
             alarm(outbox, 1)
         reader.wait("/alert", 1, 30)
     print(f"keepalive {KEEPALIVE_S} s, {'speaking' if speaking else 'idle'}: noticed after {noticed_s:.1f} s")
-    assert noticed_s < NOTICED_S
+    assert noticed_s < 2 * KEEPALIVE_S + 1  # a turn of the loop, and a busy machine
 
 
 def hostile(chance: random.Random) -> bytes:
