@@ -30,8 +30,8 @@ def credential(folder: str | None, name: str, where: str) -> Path:
     if unset:
         raise ConfigError(
             [
-                f"{where}: systemd was given no credential '{name}'; put it into the file that the unit's LoadCredential= "
-                "names for it (systemctl cat echo-edge@), then restart the service"
+                f"{where}: systemd was given no credential '{name}'; put it into the file that the unit "
+                "names for it (LoadCredential= in systemctl cat echo-edge@), then restart the service"
             ]
         )
     return path
