@@ -33,6 +33,7 @@ OUTBOX_MENDS = {
 }
 ALARM_MENDS = {
     "overload": "more `engine.threads`, longer windows, or fewer points on this machine",
+    "engine": "`nvidia-smi` and `dmesg` say how the GPU is; `engine.kind: onnx` does without it",
     "certificate": "renew it; new files are read by themselves",
     "config": "mend the file, look at it with `echo-edge check`, then reload the service",
     "safe_mode": "see the log for how it ended; what is left out comes back at the next start that lasts",
