@@ -16,7 +16,7 @@ from typing import Any
 from serial.tools import list_ports
 
 from echo_edge.baseline_store import BaselineStore, open_store
-from echo_edge.bundle_machine import journal, plugged_in, versions
+from echo_edge.bundle_machine import journal, metrics_page, plugged_in, versions
 from echo_edge.bundle_redaction import Redaction, readable
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
@@ -25,7 +25,7 @@ from echo_edge.errors import BaselineError, ConfigError, EchoEdgeError, OrderErr
 from echo_edge.store import database, state_path
 
 MEMBER_BYTES = 900_000
-"""Of each member at most; there are ten, so that no archive is larger than 10 MB."""
+"""Of each member at most; there are ten, or fewer, so that no archive is larger than 10 MB."""
 
 FILES, BASELINES = 5000, 200
 UNREAD = "It is no YAML that can be read, and nobody knows for sure what in it is a name: it was left out.\n"
@@ -48,6 +48,8 @@ def gather(path: Path, credentials_folder: str | None = None) -> Iterator[tuple[
     if config is not None:
         folder = state_path(config.gateway.id)
         yield "status.json", _json(redaction, _status(config, folder))
+        if config.metrics is not None:
+            yield "metrics.txt", _bytes(redaction, metrics_page(config.metrics.host, config.metrics.port))
         yield "files.json", _json(redaction, _files(folder))
     if store is not None:
         yield "audit.json", _json(redaction, _audit(store))

@@ -21,7 +21,7 @@ from echo_edge.loopback import is_loopback
 from echo_edge.mqtt import Ack, Connected, Connection, Incoming, Lost, MqttSettings, Notice, Refused, Wake
 
 ANSWER_S = 10.0
-LOOP_S = 3.0  # a message comes back within, or the broker keeps it to itself
+LOOP_S = 2.0  # a message comes back within, or the broker keeps it to itself
 DAY_S, LEAST_DAYS = 86400.0, 30.0
 
 MENDS = {

@@ -19,7 +19,8 @@ from sensors import Block, SensorError, Source, create_source, user_of
 FIRST_YEAR, LAST_YEAR = 2025, 2100
 FIRST_BLOCK_S = 5.0
 HOLDERS = {
-    "ModemManager": 'tell it to leave the port alone: ENV{ID_MM_DEVICE_IGNORE}="1" in a udev rule, then plug it anew',
+    "ModemManager": "a udev rule tells it to leave sensors alone (70-echo-edge.rules, or "
+    'ENV{ID_MM_DEVICE_IGNORE}="1" in one of your own): install it, then plug the sensor anew',
     "brltty": "it takes the adapter for a Braille display: remove the package brltty, then plug it anew",
 }
 """Programs that take serial ports unasked."""

@@ -37,6 +37,10 @@ def _engine(patient: Patient, package: ModelPackage) -> Iterator[Found]:
     else:
         told = f"{engine.name} on the CPU computes what the package's test vectors say (cosine {cosine:.6f})"
         yield Found("engine", "ok", told)
+    yield from _serving(patient) if patient.runs else _would_serve(patient.config.engine.kind)
+
+
+def _serving(patient: Patient) -> Iterator[Found]:
     now = patient.status.get("gateway", {}).get("engine")
     if now is not None:
         told = f"{now['serving']} serves; configured is {patient.config.engine.kind}"
@@ -48,6 +52,24 @@ def _engine(patient: Patient, package: ModelPackage) -> Iterator[Found]:
             )
         else:
             yield Found("engine", "ok", told)
+
+
+def _would_serve(kind: str) -> Iterator[Found]:
+    """Whether the daemon would find the GPU engine that is configured."""
+    if kind == "onnx":
+        return
+    from echo_edge.engine.cuda import device  # noqa: PLC0415 - only where somebody wants a GPU
+    from echo_edge.engine.prepare import best  # noqa: PLC0415
+
+    try:
+        gpu = device()
+    except EngineError as error:
+        told = f"the CPU would serve: {error}"
+        mend = "look at the GPU and its driver, or write `engine.kind: onnx`"
+        yield Found("engine", "ok", told) if kind == "auto" else bad("engine", told, mend, broken=False)
+        return
+    chosen = best() if kind == "auto" else kind
+    yield Found("engine", "ok", f"{gpu.name}: the CPU would serve until {chosen} is ready there")
 
 
 def _baselines(patient: Patient, package: ModelPackage) -> Iterator[Found]:
