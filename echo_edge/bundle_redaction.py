@@ -26,6 +26,7 @@ NAMES = {"username", "person"}
 OUR_OWN = {"echo-edge", UNSIGNED}
 LONG = 6  # characters of a secret that does not turn up by chance
 USERNAME = re.compile(r"""(\busername\s*:\s*)("[^"\n]*"|'[^'\n]*'|[^\s,}]+)""")
+HOME = re.compile(r"(/home/)[^/\s\"']+")
 PAIR = re.compile(r"""(\w+)\s*:\s*["']?([^\s,}"'#]+)""")
 OPERATOR = re.compile(r"([\w-]+)\s*:\s*\{?\s*(?:role|person|key_file|key_credential|public_key)\s*:")
 SERIALS = tuple(
@@ -85,6 +86,7 @@ class Redaction:
         text = USERNAME.sub(rf"\1{HIDDEN}", text)  # it may be the gateway's id, which is no secret elsewhere
         text = self._names.sub(lambda found: self._people[found[0]], text)
         text = self._serials.sub(lambda found: f"{found[0][:2]}...", text)
+        text = HOME.sub(r"\1person", text)
         for pattern in SERIALS:
             text = pattern.sub(r"\1...", text)
         return text
