@@ -136,7 +136,14 @@ def _begin(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-_SYSTEMD_NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
+_SYSTEMD_NSPAWN = [
+    "systemd-nspawn",
+    "--quiet",
+    "--register=no",
+    "--keep-unit",
+    "--private-network",
+    "--link-journal=no",
+]
 _SYSTEMD_NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]  # for DevicePolicy=
 
 
