@@ -65,8 +65,10 @@ class GatewayConfig(Model):
 class EngineConfig(Model):
     """What computes the embeddings."""
 
-    kind: Literal["auto", "onnx"] = "auto"
-    """``onnx`` is ONNX Runtime on the CPU; ``auto`` takes the best engine this machine has."""
+    kind: Literal["auto", "onnx", "tensorrt", "cuda"] = "auto"
+    """``onnx`` is ONNX Runtime on the CPU, ``cuda`` the same on an NVIDIA GPU, ``tensorrt`` an engine built for that
+    GPU. ``auto``: the GPU if there is one, by TensorRT if that is installed, else the CPU. The CPU serves until a GPU
+    engine is ready and whenever it fails."""
 
     threads: int = Field(default=2, ge=1, le=64)
     """CPU threads for inference."""

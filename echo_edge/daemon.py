@@ -75,6 +75,7 @@ def alone(config: Config, folder: Path, devices: list[str]) -> Iterator[None]:
 def _running(parts: Parts) -> Iterator[None]:
     """Start every thread but the publisher's; stop them all, in order."""
     parts.outbox.start()
+    parts.engine.start()
     for thread in (parts.monitor, *parts.captures, parts.control):
         thread.start()
     try:
@@ -86,6 +87,7 @@ def _running(parts: Parts) -> Iterator[None]:
         _join(*parts.captures)
         parts.mailbox.close()
         _join(parts.monitor, parts.control)
+        parts.engine.close()
         if parts.orders is not None:
             parts.orders.stop()
         if parts.sparkplug is not None:
@@ -144,10 +146,10 @@ def _tell_manager(manager: ServiceManager, parts: Parts) -> None:
     if not manager.ready:
         if not parts.monitor.proven:
             return
-        manager.come_up(_in_words(parts))
-        log.info("ready: the way to a verdict works at every point")
         if parts.versions is not None:
             parts.versions.works()
+        manager.come_up(_in_words(parts))
+        log.info("ready: the way to a verdict works at every point")
     manager.progress(parts.monitor.heartbeat_s)
     manager.status(_in_words(parts))
 
@@ -204,6 +206,8 @@ def _defect(parts: Parts) -> str | None:
             return f"{thread.name} failed: {thread.failure}"
     if time.monotonic() - parts.monitor.heartbeat_s > HUNG_AFTER_S:
         return f"the pipeline has not come round for {HUNG_AFTER_S:.0f} s"
+    if parts.engine.status.needs_new_process:
+        return f"only a new process can try the GPU again: {parts.engine.status.problem}"
     living = {"publisher": parts.publisher.alive, "outbox": parts.outbox.alive}
     if parts.sparkplug is not None:
         living["Sparkplug link"] = parts.sparkplug.alive

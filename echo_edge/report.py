@@ -223,6 +223,12 @@ class Reporter:
         self._set(self._topics.info, payload)
         return payload
 
+    def computes_with(self, engine: str) -> None:
+        """Say anew what we are if that is another engine than before."""
+        if engine != self._info.engine:
+            self._info = replace(self._info, engine=engine)
+            self.info()
+
     def refresh(self) -> None:
         """Tell every sensor's quality again: gaps leave the last hour without anything happening."""
         for name, point in self._config.points().items():

@@ -38,6 +38,22 @@ def state_folder(gateway: str) -> Path:
     return folder
 
 
+def cache_folder() -> Path:
+    """``$CACHE_DIRECTORY`` (systemd sets it), else ours in the XDG cache folder. Made if absent; may be emptied.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    named = os.environ.get("CACHE_DIRECTORY")
+    xdg = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(named) if named else xdg / "echo-edge"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be made: {error.strerror}; name another in $CACHE_DIRECTORY") from error
+    return folder
+
+
 def database(folder: Path) -> Path:
     return folder / "state.db"
 

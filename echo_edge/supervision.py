@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from echo_edge.engine.standby import StandbyEngine
 from echo_edge.health import DAY_S, certificate_ends_s
 from echo_edge.outbox import Outbox
 from echo_edge.publisher import Publisher
@@ -27,11 +28,13 @@ class Supervision:
         self,
         publisher: Publisher,
         outbox: Outbox,
+        engine: StandbyEngine,
         folder: Path,
         client_cert: Path | None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._publisher, self._outbox, self._folder, self._client_cert = publisher, outbox, folder, client_cert
+        self._publisher, self._outbox, self._engine = publisher, outbox, engine
+        self._folder, self._client_cert = folder, client_cert
         self._now_s = now_s
         self._rises: dict[str, tuple[int, float]] = {}  # name of a count -> its value, when it last rose
         self._slow: dict[str, str] = {}
@@ -43,6 +46,8 @@ class Supervision:
         now_s, found = self._now_s(), dict[str, str]()
         if self._rose("dropped", windows_dropped, FRESH_S):
             found["overload"] = f"too slow: {windows_dropped} windows were not judged since the start"
+        if (problem := self._engine.status.problem) is not None:
+            found["engine"] = problem
         status = self._outbox.status
         if status.problem is not None:
             found["outbox"] = f"alerts are not stored safely: {status.problem}"
