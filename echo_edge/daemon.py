@@ -57,7 +57,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
             if parts.sparkplug is not None:
                 parts.sparkplug.start()
             code = _watch(asked, parts)
-    crashes.ended_well = code != EXIT_ENGINE
+        crashes.ended_well = code != EXIT_ENGINE
     return code
 
 
