@@ -17,6 +17,7 @@ from pydantic import (
 from echo_edge.config_clips import ClipsConfig
 from echo_edge.config_devices import DeviceConfig, IioConfig, opened_channels
 from echo_edge.config_machine import BearingConfig, VibrationClass
+from echo_edge.config_metrics import MetricsConfig
 from echo_edge.config_model import Id, Model, existing
 from echo_edge.config_mqtt import MqttConfig
 from echo_edge.config_orders import OrdersConfig
@@ -216,6 +217,9 @@ class Config(Model):
     engine: EngineConfig = EngineConfig()
     mqtt: MqttConfig = MqttConfig()
     orders: OrdersConfig = OrdersConfig()
+    metrics: MetricsConfig | None = None
+    """Absent: nothing listens."""
+
     devices: dict[Id, DeviceConfig] = Field(min_length=1)
     """Every sensor, by a name of your choice."""
 

@@ -50,7 +50,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
         parts = wire(config, folder, list(config.devices), credentials_folder, versions=versions, crashes=crashes)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
-        with _running(parts):
+        with _running(parts), _metrics(config, parts):
             if parts.discovery is not None:
                 parts.discovery.begin()
             parts.publisher.start()
@@ -95,6 +95,22 @@ def _running(parts: Parts) -> Iterator[None]:
         parts.publisher.stop()
         parts.outbox.stop()
         log.info("stopped")
+
+
+@contextmanager
+def _metrics(config: Config, parts: Parts) -> Iterator[None]:
+    """The page that Prometheus reads, where it is configured."""
+    if config.metrics is None:
+        yield
+        return
+    from echo_edge.metrics import Metrics  # noqa: PLC0415  slow to import
+
+    metrics = Metrics(config.metrics, parts)
+    metrics.start()
+    try:
+        yield
+    finally:
+        metrics.stop()
 
 
 def _watch(asked: Asked, parts: Parts) -> int:

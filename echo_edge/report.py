@@ -209,7 +209,10 @@ class Reporter:
         return self._model
 
     def told(self, point: str) -> tuple[PointState, int, Quality]:
-        """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is."""
+        """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is.
+
+        From any thread: what is looked up is never changed, only replaced. KeyError: nothing was told yet.
+        """
         return *self._newest[point], self._told_quality[point]
 
     def level(self, point: str) -> str:
