@@ -46,8 +46,8 @@ def test_an_encoder_that_is_too_slow_drops_and_counts_windows_takes_no_memory_an
             while time.monotonic() - overloaded_s < OVERLOADED_S:
                 time.sleep(0.5)
                 most_mb = max(most_mb, resident_mb(daemon.process.pid))
-            wait_for(lambda: bool(heard.on("/gw/alert")), "the overload to be told", START_S)
-            alert = heard.on("/gw/alert")[0].payload
+            wait_for(lambda: bool(heard.on("/gw/alerts")), "the overload to be told", START_S)
+            alert = heard.on("/gw/alerts")[0].payload
             mood.unlink()
             well_s = time.monotonic()
             wait_for(lambda: lag_ms(heard, well_s) < 2000, "verdicts in time", RECOVERED_S * PATIENCE)
@@ -55,15 +55,14 @@ def test_an_encoder_that_is_too_slow_drops_and_counts_windows_takes_no_memory_an
             lived_s = time.monotonic() - begun_s
             assert {heard.last(f"/p/{point}/state")["level"] for point in POINTS} == {"normal"}
             assert daemon.stop() == 0
-        dropped = [int(count) for count in re.findall(r"overload: (\d+) windows dropped so far", daemon.log)]
+        dropped = int(re.findall(r"overload: (\d+) windows dropped so far", daemon.log)[-1])  # told every ten seconds
         assert floods(daemon.log, lived_s) == {}
     grown_mb = most_mb - before_mb
     expected = OVERLOADED_S * len(POINTS) / 0.5 * (1 - 0.5 * 2 / SLOW_S)
-    told = f"{dropped[-1]} windows dropped (about {expected:.0f} were too many), {grown_mb:+.1f} MB"
-    print(f"{OVERLOADED_S:.0f} s of overload: {told}, in time again after {recovered_s:.1f} s")
+    found = f"{dropped} windows dropped (about {expected:.0f} were too many), {grown_mb:+.1f} MB"
+    print(f"{OVERLOADED_S:.0f} s of overload: {found}, in time again after {recovered_s:.1f} s")
     assert alert["kind"] == "monitor"
     assert "windows were not judged" in alert["text"]
-    assert dropped == sorted(dropped)
-    assert dropped[-1] > 0.3 * expected
+    assert dropped > (0.5 * expected if LONG else 0)
     assert grown_mb < GROWN_MB
     assert not [m for point in POINTS for m in heard.alerts(f"m/{point}")]
