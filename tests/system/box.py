@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tests.broker import wait_for
 
@@ -136,14 +136,7 @@ def _begin(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-_SYSTEMD_NSPAWN = [
-    "systemd-nspawn",
-    "--quiet",
-    "--register=no",
-    "--keep-unit",
-    "--private-network",
-    "--link-journal=no",
-]
+_SYSTEMD_NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
 _SYSTEMD_NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]  # for DevicePolicy=
 
 
