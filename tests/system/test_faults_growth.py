@@ -14,9 +14,9 @@ from tests.system.daemon import Daemon
 from tests.system.faults import LONG, teach
 from tests.system.test_daemon import SIMULATED, config
 
-POINTS = ("a", "b", "c", "d")
+POINTS = ("a", "b")
 A_DAY = 17_280  # windows of 5 s
-WINDOWS, PARTS = (150_000, 10) if LONG else (800, 4)
+WINDOWS, PARTS = (40_000, 10) if LONG else (480, 3)
 GROWN_MB_A_DAY = 1.0
 
 
