@@ -41,6 +41,9 @@ def command(
 class Daemon:
     """``echo-edge run CONFIG`` with state and log in ``folder``; a context manager that stops it politely."""
 
+    module = "echo_edge"
+    """Of a test's own, it makes the same program fail."""
+
     def __init__(self, folder: Path, config: str, env: dict[str, str] | None = None) -> None:
         folder.mkdir(exist_ok=True)
         self.config = folder / "line1.yaml"
@@ -57,7 +60,7 @@ class Daemon:
     def start(self) -> None:
         with self._log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "echo_edge", "run", str(self.config)],
+                [sys.executable, "-m", self.module, "run", str(self.config)],
                 env={**os.environ, **self.env},
                 stdout=out,
                 stderr=out,
