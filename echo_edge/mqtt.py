@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ CONNECT_TIMEOUT_S = 5.0  # for TCP and again for the TLS handshake
 BAD_CREDENTIALS = (0x86, 0x87)
 KEPT_BYTES = 9 * 1024  # of a payload that comes in, more than any order has: nobody may fill our memory
 MAX_PACKET_BYTES = 128 * 1024  # a longest topic and more; the broker withholds what is larger
+NOT_YET_VALID, EXPIRED = 9, 10  # x509_vfy.h
 UNTOLD = (0x00, 0x80)  # success and unspecified error explain nothing
 
 
@@ -357,7 +359,12 @@ def _words(reason: ReasonCode) -> str:
 
 def _reason(error: OSError | UnicodeError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {error.verify_message}"
+        clock = (
+            f"; this machine's clock says {datetime.now(timezone.utc):%Y-%m-%d}"
+            if error.verify_code in (NOT_YET_VALID, EXPIRED)
+            else ""
+        )
+        return f"TLS: {error.verify_message}{clock}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
     if isinstance(error, TimeoutError):

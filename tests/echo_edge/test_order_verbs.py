@@ -166,6 +166,7 @@ def test_status_tells_level_score_sensor_and_the_link(bench: Bench) -> None:
     assert (point["level"], point["baseline"]) == ("normal", "bl_0002")
     assert point["score"]["threshold"] > point["score"]["raw"]
     assert answer["gateway"]["connected"] is True
+    assert answer["gateway"]["engine"] == {"serving": "fake", "wanted": "fake", "fallbacks": 0}
     assert answer["gateway"]["clips"] is False
 
 
