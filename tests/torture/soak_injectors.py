@@ -214,7 +214,32 @@ def killed_daemon(plant: Plant) -> Iterator[None]:
     try:
         yield
     finally:
-        plant.restart()
+        plant.daemon.start()
+
+
+@contextmanager
+def broken_file(plant: Plant) -> Iterator[None]:
+    """An editor's slip, read again by SIGHUP; then the good file, the same way."""
+    plant.configure(plant.config.replace("keepalive_s", "keepalive"))
+    plant.daemon.process.send_signal(signal.SIGHUP)
+    try:
+        yield
+    finally:
+        plant.configure(plant.config)
+        plant.daemon.process.send_signal(signal.SIGHUP)
+
+
+@contextmanager
+def broken_file_at_start(plant: Plant) -> Iterator[None]:
+    """The same slip, and the daemon is started with it."""
+    plant.stop()
+    plant.configure(plant.config.replace("keepalive_s", "keepalive"))
+    plant.daemon.start()
+    try:
+        yield
+    finally:
+        plant.configure(plant.config)
+        plant.daemon.process.send_signal(signal.SIGHUP)
 
 
 @contextmanager

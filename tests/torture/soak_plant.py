@@ -116,7 +116,7 @@ class Plant:
             self.password = folder / "password"
             self.set_password(PASSWORD)
             write_key(folder / "console.key", make_key(ed25519=False))
-            self.machine = SpoiltMachine(1, 8000, 3, gravity=True)
+            self.machine = SpoiltMachine(1, 16_000, 3, gravity=True)
             self.ee1 = stack.enter_context(PtyAccelerometer(self.machine, link=folder / "usb-ee1"))
             quaking = Machine(2, 2000, 3, gravity=True)
             self.quake = stack.enter_context(STAND_INS["picoquake"](quaking, link=folder / "usb-quake"))
@@ -137,8 +137,8 @@ class Plant:
                 self.broker.port, *self._client("console", "c"), "-i", "soak-console", "-c", "-x", "86400"
             )
             stack.callback(self._hang_up)
-            config = CONFIG.format(gateway=GATEWAY, port=self.proxy.port, folder=folder, keepalive_s=KEEPALIVE_S)
-            self.daemon = Daemon(folder / "daemon", config, {**self.mic.env, **self._clock()})
+            self.config = CONFIG.format(gateway=GATEWAY, port=self.proxy.port, folder=folder, keepalive_s=KEEPALIVE_S)
+            self.daemon = Daemon(folder / "daemon", self.config, {**self.mic.env, **self._clock()})
             stack.enter_context(self._disk())
             stack.enter_context(self.daemon)
             self._stack = stack.pop_all()
@@ -220,19 +220,26 @@ class Plant:
         for point in POINTS:
             self.heard.wait_level(f"m/{point}", "normal", self.daemon, 60)
 
-    def restart(self) -> None:
-        """Start the daemon again, after it was ended or has ended."""
-        self.daemon.start()
+    def configure(self, config: str) -> None:
+        """Write the configuration, as an editor does."""
+        new = self.daemon.config.with_suffix(".new")
+        new.write_text(config)
+        new.replace(self.daemon.config)
 
     def kill(self) -> None:
         self.daemon.process.kill()
         self.daemon.process.wait(10)
 
+    def stop(self) -> None:
+        """Ask the daemon to end; one that does not do so properly is noted."""
+        if (code := self.daemon.stop()) != 0:
+            self.exits.append(f"exit code {code}, asked to stop")
+
     def look_after(self) -> None:
         """Note a daemon that ended by itself, and start another."""
         if (code := self.daemon.process.poll()) is not None:
             self.exits.append(f"exit code {code}: {self.daemon.log[-300:].strip().splitlines()[-1:]}")
-            self.restart()
+            self.daemon.start()
 
     def open_alerts(self) -> set[str]:
         """What is open by the latest word: ``sensor m/ee1``, ``monitor disk``."""
