@@ -175,7 +175,7 @@ class Wake:
 class Connection:
     """A client of its own per connection, so that the library never re-sends what the owner re-sends."""
 
-    def __init__(self, settings: MqttSettings, client_id: str, will: Will) -> None:
+    def __init__(self, settings: MqttSettings, client_id: str, will: Will | None = None) -> None:
         self._settings = settings
         self._notices: deque[Notice] = deque()
         self._five = settings.protocol == "5"
@@ -189,7 +189,8 @@ class Connection:
         self._client.suppress_exceptions = True
         self._client.connect_timeout = CONNECT_TIMEOUT_S
         self._client.max_inflight_messages_set(0)  # the owner keeps the window
-        self._client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else None
             self._client.username_pw_set(settings.username, password)

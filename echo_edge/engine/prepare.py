@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from echo_edge.artifact import ModelPackage, verify
 from echo_edge.engine.base import Engine
+from echo_edge.engine.cuda import device
 from echo_edge.engine.retries import Retries
 from echo_edge.engine.standby import GpuEngine, Progress, StandbyEngine, Wanted
 from echo_edge.errors import EngineError
@@ -28,20 +29,19 @@ def standby_engine(config: Config, package: ModelPackage, cpu: Engine) -> Standb
     kind = config.engine.kind
     if kind == "onnx":
         return StandbyEngine(cpu)
-    return StandbyEngine(cpu, partial(find, config, package), kind, Retries(_memory(config.gateway.id)))
+    return StandbyEngine(cpu, partial(find, config, package), kind)
 
 
 def find(config: Config, package: ModelPackage) -> Wanted | None:
     """Return the engine that is configured; for ``auto`` the best this machine has, None where that is the CPU's."""
     kind = best() if config.engine.kind == "auto" else config.engine.kind
-    return None if kind == "onnx" else Wanted(kind, partial(PREPARE[kind], package, config))
+    if kind == "onnx":
+        return None
+    return Wanted(kind, partial(PREPARE[kind], package, config), Retries(_memory(config.gateway.id)))
 
 
 def best() -> str:
     """Return ``tensorrt``, ``cuda`` or ``onnx``."""
-    # CUDA is asked first: without a device, TensorRT's runtime ends the process instead of failing
-    from echo_edge.engine.cuda import device  # noqa: PLC0415 - only where somebody wants a GPU
-
     try:
         gpu = device()
     except EngineError as error:
@@ -65,6 +65,7 @@ def prepare_tensorrt(package: ModelPackage, config: Config, progress: Progress) 
     Raises:
         EngineError: no GPU, no TensorRT, or no engine that computes what the package's test vectors say.
     """
+    device()  # first: without one, TensorRT's runtime ends the process instead of failing
     exact = import_module("echo_edge.engine.exact")
     from echo_edge.engine.profiles import window_shapes  # noqa: PLC0415
 
@@ -82,7 +83,6 @@ def prepare_cuda(package: ModelPackage, _: Config, progress: Progress) -> GpuEng
         EngineError: no GPU, no ONNX Runtime with CUDA, or the GPU failed.
         ArtifactError: it does not compute what the package's test vectors say.
     """
-    from echo_edge.engine.cuda import device  # noqa: PLC0415
     from echo_edge.engine.onnx_cuda import OnnxCudaEngine  # noqa: PLC0415
 
     device()  # says more clearly than the runtime why there is none
