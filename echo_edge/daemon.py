@@ -57,7 +57,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
             if parts.sparkplug is not None:
                 parts.sparkplug.start()
             code = _watch(asked, parts)
-    crashes.ended_well = code != EXIT_ENGINE
+        crashes.ended_well = code != EXIT_ENGINE
     return code
 
 
@@ -115,7 +115,8 @@ def _metrics(config: Config, parts: Parts) -> Iterator[None]:
 
 def _watch(asked: Asked, parts: Parts) -> int:
     """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
-    dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
+    dropped, told_s = 0, -EVERY_S
+    told: dict[str, str] | None = None  # not {}: what was wrong before a restart and is well now, ends
     begun_s, linked = time.monotonic(), False
     manager = ServiceManager()
     while not asked.stop.wait(1.0):
