@@ -50,7 +50,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
         parts = wire(config, folder, list(config.devices), credentials_folder, versions=versions, crashes=crashes)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
-        with _running(parts):
+        with _running(parts), _metrics(config, parts):
             if parts.discovery is not None:
                 parts.discovery.begin()
             parts.publisher.start()
@@ -75,6 +75,7 @@ def alone(config: Config, folder: Path, devices: list[str]) -> Iterator[None]:
 def _running(parts: Parts) -> Iterator[None]:
     """Start every thread but the publisher's; stop them all, in order."""
     parts.outbox.start()
+    parts.engine.start()
     for thread in (parts.monitor, *parts.captures, parts.control):
         thread.start()
     try:
@@ -86,6 +87,7 @@ def _running(parts: Parts) -> Iterator[None]:
         _join(*parts.captures)
         parts.mailbox.close()
         _join(parts.monitor, parts.control)
+        parts.engine.close()
         if parts.orders is not None:
             parts.orders.stop()
         if parts.sparkplug is not None:
@@ -93,6 +95,22 @@ def _running(parts: Parts) -> Iterator[None]:
         parts.publisher.stop()
         parts.outbox.stop()
         log.info("stopped")
+
+
+@contextmanager
+def _metrics(config: Config, parts: Parts) -> Iterator[None]:
+    """The page that Prometheus reads, where it is configured."""
+    if config.metrics is None:
+        yield
+        return
+    from echo_edge.metrics import Metrics  # noqa: PLC0415  slow to import
+
+    metrics = Metrics(config.metrics, parts)
+    metrics.start()
+    try:
+        yield
+    finally:
+        metrics.stop()
 
 
 def _watch(asked: Asked, parts: Parts) -> int:
@@ -144,10 +162,10 @@ def _tell_manager(manager: ServiceManager, parts: Parts) -> None:
     if not manager.ready:
         if not parts.monitor.proven:
             return
-        manager.come_up(_in_words(parts))
-        log.info("ready: the way to a verdict works at every point")
         if parts.versions is not None:
             parts.versions.works()
+        manager.come_up(_in_words(parts))
+        log.info("ready: the way to a verdict works at every point")
     manager.progress(parts.monitor.heartbeat_s)
     manager.status(_in_words(parts))
 
@@ -204,6 +222,8 @@ def _defect(parts: Parts) -> str | None:
             return f"{thread.name} failed: {thread.failure}"
     if time.monotonic() - parts.monitor.heartbeat_s > HUNG_AFTER_S:
         return f"the pipeline has not come round for {HUNG_AFTER_S:.0f} s"
+    if parts.engine.status.needs_new_process:
+        return f"only a new process can try the GPU again: {parts.engine.status.problem}"
     living = {"publisher": parts.publisher.alive, "outbox": parts.outbox.alive}
     if parts.sparkplug is not None:
         living["Sparkplug link"] = parts.sparkplug.alive

@@ -31,6 +31,7 @@ OUTBOX_MENDS = {
 }
 ALARM_MENDS = {
     "overload": "more `engine.threads`, longer windows, or fewer points on this machine",
+    "engine": "`nvidia-smi` and `dmesg` say how the GPU is; `engine.kind: onnx` does without it",
     "certificate": "renew it; new files are read by themselves",
 }
 """Of the gateway's own alarms, those that are not looked at here anyway."""
