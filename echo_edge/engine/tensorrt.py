@@ -15,7 +15,7 @@ from echo_edge.engine.base import FloatArray, check_input, check_output
 from echo_edge.engine.build import read_engine
 from echo_edge.engine.cuda import Cuda
 from echo_edge.engine.profiles import Profile
-from echo_edge.engine.tensorrt_api import failure, load_tensorrt, make_log
+from echo_edge.engine.tensorrt_api import failure, load_tensorrt, make_log, start
 from echo_edge.errors import EngineError
 from echo_edge.frontend import SPEC
 
@@ -51,7 +51,7 @@ class TensorRTEngine:
         try:
             self._trt = load_tensorrt() if trt is None else trt
             self._said = make_log(self._trt)
-            self._runtime = self._trt.Runtime(self._said)
+            self._runtime = start(self._trt.Runtime, self._said)
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise failure(f"{engine_file}: TensorRT does not load it", self._said.errors)
