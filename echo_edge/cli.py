@@ -18,7 +18,9 @@ from echo_edge.cli_alert import app as alert
 from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
+from echo_edge.cli_bundle import bundle
 from echo_edge.cli_clip import app as clip
+from echo_edge.cli_doctor import doctor
 from echo_edge.cli_engine import build_engine
 from echo_edge.cli_enroll import enroll
 from echo_edge.cli_operator import operator
@@ -59,6 +61,7 @@ from echo_edge.errors import (
 )
 from echo_edge.log_lines import OneLine
 from echo_edge.store import StoreBusyError
+from echo_edge.systemd import on_journal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,7 +72,21 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (backtest, build_engine, devices, listen, record, simulate, drift, promise, feedback, audit, schema):
+for command in (
+    backtest,
+    build_engine,
+    bundle,
+    devices,
+    doctor,
+    listen,
+    record,
+    simulate,
+    drift,
+    promise,
+    feedback,
+    audit,
+    schema,
+):
     app.command()(command)
 for ordering in (status, mute, threshold, order):
     app.command()(ordering)
@@ -121,7 +138,7 @@ def run(config: ConfigPath) -> None:
     from echo_edge.reload import run_reloading  # noqa: PLC0415
 
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(OneLine(journal=on_journal(sys.stderr.fileno())))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     sys.exit(run_reloading(config, lambda loaded, versions: run_daemon(loaded, folder, versions), folder))

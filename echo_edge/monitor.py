@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from echo_edge import alert_orders, lineage, review_orders
@@ -19,6 +20,7 @@ from echo_edge.baseline_store import BaselineStore
 from echo_edge.books import Books
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
+from echo_edge.durations import Durations
 from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.mailbox import Mailbox
@@ -46,14 +48,26 @@ class Monitor(threading.Thread):
         store: BaselineStore,
         reporter: Reporter,
         books: Books,
+        left_out: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``left_out``: point -> why its baseline is not loaded at the start."""
         super().__init__(name="pipeline", daemon=True)
+        self._left_out = left_out
         self.failure: BaseException | None = None
         self.heartbeat_s = time.monotonic()
         """When the thread last came round (monotonic); stale means that inference hangs."""
 
         self.busy_s = self.signal_s = 0.0
         """Time spent on judging so far, and how much time the windows judged stand for."""
+
+        self.proven = False
+        """True once a window of noise has gone the whole way to a score at every point."""
+        self.steps = Durations()
+        """Of the steps that had windows to judge."""
+
+        self.scored = dict.fromkeys(pipeline.points, 0)
+        self.unscored = dict.fromkeys(pipeline.points, 0)
+        """Point -> windows with a score so far, and without one."""
 
         self._pipeline = pipeline
         self._mailbox = mailbox
@@ -77,6 +91,8 @@ class Monitor(threading.Thread):
             self._books.begin(self._reporter.restore(self._pipeline.points))
             self.standing.begin()
             self._load_baselines()
+            self._pipeline.prove()
+            self.proven = True
             self._reporter.begin()
             for point in self._pipeline.points.values():
                 if point.muted is not None:
@@ -100,10 +116,14 @@ class Monitor(threading.Thread):
             self._pipeline.points[name].hear(said)
         began_s = time.monotonic()
         verdicts = self._pipeline.step(mail.windows)
-        self.busy_s += time.monotonic() - began_s
+        took_s = time.monotonic() - began_s
+        self.busy_s += took_s
+        if verdicts:
+            self.steps.add(took_s)
         for verdict in verdicts:
             point = self._pipeline.points[verdict.window.point]
             self.signal_s += point.config.window.hop_s
+            (self.unscored if verdict.score is None else self.scored)[point.name] += 1
             self._due_s[point.name] = self._overdue_s(point)
             self._reporter.verdict(verdict, point)
             self._books.verdict(verdict, point)
@@ -124,6 +144,7 @@ class Monitor(threading.Thread):
         self.standing.tick()
         for chore in self.chores:
             chore()
+        self._pipeline.at_work("")
 
     @property
     def points(self) -> Mapping[str, Point]:
@@ -166,7 +187,12 @@ class Monitor(threading.Thread):
 
     def _load_baselines(self) -> None:
         for point in self._pipeline.points.values():
-            self._load_baseline(point)
+            if point.name in self._left_out:
+                point.refuse(self._left_out[point.name])
+            else:
+                self._pipeline.at_work(f"point:{point.name}")
+                self._load_baseline(point)
+        self._pipeline.at_work("")
 
     def _load_baseline(self, point: Point) -> None:
         try:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from echo_edge.engine.standby import EngineStatus
 from echo_edge.outbox import OutboxStatus
 from echo_edge.supervision import DISK_SHARE, Supervision
 
@@ -19,9 +20,11 @@ class Gateway:
         self.now_s = 0.0
         self.publisher = SimpleNamespace(problems=(), broker_certificate_ends_s=None)
         self.outbox = SimpleNamespace(status=OutboxStatus(durable=True))
+        self.engine = SimpleNamespace(status=EngineStatus("onnx", "tensorrt", building=0.5))
         self.supervision = Supervision(
             self.publisher,  # type: ignore[arg-type]
             self.outbox,  # type: ignore[arg-type]
+            self.engine,  # type: ignore[arg-type]
             folder,
             None,
             now_s=lambda: self.now_s,
@@ -70,3 +73,11 @@ def test_a_disk_that_is_nearly_full_is_told(gateway: Gateway, monkeypatch: pytes
     usage = SimpleNamespace(free=DISK_SHARE * 1e9 - 1, total=1e9)
     monkeypatch.setattr("echo_edge.supervision.shutil.disk_usage", lambda _: usage)
     assert gateway.troubles() == {"disk"}
+
+
+def test_the_cpu_in_place_of_the_wanted_engine_is_a_trouble_except_while_that_is_first_built(gateway: Gateway) -> None:
+    assert gateway.troubles() == set()
+    gateway.engine.status = EngineStatus("onnx", "tensorrt", "the CPU serves instead of the GPU: out of memory", 0.5)
+    assert gateway.supervision.troubles(0) == {"engine": "the CPU serves instead of the GPU: out of memory"}
+    gateway.engine.status = EngineStatus("tensorrt", "tensorrt", fallbacks=1)
+    assert gateway.troubles() == set()
