@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from echo_edge import __version__
 from echo_edge.album import Album
 from echo_edge.artifact import ModelPackage, load_package, verify
@@ -17,11 +15,10 @@ from echo_edge.audit_mirror import mirror
 from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
+from echo_edge.broker_settings import broker_settings
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
-from echo_edge.config_file import read_password
-from echo_edge.config_mqtt import MqttConfig
 from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
@@ -138,8 +135,9 @@ def wire(
     mqtt, kept = config.mqtt, config.gateway.outbox
     taken = config.orders.mqtt and not silent
     operators = read_operators(config.orders, credentials_folder) if taken else {}
-    settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
-    embedder, engine = _standby(config, silent)
+    settings = MqttSettings(host="127.0.0.1") if silent else broker_settings(mqtt, credentials_folder)
+    crashes = crashes or Crashes(folder)  # not entered, it notes nothing
+    embedder, engine = _standby(config, cpu_only=silent or crashes.leaves_out("engine") not in {"", "onnx"})
     mailbox: Mailbox[SensorStatus] = Mailbox()
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
     hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
@@ -151,7 +149,7 @@ def wire(
         envelope,
         outbox,
         backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
-        reread=lambda: _mqtt_settings(mqtt, credentials_folder),
+        reread=lambda: broker_settings(mqtt, credentials_folder),
         listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
         hear=lambda message: _hand_on(message, hearers),
     )
@@ -182,7 +180,6 @@ def wire(
     store = open_store(config, folder)
     if not silent:
         store.tell = mirror(outbox.put, topics, envelope)
-    crashes = crashes or Crashes(folder)  # not entered, it notes nothing
     left_out = {crashes.leaves_out("point"): f"safe mode: {crashes.sentence}"}
     monitor = Monitor(Pipeline(config, embedder, crashes.note), mailbox, store, reporter, books, left_out)
     if not silent:
@@ -243,9 +240,9 @@ def wire(
     )
 
 
-def _standby(config: Config, silent: bool) -> tuple[Embedder, StandbyEngine]:
+def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine]:
     package, cpu = _load_model(config)
-    engine = StandbyEngine(cpu) if silent else standby_engine(config, package, cpu)
+    engine = StandbyEngine(cpu) if cpu_only else standby_engine(config, package, cpu)
     return Embedder(package, engine), engine
 
 
@@ -259,7 +256,7 @@ def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> 
     except ImportError as error:
         raise ConfigError([f"mqtt.sparkplug: {error}; install it with pip install 'echo-edge[sparkplug]'"]) from error
     return SparkplugLink(
-        lambda: _mqtt_settings(mqtt, credentials_folder),
+        lambda: broker_settings(mqtt, credentials_folder),
         SparkplugTopics(mqtt.sparkplug.group, config.gateway.id),
         config.points(),
         folder / "sparkplug-bdseq",
@@ -271,32 +268,6 @@ def _hand_on(message: TopicMessage, hearers: list[Callable[[TopicMessage], None]
     """Each knows its own topics."""
     for hear in hearers:
         hear(message)
-
-
-def _mqtt_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSettings:
-    """Resolve the password and hand the publisher what it needs."""
-    password = read_password(mqtt, credentials_folder)
-    source = mqtt.password_file or f"credential {mqtt.password_credential}"
-    return MqttSettings(
-        host=mqtt.host,
-        port=mqtt.port,
-        protocol=mqtt.protocol,
-        username=mqtt.username,
-        password=None if password is None else SecretStr(password),
-        password_source=str(source),
-        ca_file=mqtt.tls.ca_file if mqtt.tls else None,
-        client_cert=mqtt.tls.client_cert_file if mqtt.tls else None,
-        client_key=mqtt.tls.client_key_file if mqtt.tls else None,
-        password_file=mqtt.password_file or _credential(mqtt, credentials_folder),
-        allow_plaintext=mqtt.allow_plaintext,
-        keepalive_s=mqtt.keepalive_s,
-    )
-
-
-def _credential(mqtt: MqttConfig, credentials_folder: str | None) -> Path | None:
-    if mqtt.password_credential is None or credentials_folder is None:
-        return None
-    return Path(credentials_folder) / mqtt.password_credential
 
 
 def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Capture:

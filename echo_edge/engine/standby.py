@@ -17,13 +17,13 @@ from typing import NamedTuple, Protocol
 
 from echo_edge.engine.base import Engine, FloatArray
 from echo_edge.engine.retries import Retries
-from echo_edge.errors import EngineError
+from echo_edge.errors import EchoEdgeError, EngineError
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 1800.0  # without any progress; one step of building for a small board takes minutes
 LOOK_EVERY_S = 1.0
-CLOSE_WITHIN_S = 2.0
+CLOSE_WITHIN_S = 5.0
 
 Progress = Callable[[float], None]
 """Takes how far it is, 0 to 1; raises EngineError when nobody waits for the engine any more."""
@@ -42,6 +42,8 @@ class Wanted(NamedTuple):
     name: str
     prepare: Callable[[Progress], GpuEngine]
     """Builds, loads and verifies it. What it raises is told and tried again; EngineError.lost: by another process."""
+
+    retries: Retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,6 @@ class StandbyEngine:
         serving: Engine,
         find: Callable[[], Wanted | None] | None = None,
         wanted: str | None = None,
-        retries: Retries | None = None,
         *,
         patience_s: float = PATIENCE_S,
         look_every_s: float = LOOK_EVERY_S,
@@ -93,9 +94,9 @@ class StandbyEngine:
         self._cpu = self._serving = serving
         self._find = find
         self._wanted = wanted or serving.name
-        self._retries = retries or Retries()
+        self._retries = Retries()
         self._patience_s, self._look_every_s, self._now_s = patience_s, look_every_s, now_s
-        self._problem = self._retries.why
+        self._problem: str | None = None
         self._building: float | None = None
         self._progressed_s = 0.0
         self._fallbacks = 0
@@ -161,6 +162,7 @@ class StandbyEngine:
             wanted = self._find()
             self._wanted = self._cpu.name if wanted is None else wanted.name
             if wanted is not None:
+                self._retries, self._problem = wanted.retries, wanted.retries.why
                 self._tend(wanted)
         except Exception as error:  # the thread's outermost line: the CPU goes on
             log.exception("the engine's thread failed")
@@ -179,10 +181,14 @@ class StandbyEngine:
         began_s = self._now_s()
         try:
             engine = wanted.prepare(self._progress)
-        except Exception as error:
+        except EchoEdgeError as error:
             if not self._closed.is_set():
-                log.exception("%s could not be prepared", self._wanted)
+                log.error("%s could not be prepared: %s", self._wanted, error)
                 self._note(error)
+            return None
+        except Exception as error:  # whatever a GPU's libraries come up with, the machine is monitored
+            log.exception("%s could not be prepared", self._wanted)
+            self._note(error)
             return None
         finally:
             self._building = None
