@@ -23,6 +23,7 @@ from echo_edge.cli_enroll import enroll
 from echo_edge.cli_operator import operator
 from echo_edge.cli_order import mute, order, threshold
 from echo_edge.cli_past import drift, promise
+from echo_edge.cli_release import self_test
 from echo_edge.cli_review import app as review
 from echo_edge.cli_review import feedback
 from echo_edge.cli_schema import schema
@@ -68,7 +69,7 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit, schema):
+for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit, schema, self_test):
     app.command()(command)
 for ordering in (status, mute, threshold, order):
     app.command()(ordering)
