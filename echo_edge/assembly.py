@@ -25,6 +25,7 @@ from echo_edge.config_mqtt import MqttConfig
 from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
+from echo_edge.crashes import Crashes
 from echo_edge.embedder import Embedder
 from echo_edge.engine import create_engine
 from echo_edge.envelope import Listener
@@ -100,6 +101,7 @@ class Parts:
     """None within a command."""
 
     versions: ConfigVersions | None
+    crashes: Crashes
     restart: threading.Event
     """Set when the daemon is to begin anew."""
 
@@ -111,6 +113,7 @@ def wire(
     credentials_folder: str | None,
     *,
     versions: ConfigVersions | None = None,
+    crashes: Crashes | None = None,
     silent: bool = False,
 ) -> Parts:
     """Make every part and let them know each other.
@@ -155,15 +158,25 @@ def wire(
         listeners.append(discovery.listen)
     if sparkplug is not None:
         listeners.append(sparkplug.hear)
-    info = _info(config, embedder, versions)
-    reporter = Reporter(config, publisher, outbox, topics, envelope, info, album, listeners=listeners)
+    reporter = Reporter(
+        config,
+        publisher,
+        outbox,
+        topics,
+        envelope,
+        _info(config, embedder, versions),
+        album,
+        listeners=listeners,
+    )
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
     books = Books(history, lambda: OperationLog(database(folder)), examples_folder(folder))
     store = open_store(config, folder)
     if not silent:
         store.tell = mirror(outbox.put, topics, envelope)
-    monitor = Monitor(Pipeline(config, embedder), mailbox, store, reporter, books)
+    crashes = crashes or Crashes(folder)  # not entered, it notes nothing
+    left_out = {crashes.leaves_out("point"): f"safe mode: {crashes.sentence}"}
+    monitor = Monitor(Pipeline(config, embedder, crashes.note), mailbox, store, reporter, books, left_out)
     if not silent:
         monitor.adapts(config)
     by_device = {device: _capture(config, device, mailbox) for device in devices}
@@ -211,6 +224,7 @@ def wire(
         sparkplug,
         discovery,
         versions,
+        crashes,
         restart,
     )
 

@@ -59,6 +59,7 @@ from echo_edge.errors import (
 )
 from echo_edge.log_lines import OneLine
 from echo_edge.store import StoreBusyError
+from echo_edge.systemd import on_journal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -121,7 +122,7 @@ def run(config: ConfigPath) -> None:
     from echo_edge.reload import run_reloading  # noqa: PLC0415
 
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(OneLine(journal=on_journal(sys.stderr.fileno())))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     sys.exit(run_reloading(config, lambda loaded, versions: run_daemon(loaded, folder, versions), folder))

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
+from echo_edge.store import service_folders
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
@@ -31,7 +32,15 @@ def login_name() -> str:
         return "unknown"
 
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration file.", show_default=False)]
+def _of_a_service(path: Path) -> Path:
+    service_folders(path)
+    return path
+
+
+ConfigPath = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG", help="The YAML configuration file.", show_default=False, callback=_of_a_service),
+]
 PointName = Annotated[str, typer.Argument(metavar="POINT", help="Which point, as `machine/point`.", show_default=False)]
 By = Annotated[
     str,

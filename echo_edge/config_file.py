@@ -30,6 +30,7 @@ from echo_edge.config_model import ID_PATTERN, Model
 from echo_edge.config_mqtt import MqttConfig, TlsConfig
 from echo_edge.config_orders import OperatorConfig, OrdersConfig
 from echo_edge.config_states import OperatingStateConfig
+from echo_edge.credentials import credential
 from echo_edge.errors import ConfigError
 
 MAX_PASSWORD = 4096  # characters that are read of its file
@@ -179,14 +180,7 @@ def read_password(mqtt: MqttConfig, credentials_folder: str | None) -> str | Non
         ConfigError: it cannot be read, or others could read it too.
     """
     if mqtt.password_credential is not None:
-        if credentials_folder is None:
-            raise ConfigError(
-                [
-                    f"mqtt.password_credential: '{mqtt.password_credential}' needs systemd's "
-                    "LoadCredential=; there is no $CREDENTIALS_DIRECTORY"
-                ]
-            )
-        path = Path(credentials_folder) / mqtt.password_credential
+        path = credential(credentials_folder, mqtt.password_credential, "mqtt.password_credential")
     elif mqtt.password_file is not None:
         path = mqtt.password_file
     else:

@@ -1,7 +1,8 @@
 """Versions of the configuration: what was in the file before an order changed it, and a change that is still on trial.
 
-Folder ``config_versions`` of the state folder: the newest texts under their time and hash, and ``trial.json`` while a
-new one has not yet shown that the daemon comes up with it. A trial that ended with the process is tried once more.
+Folder ``config_versions`` of the state folder: the newest texts under their time and hash, ``trial.json`` while a new
+one has not yet shown that the daemon comes up with it, and ``works.yaml``, the last text that did. A trial that ended
+with the process is tried once more.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from pathlib import Path
 
 from echo_edge.config import Config
 from echo_edge.config_check import check
+from echo_edge.config_file import parse_config
 from echo_edge.envelope import timestamp
-from echo_edge.errors import ConfigError, OrderError
+from echo_edge.errors import ConfigError, EchoEdgeError, OrderError
 from echo_edge.store import write_durably
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,11 @@ class ConfigVersions:
         self.reached: Callable[[], bool] = lambda: False
         """Says whether the broker is reached now; set by the daemon."""
 
+        self.refused = ""
+        """Why what is in the file is not in force, in one line; empty when it is."""
+
+        self._in_force: str | None = None  # the text that was loaded
+
     @property
     def text(self) -> str:
         """What is in the file now; raises OrderError when that cannot be read."""
@@ -76,6 +83,58 @@ class ConfigVersions:
         """Of what is in the file now, in hexadecimal digits; raises as ``text``."""
         return _hash(self.text)
 
+    def load(self) -> Config:
+        """Return the configuration to run with: the file's, or where that is not valid, the last one that worked.
+
+        Raises:
+            ConfigError: neither can be used; every problem of the file.
+        """
+        try:
+            text = self.text
+            config = parse_config(text, self.path)
+        except OrderError as error:
+            return self.fall_back(ConfigError([str(error)]))
+        except ConfigError as error:
+            return self.fall_back(error)
+        self._in_force, self.refused = text, ""
+        return config
+
+    def fall_back(self, why: EchoEdgeError) -> Config:
+        """Return the last configuration that worked, in place of one that does not.
+
+        Raises:
+            EchoEdgeError: ``why``, when there is none, or it is what has just failed.
+        """
+        try:
+            text = self._works.read_bytes().decode()
+            if text == self._in_force:
+                raise why
+            config = parse_config(text, self.path)
+        except (OSError, UnicodeDecodeError, ConfigError):
+            raise why from None
+        for line in str(why).splitlines():
+            log.error("%s", line)
+        self.refused = str(why).splitlines()[0]
+        self._in_force = text
+        log.error("safe mode: going on with the last configuration that worked; mend the file, then reload the service")
+        return config
+
+    def works(self) -> None:
+        """Note that the daemon came up with what was loaded."""
+        text = self._in_force
+        if text is None or self.refused or self.trial() is not None:
+            return
+        try:
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            if not self._works.exists() or self._works.read_bytes() != text.encode():
+                write_durably(self._works, text.encode())
+        except OSError as error:
+            log.warning("%s: %s", self._works, error.strerror)
+
+    @property
+    def _works(self) -> Path:
+        return self._folder / "works.yaml"
+
     @staticmethod
     def name(text: str) -> str:
         """What people call a text: the beginning of its hash."""
@@ -83,7 +142,7 @@ class ConfigVersions:
 
     def names(self) -> list[str]:
         """The versions that are kept, oldest first."""
-        return sorted(path.name for path in self._folder.glob("*.yaml"))
+        return sorted(path.name for path in self._folder.glob("*-*.yaml"))
 
     def checked(self, text: str) -> Config:
         """Check a text as the daemon would at its start.
@@ -94,6 +153,10 @@ class ConfigVersions:
         if len(text.encode()) > MAX_BYTES:
             raise ConfigError([f"{self.path}: more than {MAX_BYTES} bytes"])
         return check(self.path, text, self._credentials_folder)
+
+    def check_file(self) -> None:
+        """Insist that the daemon can begin anew with what is in the file; raises as ``checked``."""
+        check(self.path, None, self._credentials_folder)
 
     def may_apply(self, text: str, present: Config) -> None:
         """Insist that a text may take the place of what is in the file.
@@ -161,6 +224,7 @@ class ConfigVersions:
     def settled(self) -> None:
         """End the trial: what is in the file stays."""
         (self._folder / "trial.json").unlink(missing_ok=True)
+        self.works()
 
     def restore(self, trial: Trial) -> None:
         """Put the version before in place again.

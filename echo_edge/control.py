@@ -1,7 +1,8 @@
 """Control: orders from the command line over a Unix socket, posted to the pipeline thread.
 
 One JSON object per line each way: an order, then any number of ``{"progress": ...}``, then one answer with ``ok``.
-The socket's permissions are the access check: only the service's own user can connect.
+The socket's permissions are the access check: the service's own user can connect, and who is in the group of its folder
+where that is set-group-ID.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import queue
 import select
 import socket
+import stat
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
@@ -67,7 +69,8 @@ class Control(threading.Thread):
         self._path = path
         path.unlink(missing_ok=True)  # left by a killed process; the state folder's lock is ours, so nobody listens
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
+        # systemd gives the folder a group of administrators, which a socket made in it inherits
+        before = os.umask(0o117 if path.parent.stat().st_mode & stat.S_ISGID else 0o177)
         try:
             self._server.bind(str(path))
         finally:

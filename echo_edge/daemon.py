@@ -6,8 +6,10 @@ import logging
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,15 +18,14 @@ from echo_edge.assembly import Parts, wire
 from echo_edge.capture import Capture
 from echo_edge.config import Config
 from echo_edge.config_versions import ConfigVersions
-from echo_edge.errors import ConfigError
+from echo_edge.crashes import Crashes
+from echo_edge.errors import ConfigError, EchoEdgeError
 from echo_edge.health import EVERY_S
 from echo_edge.monitor import Monitor
 from echo_edge.payload import encode
 from echo_edge.reload import RELOAD
-from echo_edge.store import (
-    exclusive,
-    state_folder,
-)
+from echo_edge.store import exclusive, state_folder
+from echo_edge.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
         StoreBusyError: another daemon uses this state folder.
     """
     folder = state_folder(config.gateway.id)
-    with exclusive(folder), _signals() as stop:
-        parts = wire(config, folder, list(config.devices), credentials_folder, versions=versions)
+    with exclusive(folder), _signals() as asked, Crashes(folder) as crashes:
+        parts = wire(config, folder, list(config.devices), credentials_folder, versions=versions, crashes=crashes)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
         with _running(parts):
@@ -55,7 +56,9 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
             parts.publisher.start()
             if parts.sparkplug is not None:
                 parts.sparkplug.start()
-            return _watch(stop, parts)
+            code = _watch(asked, parts)
+    crashes.ended_well = code != EXIT_ENGINE
+    return code
 
 
 @contextmanager
@@ -92,13 +95,15 @@ def _running(parts: Parts) -> Iterator[None]:
         log.info("stopped")
 
 
-def _watch(stop: threading.Event, parts: Parts) -> int:
+def _watch(asked: Asked, parts: Parts) -> int:
     """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
     dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
     begun_s, linked = time.monotonic(), False
-    while not stop.wait(1.0):
-        if parts.restart.is_set():  # the answer to the order is on its way by now
+    manager = ServiceManager()
+    while not asked.stop.wait(1.0):
+        if parts.restart.is_set() or _reloads(asked, parts, manager):  # the answer to an order is on its way by now
             return RELOAD
+        _tell_manager(manager, parts)
         if time.monotonic() - begun_s > LINK_WITHIN_S and not linked:
             linked = True  # asked once
             _insist_on_a_link(parts)
@@ -116,9 +121,72 @@ def _watch(stop: threading.Event, parts: Parts) -> int:
         if (now := sum(parts.mailbox.windows_dropped.values())) > dropped:
             log.warning("overload: %d windows dropped so far (%s)", now, dict(parts.mailbox.windows_dropped))
             dropped = now
-        if (troubles := parts.supervision.troubles(dropped)) != told:
+        if (troubles := parts.supervision.troubles(dropped) | _safe_mode(parts)) != told:
             told = troubles if parts.mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
+    manager.stopping()
     return EXIT_OK
+
+
+def _reloads(asked: Asked, parts: Parts, manager: ServiceManager) -> bool:
+    """Whether a signal asked for the configuration to be read again, and it can be."""
+    if not asked.reload.is_set():
+        return False
+    asked.reload.clear()
+    manager.reloading()
+    if _acceptable(parts):
+        return True
+    manager.come_up(_in_words(parts))
+    return False
+
+
+def _tell_manager(manager: ServiceManager, parts: Parts) -> None:
+    """Feed the watchdog while the pipeline comes round; say in a line how everything is."""
+    if not manager.ready:
+        if not parts.monitor.proven:
+            return
+        manager.come_up(_in_words(parts))
+        log.info("ready: the way to a verdict works at every point")
+        if parts.versions is not None:
+            parts.versions.works()
+    manager.progress(parts.monitor.heartbeat_s)
+    manager.status(_in_words(parts))
+
+
+def _acceptable(parts: Parts) -> bool:
+    """Whether the daemon can begin anew with what is in its configuration's file now; says in the log why not."""
+    versions = parts.versions
+    if versions is None:
+        log.error("this daemon knows no file to read again")
+        return False
+    try:
+        versions.check_file()
+    except EchoEdgeError as error:
+        versions.refused = str(error).splitlines()[0]
+        for line in str(error).splitlines():
+            log.error("not reloaded, the configuration before stays in force: %s", line)
+        return False
+    log.info("reading %s again", versions.path)
+    return True
+
+
+def _in_words(parts: Parts) -> str:
+    """How everything is, in one line."""
+    levels = Counter(parts.reporter.level(name) for name in parts.monitor.points)
+    points = ", ".join(f"{count} {level.replace('_', ' ')}" for level, count in sorted(levels.items()))
+    link = "connected to the broker" if parts.publisher.connected else "NOT connected to the broker"
+    versions = parts.versions
+    refused = f"; configuration refused: {versions.refused}" if versions is not None and versions.refused else ""
+    return f"points: {points}; {link}; engine {parts.embedder.engine_name}{refused}"
+
+
+def _safe_mode(parts: Parts) -> dict[str, str]:
+    """What is left out, or is not what the file says, so that the rest can work: name -> a sentence."""
+    found = {}
+    if parts.versions is not None and parts.versions.refused:
+        found["config"] = f"the configuration in the file is not in force: {parts.versions.refused}"
+    if parts.crashes.suspect:
+        found["safe_mode"] = parts.crashes.sentence
+    return found
 
 
 def _insist_on_a_link(parts: Parts) -> None:
@@ -159,18 +227,30 @@ def _join(*threads: threading.Thread) -> None:
             log.warning("%s does not stop; leaving it behind", thread.name)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What signals ask for."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    """SIGTERM, SIGINT."""
+
+    reload: threading.Event = field(default_factory=threading.Event)
+    """SIGHUP."""
+
+
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; the old handlers come back at the end."""
-    stop = threading.Event()
+def _signals() -> Iterator[Asked]:
+    """Events that signals set; the old handlers come back at the end."""
+    asked = Asked()
 
-    def handle(number: int, _frame: FrameType | None) -> None:
+    def end(number: int, _frame: FrameType | None) -> None:
         log.info("%s: stopping", signal.Signals(number).name)
-        stop.set()
+        asked.stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: lambda *_: asked.reload.set()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield stop
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from echo_edge import alert_orders, lineage, review_orders
@@ -46,14 +47,20 @@ class Monitor(threading.Thread):
         store: BaselineStore,
         reporter: Reporter,
         books: Books,
+        left_out: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``left_out``: point -> why its baseline is not loaded at the start."""
         super().__init__(name="pipeline", daemon=True)
+        self._left_out = left_out
         self.failure: BaseException | None = None
         self.heartbeat_s = time.monotonic()
         """When the thread last came round (monotonic); stale means that inference hangs."""
 
         self.busy_s = self.signal_s = 0.0
         """Time spent on judging so far, and how much time the windows judged stand for."""
+
+        self.proven = False
+        """True once a window of noise has gone the whole way to a score at every point."""
 
         self._pipeline = pipeline
         self._mailbox = mailbox
@@ -77,6 +84,8 @@ class Monitor(threading.Thread):
             self._books.begin(self._reporter.restore(self._pipeline.points))
             self.standing.begin()
             self._load_baselines()
+            self._pipeline.prove()
+            self.proven = True
             self._reporter.begin()
             for point in self._pipeline.points.values():
                 if point.muted is not None:
@@ -124,6 +133,7 @@ class Monitor(threading.Thread):
         self.standing.tick()
         for chore in self.chores:
             chore()
+        self._pipeline.at_work("")
 
     @property
     def points(self) -> Mapping[str, Point]:
@@ -166,7 +176,12 @@ class Monitor(threading.Thread):
 
     def _load_baselines(self) -> None:
         for point in self._pipeline.points.values():
-            self._load_baseline(point)
+            if point.name in self._left_out:
+                point.refuse(self._left_out[point.name])
+            else:
+                self._pipeline.at_work(f"point:{point.name}")
+                self._load_baseline(point)
+        self._pipeline.at_work("")
 
     def _load_baseline(self, point: Point) -> None:
         try:

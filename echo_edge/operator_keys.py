@@ -19,6 +19,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from echo_edge.credentials import credential
 from echo_edge.errors import ConfigError
 
 KEY_BYTES = 32
@@ -149,9 +150,7 @@ def read_credential(folder: str | None, name: str, where: str) -> Signer:
     Raises:
         ConfigError: there is none of this name, or it holds no key.
     """
-    if folder is None:
-        raise ConfigError([f"{where}: '{name}' needs systemd's LoadCredential=; there is no $CREDENTIALS_DIRECTORY"])
-    path = Path(folder) / name
+    path = credential(folder, name, where)
     try:
         line = path.read_text("ascii").splitlines()[0].strip()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -26,8 +27,10 @@ from echo_edge.records import Embedding, Event, FalseAlarmRate, OperatingState, 
 from echo_edge.signal_checks import Finding, check_signal
 from echo_edge.tail import Persistence
 from echo_edge.troubles import SensorAlarm
+from sensors import FULL_SCALE
 
 TARGETS_PER_MONTH = (0.1, 1.0, 10.0)  # false alarms, of the table in a baseline's manifest
+PROOF_HZ, PROOF_LEVEL = 16000, 1e-3  # of the noise that proves a point without a baseline
 UNREADABLE = "mixer"  # the setting that a sound driver tells in place of those that it cannot read
 
 
@@ -308,6 +311,12 @@ class Point:
             self.learner.hear(window, embedding, findings, origin)
         return verdict
 
+    def prove(self, embedding: Embedding) -> None:
+        """Score what no sensor heard, and forget it; a baseline that does not fit says so at the first real window."""
+        if self._normal is not None:
+            with suppress(BaselineError):
+                self._normal.score(embedding)
+
     def _unfit(self, window: Window) -> str | None:
         """Why a window is not to be compared with normal, in words."""
         # a moved knob looks like a fault, and another machine's sensor like nothing at all
@@ -357,7 +366,9 @@ class Point:
 class Pipeline:
     """All points of a gateway behind one encoder."""
 
-    def __init__(self, config: Config, embedder: Embedder) -> None:
+    def __init__(self, config: Config, embedder: Embedder, at_work: Callable[[str], None] = lambda _part: None) -> None:
+        """``at_work`` is told what is worked on next, ``point:NAME`` or ``engine:NAME``: who finds us dead asks."""
+        self.at_work = at_work
         self.config = config
         self._embedder = embedder
         self.model_name = embedder.model_name
@@ -372,6 +383,23 @@ class Pipeline:
         """Of the encoder."""
         return self._embedder.model_sha256
 
+    def prove(self) -> None:
+        """Take noise the whole way to a score at every point, so that what would fail fails before it is relied on.
+
+        Nothing is judged or remembered by it.
+
+        Raises:
+            EngineError: inference failed; the process must end.
+        """
+        noise = np.random.default_rng(0)
+        for point in self.points.values():
+            known = None if point.baseline is None else point.baseline.origin
+            rate_hz, unit = (PROOF_HZ, FULL_SCALE) if known is None else (known.rate_hz, known.unit)
+            self.at_work(f"point:{point.name}")
+            shape = (len(point.config.channels), round(point.config.window.length_s * rate_hz))
+            samples = PROOF_LEVEL * noise.standard_normal(shape, np.float32)
+            point.prove(*self._embed([Window(point.name, samples, rate_hz, 0, unit)]))
+
     def step(self, windows: Sequence[Window]) -> list[Verdict]:
         """Judge a batch of windows, from any points, in one call of the encoder.
 
@@ -382,10 +410,12 @@ class Pipeline:
         bad = [bool(found) and found[0].bad for found in findings]
         # by position, and decided once: a learner that ends within the batch must not shift what follows it
         wanted = [i for i, w in enumerate(windows) if not bad[i] and not self.points[w.point].idle]
+        self.at_work(f"engine:{self._embedder.engine_name}")
         embeddings = dict(zip(wanted, self._embed([windows[i] for i in wanted]), strict=True))
         verdicts = []
         for i, window in enumerate(windows):
             point = self.points[window.point]
+            self.at_work(f"point:{point.name}")
             if bad[i]:
                 verdicts.append(point.reject(window, findings[i]))
             elif i in embeddings:

@@ -3,6 +3,8 @@
 A new configuration is on trial until the daemon has run with it for half a minute and, if it had a broker before, has
 reached one. It fails when the daemon does not come up with it, or its engine fails within that time, or no broker is
 reached for three minutes, or a second process in a row ends without telling.
+
+A file that a person broke is left as it is: the daemon goes on, or begins, with the last configuration that worked.
 """
 
 from __future__ import annotations
@@ -50,19 +52,14 @@ def run_reloading(
         ConfigError, ArtifactError, StoreError, EngineError: as ``run``, with nothing to go back to.
     """
     again_s: float | None = None  # when the daemon before this one ended, monotonic
+    unusable: EchoEdgeError | None = None  # what became of the daemon with what is in the file
     while True:
         versions = _versions(path, credentials_folder)
-        trial = None if versions is None else versions.trial()
-        if versions is not None and trial is not None and again_s is None:
-            # its process ended before the trial did, whoever was to blame
-            if trial.tries >= MORE_TRIES:
-                _go_back(versions, trial, "the daemon ended with it twice without a word")
-                trial = None
-            else:
-                versions.count_try(trial)
+        trial = None if versions is None else _trial(versions, first=again_s is None)
         try:
             with _proven(versions, trial, trial_s):
-                code = run(load_config(path), versions)
+                code = run(load_config(path) if versions is None else _configuration(versions, unusable), versions)
+            unusable = None
             failed = "its engine failed at once; see the log" if code == EXIT_ENGINE else None
         except (ConfigError, ArtifactError, StoreError, EngineError) as error:
             if isinstance(error, StoreBusyError):
@@ -71,7 +68,10 @@ def run_reloading(
                 time.sleep(LOCK_EVERY_S)
                 continue
             if trial is None or versions is None or versions.trial() is None:
-                raise
+                if versions is None or unusable is not None:  # what worked before does not either
+                    raise
+                unusable, again_s = error, time.monotonic()
+                continue
             code, failed = EXIT_ENGINE, str(error)
         if failed and versions is not None and (trial := versions.trial()) is not None:
             _go_back(versions, trial, failed)
@@ -80,8 +80,26 @@ def run_reloading(
                 versions.settled()  # it came up, and somebody stopped it
             return code
         else:
-            log.warning("%s was changed by an order: beginning anew", path)
+            log.warning("beginning anew with %s", path)
         again_s = time.monotonic()
+
+
+def _trial(versions: ConfigVersions, *, first: bool) -> Trial | None:
+    """The trial that goes on, or nothing. ``first``: its process ended before it did, whoever was to blame."""
+    trial = versions.trial()
+    if trial is None or not first:
+        return trial
+    if trial.tries >= MORE_TRIES:
+        _go_back(versions, trial, "the daemon ended with it twice without a word")
+        return None
+    versions.count_try(trial)
+    return trial
+
+
+def _configuration(versions: ConfigVersions, unusable: EchoEdgeError | None) -> Config:
+    """What to run with: what is in the file, unless that has just failed."""
+    config = versions.load()
+    return config if unusable is None or versions.refused else versions.fall_back(unusable)
 
 
 @contextmanager

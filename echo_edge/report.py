@@ -212,6 +212,11 @@ class Reporter:
         """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is."""
         return *self._newest[point], self._told_quality[point]
 
+    def level(self, point: str) -> str:
+        """How a point is now, in one word; from any thread."""
+        state, _ = self._newest.get(point, (None, 0))
+        return "starting" if state is None else state.level
+
     def info(self) -> Payload:
         """Say anew what we are; returns the message."""
         payload = info_payload(self._envelope, self._info, time.time_ns())

@@ -25,6 +25,8 @@ class StoreBusyError(StoreError):
 def state_folder(gateway: str) -> Path:
     """``$STATE_DIRECTORY`` (systemd sets it), else a folder of this gateway in the XDG state folder. Made if absent."""
     named = os.environ.get("STATE_DIRECTORY")
+    if named and control_socket(Path(named)).exists() and not os.access(named, os.X_OK):
+        return Path(named)  # the service's own; who may use its socket needs no more
     xdg = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
     folder = Path(named) if named else xdg / "echo-edge" / gateway
     try:
@@ -42,6 +44,21 @@ def database(folder: Path) -> Path:
 
 def outbox_file(folder: Path) -> Path:
     return folder / "outbox.db"
+
+
+def runtime_folder(folder: Path) -> Path:
+    """Where files live until the machine is switched off: ``$RUNTIME_DIRECTORY``, set by systemd, or the state's."""
+    return Path(os.environ.get("RUNTIME_DIRECTORY") or folder)
+
+
+def service_folders(config: Path) -> None:
+    """Let a command use the folders of the service that this configuration, ``/etc/echo-edge/NAME.yaml``, belongs to.
+
+    A configuration elsewhere belongs to nobody, and folders that are named already stay.
+    """
+    if config.parent.resolve() == Path("/etc/echo-edge") and "STATE_DIRECTORY" not in os.environ:
+        os.environ["STATE_DIRECTORY"] = f"/var/lib/echo-edge/{config.stem}"
+        os.environ["RUNTIME_DIRECTORY"] = f"/run/echo-edge/{config.stem}"
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -82,7 +99,7 @@ def control_socket(folder: Path) -> Path:
     Raises:
         StoreError: the path is longer than the kernel takes for a socket.
     """
-    path = folder / "control.sock"
+    path = runtime_folder(folder) / "control.sock"
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise StoreError(f"{path}: more than {MAX_SOCKET_PATH} bytes; name a shorter folder in $STATE_DIRECTORY")
     return path
@@ -94,7 +111,12 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     Raises:
         StoreBusyError: the daemon or another command holds it.
+        StoreError: the folder is another user's.
     """
+    if not os.access(folder, os.W_OK | os.X_OK) or (os.geteuid() == 0 and folder.stat().st_uid != 0):
+        if control_socket(folder).exists():
+            raise StoreBusyError(f"{folder}: the daemon is using this state folder")
+        raise StoreError(f"{folder}: is the service's; as its user: sudo -u echo-edge echo-edge ...")
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -124,6 +124,16 @@ def test_a_password_comes_from_a_systemd_credential(tmp_path: Path) -> None:
         read_password(settings, None)
 
 
+@pytest.mark.parametrize("content", ["-", "-\n"])
+def test_a_credential_that_the_unit_file_left_unset_is_no_password(content: str, tmp_path: Path) -> None:
+    (tmp_path / "mqtt-password").write_text(content)
+    settings = MqttConfig(username="gw", password_credential="mqtt-password")
+    with pytest.raises(ConfigError, match=r"mqtt.password_credential: systemd was given no credential 'mqtt-password'"):
+        read_password(settings, str(tmp_path))
+    (tmp_path / "mqtt-password").write_text("-secret\n")
+    assert read_password(settings, str(tmp_path)) == "-secret"
+
+
 def test_a_device_named_like_a_kind_does_not_confuse_the_line_numbers(tmp_path: Path) -> None:
     text = GOOD.replace("  acc: {kind: simulator,", "  simulator: {kind: simulator, seeed: 1,")
     assert problems(tmp_path, text)[0] == "line1.yaml:3: devices.simulator.seeed: unknown key; did you mean 'seed'?"

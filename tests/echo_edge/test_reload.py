@@ -175,3 +175,44 @@ def test_only_the_newest_versions_are_kept(file: Path, state_folder: Path) -> No
         versions.apply(OLD + f"# {n}\n", config, "lang")
         versions.settled()
     assert len(versions.names()) == 20
+
+
+def comes_up(_config: Config, versions: ConfigVersions) -> int:
+    versions.works()
+    return 0
+
+
+BROKEN = OLD.replace("gateway: {id: gw}", "gateway: {id: gw, nonsense: 1}")
+
+
+def test_a_broken_file_at_the_start_leaves_the_last_configuration_that_worked(file: Path) -> None:
+    assert run_reloading(file, Daemon(comes_up)) == 0
+    file.write_text(BROKEN)
+
+    def refused(_config: Config, versions: ConfigVersions) -> int:
+        assert "nonsense" in versions.refused
+        versions.works()  # what is in force is not what is in the file
+        return 0
+
+    daemon = Daemon(refused, comes_up)
+    assert run_reloading(file, daemon) == 0
+    assert file.read_text() == BROKEN, "a person's file is left as it is"
+    file.write_text(NEW)
+    assert run_reloading(file, daemon) == 0
+    assert daemon.rates == [16000, 8000]
+
+
+def test_a_broken_file_is_an_error_where_nothing_ever_worked(file: Path) -> None:
+    file.write_text(BROKEN)
+    with pytest.raises(ConfigError, match="nonsense"):
+        run_reloading(file, Daemon())
+
+
+def test_a_configuration_that_the_daemon_cannot_come_up_with_leaves_the_last_that_worked(file: Path) -> None:
+    assert run_reloading(file, Daemon(comes_up)) == 0
+    file.write_text(NEW)
+    daemon = Daemon(no_model, comes_up)
+    assert run_reloading(file, daemon) == 0
+    assert daemon.rates == [8000, 16000]
+    with pytest.raises(ArtifactError):  # and where that one does not work any more either, somebody must know
+        run_reloading(file, Daemon(no_model, no_model))

@@ -1,0 +1,214 @@
+"""A machine to try a service on: a real systemd, booted in a throw-away copy of this one, with this checkout installed.
+
+The copy is an overlay over ``/`` in memory: what happens in the box stays there. It has devices, processes and a network
+of its own (loopback only), and is gone when this process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from tests.broker import wait_for
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INSTALLED = Path("/opt/echo-edge")
+PYTHON = INSTALLED / "current/venv/bin/python"
+BOOT_S = 50.0
+NO_OVERLAY = 41  # exit code of the script below
+
+# In a mount namespace of its own, so that no mount is left; and in cgroups of its own, which two boxes must not share.
+# $1: an empty folder. The rest: how to go on.
+BOOT = f"""
+set -e
+for tree in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+    if [ -e $tree/cgroup.procs ]; then mkdir -p $tree/$(basename $1); echo $$ > $tree/$(basename $1)/cgroup.procs; fi
+done
+mount -t tmpfs tmpfs $1
+mkdir $1/upper $1/work $1/root
+mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root || exit {NO_OVERLAY}
+rm -f $1/root/etc/machine-id $1/root/etc/systemd/system/*.wants/*
+touch $1/root/etc/machine-id
+mkdir -p $1/root{INSTALLED}
+shift
+exec "$@"
+"""
+
+
+def missing() -> str | None:
+    """What a box needs and this machine has not; None when nothing is known to be missing."""
+    if os.geteuid() != 0:
+        return "needs root"
+    tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "pgrep")
+    absent = [tool for tool in tools if shutil.which(tool) is None]
+    return f"{', '.join(absent)} not installed" if absent else None
+
+
+class NoOverlayError(Exception):
+    """This machine mounts no overlay over its root."""
+
+
+class Box:
+    """One booted box. ``root`` is its file system, as seen from outside."""
+
+    def __init__(self, leader: int) -> None:
+        self._enter = ["nsenter", "-t", str(leader), "-m", "-p", "-u", "-i", "-n", "-C", "--"]
+        self.root = Path(f"/proc/{leader}/root")
+
+    def run(self, *command: str, check: bool = True, timeout_s: float = 50) -> str:
+        """Run a command in the box, as root; returns what it printed, errors included."""
+        done = subprocess.run(
+            [*self._enter, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}: {done.stdout}"
+        return done.stdout
+
+    def write(self, path: str | Path, text: str, mode: int = 0o644, owner: str | None = None) -> None:
+        """Put a file into the box, with its folders; ``owner`` is ``USER:GROUP`` there."""
+        there = self.root / str(path).lstrip("/")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_text(text, "utf-8")
+        there.chmod(mode)
+        if owner is not None:
+            self.run("chown", owner, str(path))
+
+    def service(self, name: str, *command: str | Path) -> None:
+        """Begin something that goes on in the box while the test does."""
+        self.run("systemd-run", "--quiet", f"--unit={name}", *map(str, command))
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """What systemd says of a unit."""
+        printed = self.run("systemctl", "show", unit, f"--property={','.join(properties)}")
+        return dict(line.split("=", 1) for line in printed.splitlines())
+
+    def journal(self, unit: str, *options: str) -> str:
+        """What a unit logged and what systemd said of it, oldest first."""
+        return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", *options)
+
+
+@contextmanager
+def booted(folder: Path) -> Iterator[Box]:
+    """Boot a box in an empty folder, with this checkout installed where a package would put it.
+
+    Raises:
+        NoOverlayError: as it says.
+    """
+    name = f"echo-edge-box-{os.getpid()}"
+    base = folder / name
+    base.mkdir()
+    script = base.with_suffix(".sh")
+    script.write_text(BOOT)
+    log = folder / "boot.log"
+    # setpriv: the outermost process dies with this one. unshare: what is in its process namespace dies with it.
+    nspawn = [*_SYSTEMD_NSPAWN, f"--directory={base}/root", *_binds(), "--boot", "systemd.unit=basic.target"]
+    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--fork"]
+    command += ["--kill-child=KILL", "--mount-proc", "sh", str(script), str(base), *nspawn]
+    with log.open("wb") as out:
+        process = _begin(command, out)
+    try:
+        yield Box(_leader(process, log))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+        _remove_cgroups(name)
+
+
+def _begin(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
+    env = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # only there are devices held back by systemd itself
+    return subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+_SYSTEMD_NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
+_SYSTEMD_NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]  # for DevicePolicy=
+
+
+def _binds() -> list[str]:
+    """What lies elsewhere here, to where a package would put it: nothing of it may lie in somebody's home."""
+    packages = INSTALLED / "packages"
+    binds = {CHECKOUT: INSTALLED / "checkout", Path(sysconfig.get_paths()["purelib"]): packages}
+    if not Path(sys.base_prefix).is_relative_to("/usr"):
+        binds[Path(sys.base_prefix)] = INSTALLED / "python"
+    return [f"--bind-ro={source}:{target}" for source, target in binds.items()]
+
+
+def install(box: Box) -> None:
+    """Do by hand what a package does: the environment, the unit, the user, the folders."""
+    home = Path(sys.base_prefix if Path(sys.base_prefix).is_relative_to("/usr") else INSTALLED / "python") / "bin"
+    version = f"python3.{sys.version_info.minor}"
+    venv = PYTHON.parents[1]
+    box.write(venv / "pyvenv.cfg", f"home = {home}\ninclude-system-site-packages = false\n")
+    box.write(venv / "lib" / version / "site-packages/box.pth", f"{INSTALLED}/checkout\n{INSTALLED}/packages\n")
+    (box.root / str(PYTHON.parent).lstrip("/")).mkdir()
+    (box.root / str(PYTHON).lstrip("/")).symlink_to(home / version)
+    deployed = CHECKOUT / "deploy" / "systemd"
+    box.write("/usr/lib/systemd/system/echo-edge@.service", (deployed / "echo-edge@.service").read_text("utf-8"))
+    box.write("/usr/lib/sysusers.d/echo-edge.conf", (deployed / "sysusers.conf").read_text("utf-8"))
+    box.write("/usr/lib/tmpfiles.d/echo-edge.conf", (deployed / "tmpfiles.conf").read_text("utf-8"))
+    box.run("systemd-sysusers", "/usr/lib/sysusers.d/echo-edge.conf")
+    box.run("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/echo-edge.conf")
+    box.run("systemctl", "daemon-reload")
+
+
+def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
+    """The process id, here, of the box's first process, once it has booted."""
+
+    def said() -> str:
+        return log.read_text(errors="replace")[-2000:]
+
+    deadline_s = time.monotonic() + BOOT_S
+    while time.monotonic() < deadline_s:
+        if (code := process.poll()) is not None:
+            if code == NO_OVERLAY:
+                raise NoOverlayError(said())
+            raise AssertionError(f"the box ended ({code}): {said()}")
+        if (leader := _grandchild(process.pid)) is not None:
+            state = subprocess.run(
+                [*Box(leader)._enter, "systemctl", "is-system-running"], capture_output=True, text=True, check=False
+            )
+            if state.stdout.strip() in {"running", "degraded"}:
+                return leader
+        time.sleep(0.05)
+    raise AssertionError(f"the box did not boot within {BOOT_S:.0f} s: {said()}")
+
+
+def _grandchild(pid: int) -> int | None:
+    """unshare -> systemd-nspawn -> the box's systemd."""
+    for _ in range(2):
+        done = subprocess.run(["pgrep", "--parent", str(pid)], capture_output=True, text=True, check=False)
+        if not done.stdout:
+            return None
+        pid = int(done.stdout.split()[0])
+    return pid
+
+
+def _remove_cgroups(name: str) -> None:
+    for tree in ("", "systemd", "unified"):
+        top = Path("/sys/fs/cgroup") / tree / name
+        if not top.is_dir():
+            continue
+
+        def gone(top: Path = top) -> bool:
+            for folder, _, _ in os.walk(top, topdown=False):
+                with suppress(OSError):  # a process in it is still dying
+                    Path(folder).rmdir()
+            return not top.exists()
+
+        wait_for(gone, f"{top} to be empty")

@@ -1,0 +1,144 @@
+"""The files of deploy/systemd and deploy/udev, as they are: systemd takes every line, and little is left open."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sensors.discover import PICO_IDS
+from tests.system.udev_rules import Device, Rules
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+SYSTEMD = DEPLOY / "systemd"
+UNIT = "echo-edge@.service"
+PYTHON = "/opt/echo-edge/current/venv/bin/python"
+EXPOSED = 1.4
+"""At most; 10 is a service without any sandbox. Weights change between versions of systemd: these are of 252."""
+
+DROPINS = {"nvidia": 1.7, "jetson": 1.7, "bus-sensors": 1.4, "config-orders": 1.4, "ipfilter": 1.3}
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+
+
+def copied(folder: Path, *dropins: str, python: str | None = None) -> Path:
+    """The unit in ``folder``, alone or with drop-ins beside it, where systemd looks for them; returns its file."""
+    unit = folder / UNIT
+    text = (SYSTEMD / UNIT).read_text("utf-8")
+    unit.write_text(text if python is None else text.replace(PYTHON, python), "utf-8")
+    for name in dropins:
+        (folder / f"{UNIT}.d").mkdir(exist_ok=True)
+        shutil.copy(SYSTEMD / "dropins" / f"{name}.conf", folder / f"{UNIT}.d")
+    return unit
+
+
+def analyze(folder: Path, *arguments: str) -> tuple[str, str]:
+    """What ``systemd-analyze`` prints, and what it complains of, of the unit in this folder."""
+    command = ["systemd-analyze", *arguments, f"./{UNIT}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    return done.stdout, done.stderr
+
+
+def exposure(folder: Path, *dropins: str) -> float:
+    copied(folder, *dropins)
+    printed, _ = analyze(folder, "security", "--offline=true", "--no-pager")
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", printed)
+    assert found is not None, printed
+    return float(found[1])
+
+
+@needs_systemd
+@pytest.mark.parametrize("dropin", [None, *DROPINS])
+def test_systemd_takes_every_line(dropin: str | None, tmp_path: Path) -> None:
+    copied(tmp_path, *([dropin] if dropin else []), python="/bin/sh")
+    printed, complained = analyze(tmp_path, "verify", "--man=no")
+    assert (printed, complained) == ("", "")  # it ends with 0 whatever it says of unknown keys
+
+
+@needs_systemd
+def test_a_misspelt_key_would_be_seen(tmp_path: Path) -> None:
+    unit = copied(tmp_path, python="/bin/sh")
+    unit.write_text(unit.read_text("utf-8").replace("ProtectHome=", "ProtectHomes="), "utf-8")
+    assert "'ProtectHomes'" in analyze(tmp_path, "verify", "--man=no")[1]
+
+
+@needs_systemd
+def test_the_sandbox_leaves_no_more_open_than_it_did(tmp_path: Path) -> None:
+    assert exposure(tmp_path) <= EXPOSED
+
+
+@needs_systemd
+@pytest.mark.parametrize(("dropin", "most"), DROPINS.items())
+def test_a_drop_in_opens_no_more_than_it_needs(dropin: str, most: float, tmp_path: Path) -> None:
+    assert exposure(tmp_path, dropin) <= most
+
+
+def test_every_drop_in_is_measured() -> None:
+    assert {path.stem for path in (SYSTEMD / "dropins").iterdir()} == set(DROPINS)
+
+
+# udev
+
+
+def usb_serial(ids: str, serial: str = "", port: str = "pci-0000_00_14_0-usb-0_2_1_0") -> tuple[Device, Device]:
+    """The USB device and its tty, as udev knows them once its own rules have run."""
+    vendor, product = ids.split(":")
+    facts = {"idVendor": vendor, "idProduct": product}
+    env = {"ID_VENDOR_ID": vendor, "ID_MODEL_ID": product, "ID_PATH_TAG": port, "ID_USB_INTERFACE_NUM": "00"}
+    tty = Device("tty", env | ({"ID_SERIAL_SHORT": serial} if serial else {}), {}, [{"subsystem": "usb"} | facts])
+    return Device("usb", {"DEVTYPE": "usb_device"}, {"power/control": "auto"} | facts), tty
+
+
+@pytest.fixture(scope="module")
+def rules() -> Rules:
+    return Rules(DEPLOY / "udev" / "70-echo-edge.rules")
+
+
+def test_udev_itself_takes_the_rules() -> None:
+    if (udevadm := shutil.which("udevadm")) is None:
+        pytest.skip("udev is not installed")
+    if subprocess.run([udevadm, "verify", "--help"], capture_output=True, check=False).returncode:
+        pytest.skip("this udevadm cannot verify: it came with systemd 254")
+    rules = DEPLOY / "udev" / "70-echo-edge.rules"
+    done = subprocess.run([udevadm, "verify", str(rules)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_serial_sensor_has_a_name_of_its_own_and_stays_awake_and_alone(rules: Rules) -> None:
+    device, tty = map(rules.apply, usb_serial(PICO_IDS, "E66118F5D7"))
+    assert tty.links == [f"echo-edge/{PICO_IDS.replace(':', '-')}-E66118F5D7-00"]
+    assert (tty.group, tty.mode) == ("dialout", "0660")
+    assert device.env["ID_MM_DEVICE_IGNORE"] == tty.env["ID_MM_DEVICE_IGNORE"] == "1"
+    assert device.attr["power/control"] == "on"
+
+
+def test_two_adapters_without_a_serial_number_are_told_apart_by_their_ports(rules: Rules) -> None:
+    ports = ("pci-0000_00_14_0-usb-0_1_1_0", "pci-0000_00_14_0-usb-0_2_1_0")
+    links = [rules.apply(usb_serial("1a86:7523", port=port)[1]).links for port in ports]
+    assert links == [[f"echo-edge/1a86-7523@{port}-00"] for port in ports]
+
+
+@pytest.mark.parametrize("ids", ["2c7c:0125", "1199:9071", "0403:ffff"])
+def test_a_modem_is_left_to_its_manager(rules: Rules, ids: str) -> None:
+    for found in map(rules.apply, usb_serial(ids, "1")):
+        assert "ID_MM_DEVICE_IGNORE" not in found.env
+        assert not found.links
+        assert found.attr.get("power/control") != "on"
+
+
+def test_a_sound_card_may_be_used_by_its_group_and_never_sleeps(rules: Rules) -> None:
+    pcm = rules.apply(Device("sound"))
+    assert (pcm.group, pcm.mode) == ("audio", "0660")
+    interface = {"bInterfaceClass": "01", "../power/control": "auto"}
+    assert rules.apply(Device("usb", {"DEVTYPE": "usb_interface"}, interface)).attr["../power/control"] == "on"
+    keyboard = {"bInterfaceClass": "03", "../power/control": "auto"}
+    assert rules.apply(Device("usb", {"DEVTYPE": "usb_interface"}, keyboard)).attr["../power/control"] == "auto"
+
+
+def test_nothing_is_done_to_what_is_pulled_out(rules: Rules) -> None:
+    _, tty = usb_serial(PICO_IDS, "E66118F5D7")
+    tty.action = "remove"
+    assert rules.apply(tty).links == []
