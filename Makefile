@@ -13,7 +13,7 @@ help:  ## say what can be made (the default)
 	@echo
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo
-	@echo "  ARGS=...          more words for the command: make test ARGS='-k alerts -x', make demo ARGS=--help"
+	@echo "  ARGS=...          more words for the command: make test ARGS='-k alerts -x -n 0', make demo ARGS=--help"
 	@echo "  PYTHON=...        the interpreter for .venv: make demo PYTHON=python3.12"
 	@echo "  TORCH=any         take torch as pip finds it, several GB of CUDA included (default: the CPU build or none)"
 	@echo
@@ -25,7 +25,7 @@ demo:  ## hear an invented pump learn its normal sound, fail, and be reported ov
 
 test:  ## run all tests (installs torch for the CPU, Mosquitto and PulseAudio where it may)
 	@scripts/setup.sh test
-	$(PYTHON_OF_VENV) -m pytest $(ARGS)
+	$(PYTHON_OF_VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check:  ## lint, format, types and import contracts: static, under a minute
 	@scripts/setup.sh dev

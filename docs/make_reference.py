@@ -25,6 +25,7 @@ from echo_edge import config_clips as clips
 from echo_edge import config_devices as devices
 from echo_edge import config_ecosystems as ecosystems
 from echo_edge import config_machine as machine
+from echo_edge import config_metrics as metrics
 from echo_edge import config_mqtt as mqtt
 from echo_edge import config_orders as orders
 from echo_edge import config_states as states
@@ -95,6 +96,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         orders.OperatorConfig,
         "m-lang: {role: technician, public_key: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}",
     ),
+    ("`metrics`", metrics.MetricsConfig, "metrics: {port: 9464}"),
     (
         "`devices.NAME` of kind `microphone`",
         devices.MicrophoneConfig,

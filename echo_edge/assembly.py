@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from echo_edge import __version__
 from echo_edge.album import Album
-from echo_edge.artifact import load_package, verify
+from echo_edge.artifact import ModelPackage, load_package, verify
 from echo_edge.audit_mirror import mirror
 from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
 from echo_edge.books import Books
+from echo_edge.broker_settings import broker_settings
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
-from echo_edge.config_file import read_password
-from echo_edge.config_mqtt import MqttConfig
 from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.crashes import Crashes
+from echo_edge.disk_guard import DiskGuard
 from echo_edge.embedder import Embedder
-from echo_edge.engine import create_engine
+from echo_edge.engine import Engine, create_engine
+from echo_edge.engine.prepare import standby_engine
+from echo_edge.engine.standby import StandbyEngine
 from echo_edge.envelope import Listener
 from echo_edge.errors import ConfigError
 from echo_edge.health import Health, Watched
@@ -64,15 +64,19 @@ if TYPE_CHECKING:
 
 
 def make_embedder(config: Config) -> Embedder:
-    """Load the model package, check its hash and that the engine reproduces its test vectors.
+    """Load the model package, check its hash and that the CPU reproduces its test vectors.
 
     Raises:
         ArtifactError: the package is missing, damaged, or this machine computes something else.
     """
+    return Embedder(*_load_model(config))
+
+
+def _load_model(config: Config) -> tuple[ModelPackage, Engine]:
     package = load_package(config.model)
-    engine = create_engine(config.engine.kind, package, config.engine.threads)
+    engine = create_engine("onnx", package, config.engine.threads)
     verify(package, engine)
-    return Embedder(package, engine)
+    return package, engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Parts:
     """Everything that runs, until it is started and after."""
 
     embedder: Embedder
+    engine: StandbyEngine
     mailbox: Mailbox[SensorStatus]
     outbox: Outbox
     publisher: Publisher
@@ -130,8 +135,9 @@ def wire(
     mqtt, kept = config.mqtt, config.gateway.outbox
     taken = config.orders.mqtt and not silent
     operators = read_operators(config.orders, credentials_folder) if taken else {}
-    settings = MqttSettings(host="127.0.0.1") if silent else _mqtt_settings(mqtt, credentials_folder)
-    embedder = make_embedder(config)
+    settings = MqttSettings(host="127.0.0.1") if silent else broker_settings(mqtt, credentials_folder)
+    crashes = crashes or Crashes(folder)  # not entered, it notes nothing
+    embedder, engine = _standby(config, cpu_only=silent or crashes.leaves_out("engine") not in {"", "onnx"})
     mailbox: Mailbox[SensorStatus] = Mailbox()
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
     hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
@@ -143,7 +149,7 @@ def wire(
         envelope,
         outbox,
         backlog=Backlog(outbox, no_subscriber=mqtt.no_subscriber),
-        reread=lambda: _mqtt_settings(mqtt, credentials_folder),
+        reread=lambda: broker_settings(mqtt, credentials_folder),
         listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
         hear=lambda message: _hand_on(message, hearers),
     )
@@ -174,7 +180,6 @@ def wire(
     store = open_store(config, folder)
     if not silent:
         store.tell = mirror(outbox.put, topics, envelope)
-    crashes = crashes or Crashes(folder)  # not entered, it notes nothing
     left_out = {crashes.leaves_out("point"): f"safe mode: {crashes.sentence}"}
     monitor = Monitor(Pipeline(config, embedder, crashes.note), mailbox, store, reporter, books, left_out)
     if not silent:
@@ -191,24 +196,30 @@ def wire(
         reporter=reporter,
         publisher=publisher,
         outbox=outbox,
+        engine=engine,
         topics=topics,
         captures=by_device,
         clips=ClipJob(folder / "clips", config.gateway.clips, mailbox.order, store.note),
         versions=versions,
         restart=restart.set,
     )
-    monitor.chores.append(bench.clips.tick)
+    monitor.chores += [
+        bench.clips.tick,
+        lambda: reporter.computes_with(engine.name),
+        DiskGuard(outbox_file(folder), history, books.examples, folder / "evidence").tick,
+    ]
     desk = Desk(bench, VERBS, store.note)
     control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
-    health = Health(Watched(monitor, mailbox, captures, publisher, outbox, folder, settings.client_cert))
+    health = Health(Watched(monitor, mailbox, captures, publisher, outbox, engine, folder, settings.client_cert))
     bridge = None
     if taken:
         ledger = Ledger(database(folder))
         bridge = OrderBridge(config.orders, operators, desk, mailbox.order, publisher, topics, envelope, ledger)
         hearers.append(bridge.hear)
-    supervision = Supervision(publisher, outbox, folder, settings.client_cert)
+    supervision = Supervision(publisher, outbox, engine, folder, settings.client_cert)
     return Parts(
         embedder,
+        engine,
         mailbox,
         outbox,
         publisher,
@@ -229,6 +240,12 @@ def wire(
     )
 
 
+def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine]:
+    package, cpu = _load_model(config)
+    engine = StandbyEngine(cpu) if cpu_only else standby_engine(config, package, cpu)
+    return Embedder(package, engine), engine
+
+
 def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> SparkplugLink | None:
     mqtt = config.mqtt
     if mqtt.sparkplug is None:
@@ -239,7 +256,7 @@ def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> 
     except ImportError as error:
         raise ConfigError([f"mqtt.sparkplug: {error}; install it with pip install 'echo-edge[sparkplug]'"]) from error
     return SparkplugLink(
-        lambda: _mqtt_settings(mqtt, credentials_folder),
+        lambda: broker_settings(mqtt, credentials_folder),
         SparkplugTopics(mqtt.sparkplug.group, config.gateway.id),
         config.points(),
         folder / "sparkplug-bdseq",
@@ -251,32 +268,6 @@ def _hand_on(message: TopicMessage, hearers: list[Callable[[TopicMessage], None]
     """Each knows its own topics."""
     for hear in hearers:
         hear(message)
-
-
-def _mqtt_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSettings:
-    """Resolve the password and hand the publisher what it needs."""
-    password = read_password(mqtt, credentials_folder)
-    source = mqtt.password_file or f"credential {mqtt.password_credential}"
-    return MqttSettings(
-        host=mqtt.host,
-        port=mqtt.port,
-        protocol=mqtt.protocol,
-        username=mqtt.username,
-        password=None if password is None else SecretStr(password),
-        password_source=str(source),
-        ca_file=mqtt.tls.ca_file if mqtt.tls else None,
-        client_cert=mqtt.tls.client_cert_file if mqtt.tls else None,
-        client_key=mqtt.tls.client_key_file if mqtt.tls else None,
-        password_file=mqtt.password_file or _credential(mqtt, credentials_folder),
-        allow_plaintext=mqtt.allow_plaintext,
-        keepalive_s=mqtt.keepalive_s,
-    )
-
-
-def _credential(mqtt: MqttConfig, credentials_folder: str | None) -> Path | None:
-    if mqtt.password_credential is None or credentials_folder is None:
-        return None
-    return Path(credentials_folder) / mqtt.password_credential
 
 
 def _capture(config: Config, device: str, mailbox: Mailbox[SensorStatus]) -> Capture:

@@ -18,7 +18,10 @@ from echo_edge.cli_alert import app as alert
 from echo_edge.cli_backtest import backtest
 from echo_edge.cli_baseline import app as baseline
 from echo_edge.cli_baseline import audit
+from echo_edge.cli_bundle import bundle
 from echo_edge.cli_clip import app as clip
+from echo_edge.cli_doctor import doctor
+from echo_edge.cli_engine import build_engine
 from echo_edge.cli_enroll import enroll
 from echo_edge.cli_operator import operator
 from echo_edge.cli_order import mute, order, threshold
@@ -70,7 +73,22 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (backtest, devices, listen, record, simulate, drift, promise, feedback, audit, schema, self_test):
+for command in (
+    backtest,
+    build_engine,
+    bundle,
+    devices,
+    doctor,
+    listen,
+    record,
+    simulate,
+    drift,
+    promise,
+    feedback,
+    audit,
+    schema,
+    self_test,
+):
     app.command()(command)
 for ordering in (status, mute, threshold, order):
     app.command()(ordering)

@@ -86,6 +86,7 @@ def _gateway(gateway: dict[str, Any]) -> list[Text]:
     link = "connected to" if gateway["connected"] else "NOT connected to"
     lines = [
         Text(printable(f"{gateway['id']}: echo-edge {gateway['version']}, model {gateway['model']}")),
+        _engine(gateway["engine"]),
         Text(printable(f"{link} {gateway['broker']}"), GOOD if gateway["connected"] else BAD),
         Text(f"outbox: {outbox['waiting']} waiting, {outbox['lost']} lost", BAD if outbox["lost"] else ""),
     ]
@@ -96,6 +97,12 @@ def _gateway(gateway: dict[str, Any]) -> list[Text]:
     if gateway["clips"]:
         lines.append(Text("clips of sound may be recorded here", "yellow"))
     return lines
+
+
+def _engine(engine: dict[str, Any]) -> Text:
+    if "building" in engine:
+        return Text(printable(f"engine: {engine['serving']}, {engine['wanted']} is {engine['building']:.0%} ready"))
+    return Text(printable(f"engine: {engine['serving']}"), BAD if "problem" in engine else "")
 
 
 def _ago(moment: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
 from echo_edge.config_clips import ClipsConfig
 from echo_edge.config_devices import DeviceConfig, IioConfig, opened_channels
 from echo_edge.config_machine import BearingConfig, VibrationClass
+from echo_edge.config_metrics import MetricsConfig
 from echo_edge.config_model import Id, Model, existing
 from echo_edge.config_mqtt import MqttConfig
 from echo_edge.config_orders import OrdersConfig
@@ -65,8 +66,10 @@ class GatewayConfig(Model):
 class EngineConfig(Model):
     """What computes the embeddings."""
 
-    kind: Literal["auto", "onnx"] = "auto"
-    """``onnx`` is ONNX Runtime on the CPU; ``auto`` takes the best engine this machine has."""
+    kind: Literal["auto", "onnx", "tensorrt", "cuda"] = "auto"
+    """``onnx`` is ONNX Runtime on the CPU, ``cuda`` the same on an NVIDIA GPU, ``tensorrt`` an engine built for that
+    GPU. ``auto``: the GPU if there is one, by TensorRT if that is installed, else the CPU. The CPU serves until a GPU
+    engine is ready and whenever it fails."""
 
     threads: int = Field(default=2, ge=1, le=64)
     """CPU threads for inference."""
@@ -214,6 +217,9 @@ class Config(Model):
     engine: EngineConfig = EngineConfig()
     mqtt: MqttConfig = MqttConfig()
     orders: OrdersConfig = OrdersConfig()
+    metrics: MetricsConfig | None = None
+    """Absent: nothing listens."""
+
     devices: dict[Id, DeviceConfig] = Field(min_length=1)
     """Every sensor, by a name of your choice."""
 

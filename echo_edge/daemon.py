@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 EXIT_OK, EXIT_ENGINE = 0, 70
 HUNG_AFTER_S = 60.0  # a step of the pipeline takes well under a second; a minute means the engine hangs
 STOP_WITHIN_S = 5.0
+WARNED_EVERY_S = 10.0  # one cause makes no more than ten lines a minute
 LINK_WITHIN_S = 180.0  # a new configuration must reach the broker again, if the one before did
 
 
@@ -50,14 +51,14 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
         parts = wire(config, folder, list(config.devices), credentials_folder, versions=versions, crashes=crashes)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
-        with _running(parts):
+        with _running(parts), _metrics(config, parts):
             if parts.discovery is not None:
                 parts.discovery.begin()
             parts.publisher.start()
             if parts.sparkplug is not None:
                 parts.sparkplug.start()
             code = _watch(asked, parts)
-    crashes.ended_well = code != EXIT_ENGINE
+        crashes.ended_well = code != EXIT_ENGINE
     return code
 
 
@@ -75,6 +76,7 @@ def alone(config: Config, folder: Path, devices: list[str]) -> Iterator[None]:
 def _running(parts: Parts) -> Iterator[None]:
     """Start every thread but the publisher's; stop them all, in order."""
     parts.outbox.start()
+    parts.engine.start()
     for thread in (parts.monitor, *parts.captures, parts.control):
         thread.start()
     try:
@@ -86,6 +88,7 @@ def _running(parts: Parts) -> Iterator[None]:
         _join(*parts.captures)
         parts.mailbox.close()
         _join(parts.monitor, parts.control)
+        parts.engine.close()
         if parts.orders is not None:
             parts.orders.stop()
         if parts.sparkplug is not None:
@@ -95,9 +98,26 @@ def _running(parts: Parts) -> Iterator[None]:
         log.info("stopped")
 
 
+@contextmanager
+def _metrics(config: Config, parts: Parts) -> Iterator[None]:
+    """The page that Prometheus reads, where it is configured."""
+    if config.metrics is None:
+        yield
+        return
+    from echo_edge.metrics import Metrics  # noqa: PLC0415  slow to import
+
+    metrics = Metrics(config.metrics, parts)
+    metrics.start()
+    try:
+        yield
+    finally:
+        metrics.stop()
+
+
 def _watch(asked: Asked, parts: Parts) -> int:
     """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
-    dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
+    warned, warned_s, told_s = 0, -WARNED_EVERY_S, -EVERY_S
+    told: dict[str, str] | None = None  # not {}: what was wrong before a restart and is well now, ends
     begun_s, linked = time.monotonic(), False
     manager = ServiceManager()
     while not asked.stop.wait(1.0):
@@ -118,9 +138,10 @@ def _watch(asked: Asked, parts: Parts) -> int:
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
             parts.publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)
-        if (now := sum(parts.mailbox.windows_dropped.values())) > dropped:
-            log.warning("overload: %d windows dropped so far (%s)", now, dict(parts.mailbox.windows_dropped))
-            dropped = now
+        dropped = sum(parts.mailbox.windows_dropped.values())
+        if dropped > warned and time.monotonic() - warned_s >= WARNED_EVERY_S:
+            log.warning("overload: %d windows dropped so far (%s)", dropped, dict(parts.mailbox.windows_dropped))
+            warned, warned_s = dropped, time.monotonic()
         if (troubles := parts.supervision.troubles(dropped) | _safe_mode(parts)) != told:
             told = troubles if parts.mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
     manager.stopping()
@@ -144,10 +165,10 @@ def _tell_manager(manager: ServiceManager, parts: Parts) -> None:
     if not manager.ready:
         if not parts.monitor.proven:
             return
-        manager.come_up(_in_words(parts))
-        log.info("ready: the way to a verdict works at every point")
         if parts.versions is not None:
             parts.versions.works()
+        manager.come_up(_in_words(parts))
+        log.info("ready: the way to a verdict works at every point")
     manager.progress(parts.monitor.heartbeat_s)
     manager.status(_in_words(parts))
 
@@ -204,6 +225,8 @@ def _defect(parts: Parts) -> str | None:
             return f"{thread.name} failed: {thread.failure}"
     if time.monotonic() - parts.monitor.heartbeat_s > HUNG_AFTER_S:
         return f"the pipeline has not come round for {HUNG_AFTER_S:.0f} s"
+    if parts.engine.status.needs_new_process:
+        return f"only a new process can try the GPU again: {parts.engine.status.problem}"
     living = {"publisher": parts.publisher.alive, "outbox": parts.outbox.alive}
     if parts.sparkplug is not None:
         living["Sparkplug link"] = parts.sparkplug.alive

@@ -33,10 +33,14 @@ class Embedder:
             raise ArtifactError(
                 f"{package.name}: {package.embed_dim} wide, engine {engine.name} gives {engine.embed_dim}"
             )
-        self._engine = engine
         self.model_name = package.name
         self.model_sha256 = package.sha256
-        self.engine_name = engine.name
+        self._engine = engine
+
+    @property
+    def engine_name(self) -> str:
+        """Of the engine that serves now."""
+        return self._engine.name
 
     def embed(self, windows: Sequence[Window]) -> list[Embedding]:
         """Return one embedding per window, in order.

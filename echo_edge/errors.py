@@ -37,7 +37,16 @@ class ArtifactError(EchoEdgeError):
 
 
 class EngineError(EchoEdgeError):
-    """Inference failed or returned numbers that are not finite."""
+    """Inference failed or returned numbers that are not finite.
+
+    ``lost``: the GPU or this process' hold on it is gone, and only a new process can have it back. ``out_of_memory``:
+    the GPU had too little to give, and may have more later.
+    """
+
+    def __init__(self, message: str, *, lost: bool = False, out_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
+        self.out_of_memory = out_of_memory
 
 
 class BaselineError(EchoEdgeError):

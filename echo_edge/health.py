@@ -17,6 +17,7 @@ from cryptography import x509
 
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.clock import read_clock
+from echo_edge.engine.standby import EngineStatus, StandbyEngine
 from echo_edge.envelope import Envelope, Payload
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
@@ -38,6 +39,7 @@ class Watched:
     captures: Sequence[Capture]
     publisher: Publisher
     outbox: Outbox
+    engine: StandbyEngine
     folder: Path
     client_cert: Path | None = None
 
@@ -57,6 +59,7 @@ class Health:
         fields: Payload = {
             "uptime_s": round(now_s - self._started_s),
             "pipeline": self._pipeline(),
+            "engine": engine_fields(watched.engine.status),
             "sensors": {capture.device: self._sensor(capture, now_s) for capture in watched.captures},
             "outbox": self._outbox(),
             "mqtt": self._mqtt(),
@@ -120,6 +123,16 @@ class Health:
         if (ends_s := certificate_ends_s(self._watched.client_cert)) is not None:
             fields["client_cert_days_left"] = round((ends_s - time.time()) / DAY_S, 1)
         return fields
+
+
+def engine_fields(status: EngineStatus) -> Payload:
+    """Which engine serves, and why not another."""
+    fields: Payload = {"serving": status.serving, "wanted": status.wanted, "fallbacks": status.fallbacks}
+    if status.building is not None:
+        fields["building"] = round(status.building, 3)
+    if status.problem is not None:
+        fields["problem"] = status.problem
+    return fields
 
 
 def certificate_ends_s(path: Path | None) -> float | None:

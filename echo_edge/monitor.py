@@ -20,6 +20,7 @@ from echo_edge.baseline_store import BaselineStore
 from echo_edge.books import Books
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
+from echo_edge.durations import Durations
 from echo_edge.envelope import timestamp
 from echo_edge.errors import BaselineError, EnrollError
 from echo_edge.mailbox import Mailbox
@@ -58,6 +59,13 @@ class Monitor(threading.Thread):
 
         self.busy_s = self.signal_s = 0.0
         """Time spent on judging so far, and how much time the windows judged stand for."""
+
+        self.steps = Durations()
+        """Of the steps that had windows to judge."""
+
+        self.scored = dict.fromkeys(pipeline.points, 0)
+        self.unscored = dict.fromkeys(pipeline.points, 0)
+        """Point -> windows with a score so far, and without one."""
 
         self.proven = False
         """True once a window of noise has gone the whole way to a score at every point."""
@@ -109,10 +117,14 @@ class Monitor(threading.Thread):
             self._pipeline.points[name].hear(said)
         began_s = time.monotonic()
         verdicts = self._pipeline.step(mail.windows)
-        self.busy_s += time.monotonic() - began_s
+        took_s = time.monotonic() - began_s
+        self.busy_s += took_s
+        if verdicts:
+            self.steps.add(took_s)
         for verdict in verdicts:
             point = self._pipeline.points[verdict.window.point]
             self.signal_s += point.config.window.hop_s
+            (self.unscored if verdict.score is None else self.scored)[point.name] += 1
             self._due_s[point.name] = self._overdue_s(point)
             self._reporter.verdict(verdict, point)
             self._books.verdict(verdict, point)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ CONNECT_TIMEOUT_S = 5.0  # for TCP and again for the TLS handshake
 BAD_CREDENTIALS = (0x86, 0x87)
 KEPT_BYTES = 9 * 1024  # of a payload that comes in, more than any order has: nobody may fill our memory
 MAX_PACKET_BYTES = 128 * 1024  # a longest topic and more; the broker withholds what is larger
+NOT_YET_VALID, EXPIRED = 9, 10  # x509_vfy.h
 UNTOLD = (0x00, 0x80)  # success and unspecified error explain nothing
 
 
@@ -173,7 +175,7 @@ class Wake:
 class Connection:
     """A client of its own per connection, so that the library never re-sends what the owner re-sends."""
 
-    def __init__(self, settings: MqttSettings, client_id: str, will: Will) -> None:
+    def __init__(self, settings: MqttSettings, client_id: str, will: Will | None = None) -> None:
         self._settings = settings
         self._notices: deque[Notice] = deque()
         self._five = settings.protocol == "5"
@@ -187,7 +189,8 @@ class Connection:
         self._client.suppress_exceptions = True
         self._client.connect_timeout = CONNECT_TIMEOUT_S
         self._client.max_inflight_messages_set(0)  # the owner keeps the window
-        self._client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else None
             self._client.username_pw_set(settings.username, password)
@@ -357,7 +360,12 @@ def _words(reason: ReasonCode) -> str:
 
 def _reason(error: OSError | UnicodeError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {error.verify_message}"
+        clock = (
+            f"; this machine's clock says {datetime.now(timezone.utc):%Y-%m-%d}"
+            if error.verify_code in (NOT_YET_VALID, EXPIRED)
+            else ""
+        )
+        return f"TLS: {error.verify_message}{clock}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
     if isinstance(error, TimeoutError):

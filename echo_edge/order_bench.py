@@ -15,6 +15,7 @@ from echo_edge.capture import Capture
 from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
 from echo_edge.config_versions import ConfigVersions
+from echo_edge.engine.standby import StandbyEngine
 from echo_edge.enroll_orders import LATEST_NS
 from echo_edge.envelope import Topics
 from echo_edge.errors import OrderError
@@ -44,6 +45,7 @@ class Bench:
     reporter: Reporter
     publisher: Publisher
     outbox: Outbox
+    engine: StandbyEngine
     topics: Topics
     captures: Mapping[str, Capture]
     clips: ClipJob

@@ -12,6 +12,7 @@ from echo_edge.alert_orders import waiting
 from echo_edge.doctor import diagnosis
 from echo_edge.envelope import split_point
 from echo_edge.errors import OrderError
+from echo_edge.health import engine_fields
 from echo_edge.order_bench import EXIT_CONFLICT, EXIT_USAGE, Bench, order, would
 from echo_edge.order_types import Call, Verb
 from echo_edge.point_status import point_status
@@ -65,6 +66,7 @@ def _status(bench: Bench, _: Args, __: Call) -> dict[str, Any]:
                 "durable": outbox.durable,
                 "problem": outbox.problem,
             },
+            "engine": engine_fields(bench.engine.status),
             "clips": bench.clips.on,
             "alarms": [
                 {"alert_id": life.alert_id, "severity": life.severity, "text": sentences.get(life.about, life.about)}

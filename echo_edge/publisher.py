@@ -104,6 +104,9 @@ class Publisher:
         outbox.wake = self._wake.ring
         self._stopping = threading.Event()
         self._connected = False
+        self.connects = 0
+        """How often the broker let us in."""
+
         self._problem: str | None = None
         self._short_lived, self._short_lived_s = 0, 0.0  # connections in a row, and when the latest was lost
         self._broker_certificate_ends_s: float | None = None
@@ -281,6 +284,7 @@ class Publisher:
         self._refused = ()
         link.connection.subscribe(self._listen_to)
         self._connected, self._problem = True, None
+        self.connects += 1
         self._broker_certificate_ends_s = link.connection.broker_certificate_ends_s
         log.info("connected to %s as %s", self._where(), self._client_id)
 

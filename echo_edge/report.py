@@ -209,7 +209,10 @@ class Reporter:
         return self._model
 
     def told(self, point: str) -> tuple[PointState, int, Quality]:
-        """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is."""
+        """How a point is now, since when it has that level (nanoseconds since 1970), and how its sensor is.
+
+        From any thread: what is looked up is never changed, only replaced. KeyError: nothing was told yet.
+        """
         return *self._newest[point], self._told_quality[point]
 
     def level(self, point: str) -> str:
@@ -222,6 +225,12 @@ class Reporter:
         payload = info_payload(self._envelope, self._info, time.time_ns())
         self._set(self._topics.info, payload)
         return payload
+
+    def computes_with(self, engine: str) -> None:
+        """Say anew what we are if that is another engine than before."""
+        if engine != self._info.engine:
+            self._info = replace(self._info, engine=engine)
+            self.info()
 
     def refresh(self) -> None:
         """Tell every sensor's quality again: gaps leave the last hour without anything happening."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ class OpenAlerts:
         self._listeners = listeners
         self._publisher, self._topics, self._envelope, self._machines = publisher, topics, envelope, machines
         self._newest: dict[str, Payload] = {}  # key of the life -> message
+        self._opened: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def restore(self, life: Life, message: Payload) -> None:
@@ -83,12 +85,20 @@ class OpenAlerts:
                 self._newest.pop(life.key, None)
             else:
                 self._newest[life.key] = whole
+            if life.type == "open":
+                self._opened[life.kind, life.severity] += 1
             self._listen(whole)
             if life.kind != "monitor":
                 # whoever wants the whole gateway from one topic; who must not miss any has the point's own
                 self._publisher.send_once(self._topics.alerts, encode(whole), qos=1)
                 self._tell_point(life.about, life.time_ns)
             self._tell_list(life.time_ns)
+
+    def counts(self) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
+        """How many of each kind and severity are active now, and how many opened since the start; from any thread."""
+        with self._lock:
+            active = [message for message in self._newest.values() if message["state"] == "active"]
+            return Counter((one["kind"], one["severity"]) for one in active), Counter(self._opened)
 
     def gone(self, life: Life, whole: Payload, machine_is_gone: bool) -> None:
         """The last step of a point that is not configured any more is on disk: nothing retained is left of it."""
@@ -141,6 +151,10 @@ class AlertReporter:
         self._model, self._album = model, album
         self._open = OpenAlerts(publisher, topics, envelope, machines, listeners)
         self._messages: dict[str, Payload] = {}  # key of the life -> its newest message
+
+    def counts(self) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
+        """Alerts by kind and severity: active now, and opened since the start; from any thread."""
+        return self._open.counts()
 
     def restore(self, points: Mapping[str, Point]) -> set[str]:
         """Go on with the alerts of before a restart; return the ids of the machines' that are open.

@@ -22,19 +22,41 @@ class StoreBusyError(StoreError):
     """Another process of ours writes to this state folder."""
 
 
+def state_path(gateway: str) -> Path:
+    """``$STATE_DIRECTORY`` (systemd sets it), else a folder of this gateway in the XDG state folder; there or not."""
+    named = os.environ.get("STATE_DIRECTORY")
+    xdg = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    return Path(named) if named else xdg / "echo-edge" / gateway
+
+
 def state_folder(gateway: str) -> Path:
-    """``$STATE_DIRECTORY`` (systemd sets it), else a folder of this gateway in the XDG state folder. Made if absent."""
+    """``state_path``, made if it is absent."""
     named = os.environ.get("STATE_DIRECTORY")
     if named and control_socket(Path(named)).exists() and not os.access(named, os.X_OK):
         return Path(named)  # the service's own; who may use its socket needs no more
-    xdg = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    folder = Path(named) if named else xdg / "echo-edge" / gateway
+    folder = state_path(gateway)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}; name another in $STATE_DIRECTORY") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(f"{folder}: cannot be written by this user; name another in $STATE_DIRECTORY")
+    return folder
+
+
+def cache_folder() -> Path:
+    """``$CACHE_DIRECTORY`` (systemd sets it), else ours in the XDG cache folder. Made if absent; may be emptied.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    named = os.environ.get("CACHE_DIRECTORY")
+    xdg = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(named) if named else xdg / "echo-edge"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be made: {error.strerror}; name another in $CACHE_DIRECTORY") from error
     return folder
 
 

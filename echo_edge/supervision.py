@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from echo_edge.disk_guard import floor_bytes
+from echo_edge.engine.standby import StandbyEngine
 from echo_edge.health import DAY_S, certificate_ends_s
 from echo_edge.outbox import Outbox
 from echo_edge.publisher import Publisher
 
 FRESH_S = 60.0  # a dropped window is a trouble of now for so long
 LOST_TOLD_S = 3600.0
-DISK_SHARE = 0.02
 CERTIFICATE_DAYS = 30.0
 SLOW_EVERY_S = 60.0  # disk and certificates change slowly
 TOLD_BY_MQTT = ("mqtt_denied", "mqtt_subscribe_denied", "client_id_conflict")
@@ -27,15 +28,23 @@ class Supervision:
         self,
         publisher: Publisher,
         outbox: Outbox,
+        engine: StandbyEngine,
         folder: Path,
         client_cert: Path | None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._publisher, self._outbox, self._folder, self._client_cert = publisher, outbox, folder, client_cert
+        self._publisher, self._outbox, self._engine = publisher, outbox, engine
+        self._folder, self._client_cert = folder, client_cert
         self._now_s = now_s
         self._rises: dict[str, tuple[int, float]] = {}  # name of a count -> its value, when it last rose
         self._slow: dict[str, str] = {}
         self._slow_s = -SLOW_EVERY_S
+        self.disk_free_bytes: int | None = None
+        """Where the state is kept, as last seen; None: it could not be asked."""
+
+        self.certificate_ends_s: dict[str, float] = {}
+        """``broker`` and ``client`` -> when its certificate runs out, seconds since 1970; replaced as a whole."""
+
         self._broker_ends_s: float | None = None  # as last seen: a broker that is away has not got a better one
 
     def troubles(self, windows_dropped: int) -> dict[str, str]:
@@ -43,6 +52,8 @@ class Supervision:
         now_s, found = self._now_s(), dict[str, str]()
         if self._rose("dropped", windows_dropped, FRESH_S):
             found["overload"] = f"too slow: {windows_dropped} windows were not judged since the start"
+        if (problem := self._engine.status.problem) is not None:
+            found["engine"] = problem
         status = self._outbox.status
         if status.problem is not None:
             found["outbox"] = f"alerts are not stored safely: {status.problem}"
@@ -66,17 +77,18 @@ class Supervision:
         found = {}
         try:
             usage = shutil.disk_usage(self._folder)
-            if usage.free < DISK_SHARE * usage.total:
+            self.disk_free_bytes = usage.free
+            if usage.free < floor_bytes(usage.total):
                 found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
         except OSError as error:
+            self.disk_free_bytes = None
             found["disk"] = f"where {self._folder.name} is kept: {error.strerror}"
         self._broker_ends_s = self._publisher.broker_certificate_ends_s or self._broker_ends_s
-        ends = {
-            "the broker's certificate": self._broker_ends_s,
-            "our certificate": certificate_ends_s(self._client_cert),
-        }
-        for whose, ends_s in ends.items():
-            days = None if ends_s is None else (ends_s - time.time()) / DAY_S
-            if days is not None and days < CERTIFICATE_DAYS:
-                found["certificate"] = f"{whose} runs out in {days:.0f} days"
+        ends = {"broker": self._broker_ends_s, "client": certificate_ends_s(self._client_cert)}
+        self.certificate_ends_s = {whose: ends_s for whose, ends_s in ends.items() if ends_s is not None}
+        for whose, ends_s in self.certificate_ends_s.items():
+            days = (ends_s - time.time()) / DAY_S
+            if days < CERTIFICATE_DAYS:
+                name = "the broker's certificate" if whose == "broker" else "our certificate"
+                found["certificate"] = f"{name} runs out in {days:.0f} days"
         return found

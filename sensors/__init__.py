@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sensors.pty_vibration_meter import PtyVibrationMeter
     from sensors.pulse_microphone import PulseMicrophone
     from sensors.simulator import write_wav
+    from sensors.users import user_of
 
 LATER = {  # these import a driver's library or scipy: loaded when first used
     "FAULTS": "sensors.machine",
@@ -40,6 +41,7 @@ LATER = {  # these import a driver's library or scipy: loaded when first used
     "read_calibration": "sensors.calibration",
     "STAND_INS": "sensors.pty_stand_ins",
     "make_protocol": "sensors.protocols",
+    "user_of": "sensors.users",
     "write_wav": "sensors.simulator",
 }
 
@@ -78,5 +80,6 @@ __all__ = [
     "note_scale",
     "read_calibration",
     "read_recording",
+    "user_of",
     "write_wav",
 ]

@@ -12,6 +12,8 @@ from echo_edge.capture import SensorStatus
 from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
 from echo_edge.config_versions import ConfigVersions
+from echo_edge.engine.fake import FakeEngine
+from echo_edge.engine.standby import StandbyEngine
 from echo_edge.history import History
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
@@ -78,6 +80,7 @@ def make_bench(folder: Path, config: Config | None = None, **parts: Any) -> Benc
         "reporter": reporter,
         "publisher": link,
         "outbox": link,
+        "engine": StandbyEngine(FakeEngine()),
         "topics": topics,
         "captures": {},
         "clips": clips,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.pop("COLUMNS", None)  # workers get one; a console that finds it when it is made asks no more
 PATIENCE_S = 3.0  # a thread that was asked to stop may need a moment
 
 

@@ -5,7 +5,8 @@ Shape suffixes: N = bands, T = time frames, D = embedding width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
@@ -40,6 +41,7 @@ class OnnxEngine:
     """One session; not shared between threads."""
 
     name = "onnx"
+    tokens_per_run = TOKENS_PER_RUN
 
     def __init__(self, package: ModelPackage, threads: int = 1) -> None:
         """Load the model.
@@ -47,6 +49,9 @@ class OnnxEngine:
         Raises:
             ArtifactError: the file is damaged or is not such a model.
         """
+        self._open(package, threads, ["CPUExecutionProvider"])
+
+    def _open(self, package: ModelPackage, threads: int, providers: Sequence[Any]) -> None:
         self.embed_dim = package.embed_dim
         self._min_frames = package.patch_kernel_t
         options = ort.SessionOptions()
@@ -56,8 +61,8 @@ class OnnxEngine:
         # A gateway has other work: waiting threads sleep instead of spinning.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        try:
-            self._session = ort.InferenceSession(package.read_onnx(), options, providers=["CPUExecutionProvider"])
+        try:  # without its own fallback, which would print a line and compute elsewhere
+            self._session = ort.InferenceSession(package.read_onnx(), options, providers=providers, enable_fallback=0)
         except RUNTIME_ERRORS as error:
             raise ArtifactError(
                 f"{package.onnx_path}: ONNX Runtime cannot load it: {error}; export it again"
@@ -76,13 +81,20 @@ class OnnxEngine:
         if bands.shape[-1] < self._min_frames:  # no patch at all: the file would answer the same whatever it hears
             raise ValueError(f"{bands.shape[-1]} frames: this model needs at least {self._min_frames}")
         tokens = bands.shape[-1] // SPEC.patch_frames + 1
-        runs = -(-len(bands) * tokens // TOKENS_PER_RUN)
+        runs = -(-len(bands) * tokens // self.tokens_per_run)
         step = -(-len(bands) // max(1, runs))  # equal parts: a small rest would fetch all weights for one band
         out = np.empty((len(bands), self.embed_dim), np.float32)
         for start in range(0, len(bands), step):
             part = slice(start, start + step)
             try:
-                (out[part],) = self._session.run(["cls"], {"bands": bands[part], "position": position[part]})
+                out[part] = self._compute(bands[part], position[part])
             except RUNTIME_ERRORS as error:
-                raise EngineError(f"engine {self.name}: {error}") from error
+                raise self._error(error) from error
         return check_output(out, self.name)
+
+    def _compute(self, bands: FloatArray, position: FloatArray) -> FloatArray:
+        (cls,) = self._session.run(["cls"], {"bands": bands, "position": position})
+        return cls  # type: ignore[no-any-return]
+
+    def _error(self, error: Exception) -> EngineError:
+        return EngineError(f"engine {self.name}: {error}")

@@ -132,6 +132,15 @@ def test_ping_and_info_answer(bench: Bench) -> None:
     assert give(bench, "info.get")["schema"] == "echo-edge/info/1"
 
 
+def test_info_is_told_again_when_another_engine_computes(bench: Bench) -> None:
+    topic, told = bench.topics.info, bench.publisher.states  # type: ignore[attr-defined]
+    told.clear()
+    bench.reporter.computes_with("fake")
+    assert topic not in told
+    bench.reporter.computes_with("tensorrt")
+    assert b'"engine":"tensorrt"' in told[topic]
+
+
 def test_logging_more_ends_by_itself(bench: Bench) -> None:
     logger = logging.getLogger("echo_edge")
     give(bench, "log.level", level="debug", minutes=1.0)
@@ -166,6 +175,7 @@ def test_status_tells_level_score_sensor_and_the_link(bench: Bench) -> None:
     assert (point["level"], point["baseline"]) == ("normal", "bl_0002")
     assert point["score"]["threshold"] > point["score"]["raw"]
     assert answer["gateway"]["connected"] is True
+    assert answer["gateway"]["engine"] == {"serving": "fake", "wanted": "fake", "fallbacks": 0}
     assert answer["gateway"]["clips"] is False
 
 

@@ -19,6 +19,7 @@ from echo_edge.audit import AuditEntry
 from echo_edge.audit_mirror import audit_payload
 from echo_edge.baseline import Baseline, Origin
 from echo_edge.capture import SensorStatus
+from echo_edge.engine.standby import EngineStatus
 from echo_edge.envelope import Envelope, Payload, Topics, timestamp
 from echo_edge.errors import OrderRefusedError
 from echo_edge.evidence import Evidence, Moved
@@ -144,7 +145,8 @@ def health() -> Payload:
     publisher = SimpleNamespace(problems=("no answer",), broker_certificate_ends_s=OPENED_NS / 1e9)
     status = OutboxStatus(waiting=3, oldest_ns=OPENED_NS, hours_left=70.25, problem="disk_full: no space left")
     outbox = SimpleNamespace(status=status)
-    made = Health(Watched(monitor, mailbox, [sensor], publisher, outbox, Path()))  # type: ignore[arg-type,list-item]
+    engine = SimpleNamespace(status=EngineStatus("onnx", "tensorrt", "the GPU was lost", 0.25, fallbacks=1))
+    made = Health(Watched(monitor, mailbox, [sensor], publisher, outbox, engine, Path()))  # type: ignore[arg-type,list-item]
     monitor.busy_s, monitor.signal_s = 0.5, 10.0
     return made.payload(envelope())
 

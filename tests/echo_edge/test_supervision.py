@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from echo_edge.disk_guard import floor_bytes
+from echo_edge.engine.standby import EngineStatus
 from echo_edge.outbox import OutboxStatus
-from echo_edge.supervision import DISK_SHARE, Supervision
+from echo_edge.supervision import Supervision
 
 
 class Gateway:
@@ -19,9 +21,11 @@ class Gateway:
         self.now_s = 0.0
         self.publisher = SimpleNamespace(problems=(), broker_certificate_ends_s=None)
         self.outbox = SimpleNamespace(status=OutboxStatus(durable=True))
+        self.engine = SimpleNamespace(status=EngineStatus("onnx", "tensorrt", building=0.5))
         self.supervision = Supervision(
             self.publisher,  # type: ignore[arg-type]
             self.outbox,  # type: ignore[arg-type]
+            self.engine,  # type: ignore[arg-type]
             folder,
             None,
             now_s=lambda: self.now_s,
@@ -67,6 +71,14 @@ def test_a_certificate_is_told_a_month_before_its_end(gateway: Gateway) -> None:
 
 
 def test_a_disk_that_is_nearly_full_is_told(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = SimpleNamespace(free=DISK_SHARE * 1e9 - 1, total=1e9)
+    usage = SimpleNamespace(free=floor_bytes(1e10) - 1, total=1e10)
     monkeypatch.setattr("echo_edge.supervision.shutil.disk_usage", lambda _: usage)
     assert gateway.troubles() == {"disk"}
+
+
+def test_the_cpu_in_place_of_the_wanted_engine_is_a_trouble_except_while_that_is_first_built(gateway: Gateway) -> None:
+    assert gateway.troubles() == set()
+    gateway.engine.status = EngineStatus("onnx", "tensorrt", "the CPU serves instead of the GPU: out of memory", 0.5)
+    assert gateway.supervision.troubles(0) == {"engine": "the CPU serves instead of the GPU: out of memory"}
+    gateway.engine.status = EngineStatus("tensorrt", "tensorrt", fallbacks=1)
+    assert gateway.troubles() == set()
