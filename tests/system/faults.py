@@ -36,7 +36,7 @@ def teach(daemon: Daemon, seed: int, rate_hz: int = 16_000) -> None:
         machine = Machine(seed, rate_hz, 1)
         windower = Windower(name, [0], rate_hz, window.length_s, window.hop_s, machine.unit)
         seconds = window.length_s + TAUGHT_WINDOWS * window.hop_s
-        enrollment = Enrollment(name, "run", 0, f"simulator:{seed}")
+        enrollment = Enrollment(name, "run", 0)  # of no sensor in particular: any may hear the machine
         pipeline.learn(enrollment, windower.push(Block(machine.samples(round(seconds * rate_hz)), 0, after_gap=True)))
         store.activate(name, store.propose(enrollment.finish(None), "lang").id, "lang")
 
