@@ -20,6 +20,7 @@ LONG_TESTS = [
     "tests/system/test_faults_model.py",
     "tests/system/test_faults_overload.py",
     "tests/system/test_faults_poison.py",
+    "tests/system/test_faults_ports.py",
     "tests/torture/test_power_cuts.py",
     "tests/echo_edge/test_alert_life.py",
     "tests/echo_edge/test_listening.py",
