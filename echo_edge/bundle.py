@@ -16,17 +16,16 @@ from typing import Any
 from serial.tools import list_ports
 
 from echo_edge.baseline_store import BaselineStore, open_store
-from echo_edge.bundle_machine import journal, plugged_in, versions
+from echo_edge.bundle_machine import journal, metrics_page, plugged_in, versions
 from echo_edge.bundle_redaction import Redaction, readable
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
-from echo_edge.doctor_steps import examine
+from echo_edge.doctor_steps import ask, examine, last_working
 from echo_edge.errors import BaselineError, ConfigError, EchoEdgeError, OrderError
 from echo_edge.store import database, state_path
-from echo_edge.verb_client import give_order
 
 MEMBER_BYTES = 900_000
-"""Of each member at most; there are ten, so that no archive is larger than 10 MB."""
+"""Of each member at most; there are ten, or fewer, so that no archive is larger than 10 MB."""
 
 FILES, BASELINES = 5000, 200
 UNREAD = "It is no YAML that can be read, and nobody knows for sure what in it is a name: it was left out.\n"
@@ -49,6 +48,8 @@ def gather(path: Path, credentials_folder: str | None = None) -> Iterator[tuple[
     if config is not None:
         folder = state_path(config.gateway.id)
         yield "status.json", _json(redaction, _status(config, folder))
+        if config.metrics is not None:
+            yield "metrics.txt", _bytes(redaction, metrics_page(config.metrics.host, config.metrics.port))
         yield "files.json", _json(redaction, _files(folder))
     if store is not None:
         yield "audit.json", _json(redaction, _audit(store))
@@ -87,14 +88,15 @@ def _end(lines: str) -> str:
 
 
 def _config(path: Path) -> Config | None:
-    with suppress(ConfigError):  # the doctor tells what is wrong
+    try:
         return load_config(path)
-    return None
+    except ConfigError:  # the doctor tells what is wrong
+        return last_working(path)
 
 
 def _store(config: Config) -> BaselineStore | None:
     folder = state_path(config.gateway.id)
-    if not database(folder).exists():  # opening would make it
+    if not os.access(folder, os.W_OK | os.X_OK) or not database(folder).exists():  # opening would make it
         return None
     with suppress(BaselineError):  # the doctor tells what is wrong
         return open_store(config, folder)
@@ -114,7 +116,7 @@ def _status(config: Config, folder: Path) -> dict[str, Any]:
     if not folder.is_dir():  # asking would make it
         return {"problem": "no daemon has run here yet"}
     try:
-        return give_order(config, "status", by="bundle")
+        return ask(config, "status")
     except OrderError as error:
         return {"problem": str(error)}
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from http.client import HTTPConnection, HTTPException
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sensors import SensorError, list_iio, list_mcc172, list_microphones, list_s
 
 JOURNAL_LINES = 2000
 PROGRAM_S = 20.0
+PAGE_S, PAGE_BYTES = 5.0, 4 << 20
 GPU_FILES = (Path("/proc/driver/nvidia/version"), Path("/etc/nv_tegra_release"))
 GPU = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader")
 
@@ -59,6 +61,18 @@ def journal(unit: str) -> str:
     """The newest lines of a systemd unit, or why there are none."""
     asked = ("journalctl", "--unit", unit, "--lines", str(JOURNAL_LINES), "--no-pager", "--no-hostname")
     return _output((*asked, "--output", "short-iso"))
+
+
+def metrics_page(host: str, port: int) -> str:
+    """The daemon's figures as Prometheus gets them, or why there are none."""
+    link = HTTPConnection(host, port, timeout=PAGE_S)
+    try:
+        link.request("GET", "/metrics")
+        return link.getresponse().read(PAGE_BYTES).decode("utf-8", "replace")
+    except (OSError, HTTPException) as error:
+        return f"{host}:{port}: {error}\n"
+    finally:
+        link.close()
 
 
 def _output(command: Sequence[str]) -> str:

@@ -31,8 +31,9 @@ OPERATOR = re.compile(r"([\w-]+)\s*:\s*\{?\s*(?:role|person|key_file|key_credent
 SERIALS = tuple(
     re.compile(pattern)
     for pattern in (
-        r"(\busb:[0-9a-f]{4}:[0-9a-f]{4}:[^\s\"',}]{2})[^\s\"',}]+",
+        r"(\busb:[0-9a-f]{4}:[0-9a-f]{4}:[^\s\"',}@]{2})[^\s\"',}@]+",
         r"(by-id/[^\s\"',}]*_[^\s\"',}_]{2})[^\s\"',}_]+(?=-(?:if|port)\d)",
+        r"(/dev/echo-edge/[0-9a-f]{4}-[0-9a-f]{4}-\w{2})\w+(?=-\d)",  # our udev rules
         r"(\b(?:ee1|picoquake|digiducer):\w{2})\w+",
         r"((?i:\bserial(?: number)?)[ :=]+\w{2})\w+",
     )

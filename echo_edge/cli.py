@@ -21,6 +21,7 @@ from echo_edge.cli_baseline import audit
 from echo_edge.cli_bundle import bundle
 from echo_edge.cli_clip import app as clip
 from echo_edge.cli_doctor import doctor
+from echo_edge.cli_engine import build_engine
 from echo_edge.cli_enroll import enroll
 from echo_edge.cli_operator import operator
 from echo_edge.cli_order import mute, order, threshold
@@ -71,7 +72,21 @@ app = typer.Typer(
     "5 rejected by the self-test, 6 conflict (busy), 70 engine failed, 78 a file needs a person.",
 )
 app.add_typer(enroll, name="enroll")
-for command in (backtest, bundle, devices, doctor, listen, record, simulate, drift, promise, feedback, audit, schema):
+for command in (
+    backtest,
+    build_engine,
+    bundle,
+    devices,
+    doctor,
+    listen,
+    record,
+    simulate,
+    drift,
+    promise,
+    feedback,
+    audit,
+    schema,
+):
     app.command()(command)
 for ordering in (status, mute, threshold, order):
     app.command()(ordering)

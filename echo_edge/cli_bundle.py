@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -23,13 +22,14 @@ def bundle(
     Passwords, keys and names are hidden, serial numbers cut short; no sound and no embeddings. At most 10 MB.
     """
     from echo_edge.bundle import gather, write  # noqa: PLC0415  # seconds of imports that no other command needs
+    from echo_edge.doctor_steps import credentials_of  # noqa: PLC0415
 
     path = output or Path(f"echo-edge-{config.stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz")
     if not path.name.endswith(".tar.gz"):
         fail(f"--output '{path}': name a file that ends in .tar.gz", EXIT_USAGE)
     members = []
     try:
-        for name, content in gather(config, os.environ.get("CREDENTIALS_DIRECTORY")):
+        for name, content in gather(config, credentials_of(config)):
             members.append((name, content))
             say(f"{len(content):>9} bytes  {name}")
         write(path, members)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 
@@ -20,10 +19,10 @@ def doctor(config: ConfigPath, as_json: AsJson = False) -> None:
     Configuration, rights of files, clock, disk, databases, daemon, devices, broker, model, engine, baselines.
     While no daemon runs, each device is opened once. Exit code 1 when something is broken.
     """
-    from echo_edge.doctor_steps import examine  # noqa: PLC0415  # seconds of imports that no other command needs
+    from echo_edge.doctor_steps import credentials_of, examine  # noqa: PLC0415  # seconds of imports that no other command needs
 
     found = []
-    for one in examine(config, os.environ.get("CREDENTIALS_DIRECTORY")):
+    for one in examine(config, credentials_of(config)):
         found.append(one)
         if as_json:
             continue

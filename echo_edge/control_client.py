@@ -42,13 +42,19 @@ def ask_daemon(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     raise OrderError("the daemon went away before it finished; look whether it was done")
 
 
-def send_order(path: Path, order: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+def send_order(
+    path: Path, order: dict[str, Any], timeout_s: float | None = None
+) -> Generator[dict[str, Any], None, None]:
     """Send an order to a running daemon and yield its answers, the last one with ``ok``.
 
+    Args:
+        timeout_s: how long to wait for each answer; absent, as long as it takes.
+
     Raises:
-        OSError: nobody listens there.
+        OSError: nobody listens there, or answers in time.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(timeout_s)
         client.connect(str(path))
         client.sendall(json.dumps(order).encode() + b"\n")
         with client.makefile("rb") as lines:

@@ -116,7 +116,8 @@ def _metrics(config: Config, parts: Parts) -> Iterator[None]:
 
 def _watch(asked: Asked, parts: Parts) -> int:
     """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
-    warned, warned_s, told_s, told = 0, -WARNED_EVERY_S, -EVERY_S, dict[str, str]()
+    warned, warned_s, told_s = 0, -WARNED_EVERY_S, -EVERY_S
+    told: dict[str, str] | None = None  # not {}: what was wrong before a restart and is well now, ends
     begun_s, linked = time.monotonic(), False
     manager = ServiceManager()
     while not asked.stop.wait(1.0):

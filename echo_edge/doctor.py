@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 LEAST_FREE_BYTES, LEAST_FREE_SHARE = 200 << 20, 0.05
 HOURS_LEFT = 24.0
 
+TEACH = "enroll it"
+
 Finding = tuple[str, str, str]
 """Where, what is wrong, the mend."""
 
@@ -33,6 +35,8 @@ ALARM_MENDS = {
     "overload": "more `engine.threads`, longer windows, or fewer points on this machine",
     "engine": "`nvidia-smi` and `dmesg` say how the GPU is; `engine.kind: onnx` does without it",
     "certificate": "renew it; new files are read by themselves",
+    "config": "mend the file, look at it with `echo-edge check`, then reload the service",
+    "safe_mode": "see the log for how it ended; what is left out comes back at the next start that lasts",
 }
 """Of the gateway's own alarms, those that are not looked at here anyway."""
 
@@ -101,9 +105,7 @@ def _points(bench: Bench) -> Iterator[Finding]:
         state, _, _ = bench.reporter.told(name)
         if state.score is not None:
             continue
-        mend = (
-            "enroll it" if point.baseline is None else "see the reason; it is monitored again by itself when that ends"
-        )
+        mend = TEACH if point.baseline is None else "see the reason; it is monitored again by itself when that ends"
         yield name, f"{state.level}: {state.reason or 'no verdict yet'}", mend
 
 

@@ -18,6 +18,7 @@ from echo_edge.signing import KEY_FILE
 from echo_edge.store import database, outbox_file
 
 LEAST_FREE_FILES = 1000
+AS_SERVICE = "run this as root or as the service's user: sudo -u echo-edge echo-edge doctor CONFIG"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -41,7 +42,7 @@ def _others_write(patient: Patient) -> Iterator[Found]:
 
 
 def _others_read(patient: Patient) -> Iterator[Found]:
-    for path in (*secret_files(patient), patient.folder / KEY_FILE):
+    for path in (*secret_files(patient), *([patient.folder / KEY_FILE] if patient.may_look else [])):
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
@@ -84,8 +85,11 @@ def disk(patient: Patient) -> Iterator[Found]:
     if about.f_files and about.f_favail < LEAST_FREE_FILES:  # some file systems have as many as they want, and say 0
         what = f"{there}: room for {about.f_favail} files (inodes) only"
         yield bad("disk", what, "delete small files on that disk", broken=about.f_favail == 0)
-    if there == folder:
+    if patient.may_look:
         yield _write_test(folder)
+    elif there == folder:
+        ours = folder.stat().st_uid == os.geteuid()
+        yield bad("disk", f"{folder}: this user may not use what lies there", AS_SERVICE, broken=ours)
 
 
 def _write_test(folder: Path) -> Found:
@@ -95,9 +99,6 @@ def _write_test(folder: Path) -> Found:
             file.write(bytes(4096))
             file.flush()
             os.fsync(file.fileno())
-    except PermissionError:
-        mend = "run this as the service's user, or give the folder to that user"
-        return Found("disk", "broken", f"{folder}: this user cannot write there", mend)
     except OSError as error:
         return Found("disk", "broken", f"{folder}: cannot be written: {error.strerror}", "look at the disk's health")
     return Found("disk", "ok", f"{folder}: can be written")
@@ -105,6 +106,8 @@ def _write_test(folder: Path) -> Found:
 
 def databases(patient: Patient) -> Iterator[Found]:
     """Whether what is kept is whole, and of this version."""
+    if patient.folder.is_dir() and not patient.may_look:
+        return  # told with the disk
     checks = [(database(patient.folder), state_db.VERSION)]
     if not patient.runs:  # the daemon alone uses its outbox, and tells what is wrong with it
         checks.append((outbox_file(patient.folder), outbox_db.VERSION))

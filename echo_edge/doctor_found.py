@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,9 +34,22 @@ class Patient:
     daemon: Mapping[str, Any] | None = None
     """What the running daemon answered to ``doctor``; None: none runs."""
 
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """What it answered to ``status``; empty: none runs."""
+
     @property
     def runs(self) -> bool:
         return self.daemon is not None
+
+    @property
+    def may_look(self) -> bool:
+        """Whether this user may use what lies in the state folder."""
+        return os.access(self.folder, os.R_OK | os.W_OK | os.X_OK)
+
+    @property
+    def hidden_credentials(self) -> bool:
+        """The password is systemd's to show, and it is not shown here."""
+        return self.config.mqtt.password_credential is not None and self.credentials_folder is None
 
 
 def bad(where: str, what: str, mend: str, *, broken: bool) -> Found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,13 +12,15 @@ from pathlib import Path
 
 from echo_edge.clock import Clock, read_clock
 from echo_edge.config_devices import DeviceConfig
+from echo_edge.doctor import TEACH
 from echo_edge.doctor_found import Found, Patient, bad
 from sensors import Block, SensorError, Source, create_source, user_of
 
 FIRST_YEAR, LAST_YEAR = 2025, 2100
 FIRST_BLOCK_S = 5.0
 HOLDERS = {
-    "ModemManager": 'tell it to leave the port alone: ENV{ID_MM_DEVICE_IGNORE}="1" in a udev rule, then plug it anew',
+    "ModemManager": "a udev rule tells it to leave sensors alone (70-echo-edge.rules, or "
+    'ENV{ID_MM_DEVICE_IGNORE}="1" in one of your own): install it, then plug the sensor anew',
     "brltty": "it takes the adapter for a Braille display: remove the package brltty, then plug it anew",
 }
 """Programs that take serial ports unasked."""
@@ -41,15 +45,13 @@ def clock(now_s: Callable[[], float] = time.time, read: Callable[[], Clock | Non
 
 
 def daemon(patient: Patient) -> Iterator[Found]:
-    """Whether the daemon runs, and what it says is wrong; of devices and broker below."""
+    """Whether the daemon runs, and what it says is wrong."""
     if patient.daemon is None:
         yield Found("daemon", "ok", "none runs for this gateway; what it would find is looked at here")
         return
-    if patient.daemon["well"]:
-        yield Found("daemon", "ok", "it runs, and says that all is well")
-        return
+    yield Found("daemon", "ok", "it runs" + (", and says that all is well" if patient.daemon["well"] else ""))
     for told in patient.daemon["findings"]:
-        if told["where"] not in patient.config.devices:
+        if told["where"] not in patient.config.devices and told["mend"] != TEACH:  # devices and baselines: below
             broken = told["where"] in {"mqtt", "outbox", "disk"}
             yield bad("daemon", f"{told['where']}: {told['what']}", told["mend"], broken=broken)
 
@@ -63,7 +65,7 @@ def devices(patient: Patient) -> Iterator[Found]:
             yield Found(where, "warning", "no point uses it", "take it out of `devices`, or give it to a point")
         elif patient.daemon is not None:
             yield _as_told(patient, name)
-        elif (held := _holder(settings)) is not None:
+        elif (held := _holder(patient, settings)) is not None:
             yield Found(where, "broken", *held)
         else:
             yield _opened(name, settings)
@@ -73,20 +75,32 @@ def _as_told(patient: Patient, name: str) -> Found:
     assert patient.daemon is not None
     for told in patient.daemon["findings"]:
         if told["where"] == name:
-            held = _holder(patient.config.devices[name])
+            held = _holder(patient, patient.config.devices[name])
             what, mend = (told["what"], told["mend"]) if held is None else (f"{told['what']}; {held[0]}", held[1])
             return Found(f"device {name}", "broken", what, mend)
     return Found(f"device {name}", "ok", "the daemon has it open")
 
 
-def _holder(settings: DeviceConfig) -> tuple[str, str] | None:
+def _holder(patient: Patient, settings: DeviceConfig) -> tuple[str, str] | None:
     """What is wrong and the mend where another program has a serial port open."""
     port = getattr(settings, "port", None)
     who = "" if port is None else user_of(Path(port))
-    if not who or who.startswith("echo-edge "):
+    if not who or _is_ours(who, patient.path):
         return None
     mend = next((mend for name, mend in HOLDERS.items() if who.startswith(name)), "stop it, or choose another port")
     return f"{port} is in use by {who}", mend
+
+
+def _is_ours(who: str, configuration: Path) -> bool:
+    """Whether this is the daemon of this gateway, or a stand-in for a sensor, which keeps its port open."""
+    number = re.search(r"\(pid (\d+)\)$", who)
+    try:
+        arguments = Path(f"/proc/{number[1] if number else 0}/cmdline").read_text("utf-8", "replace").split("\0")
+    except OSError:
+        return False
+    if not any(one.endswith(("echo_edge", "echo-edge")) for one in arguments):
+        return False
+    return "simulate" in arguments or configuration.name in {Path(one).name for one in arguments}
 
 
 def _opened(name: str, settings: DeviceConfig) -> Found:
@@ -97,7 +111,9 @@ def _opened(name: str, settings: DeviceConfig) -> Found:
             info = source.open()
             block = _first_block(source)
     except SensorError as error:
-        return Found(where, "broken", error.message, "see `echo-edge devices` for what is plugged in")
+        unseen = "another program" in error.message and os.geteuid() != 0  # /proc shows other users' to root alone
+        mend = "run this as root to learn which" if unseen else "see `echo-edge devices` for what is plugged in"
+        return Found(where, "broken", error.message, mend)
     told = f"{info.identity}, {info.rate_hz} Hz, {info.channels} channel(s) in {info.unit}"
     if block is None:
         mend = "look at its plug, its power and its rate"

@@ -8,9 +8,9 @@ from dataclasses import replace
 from echo_edge.artifact import ModelPackage, load_package, verify
 from echo_edge.baseline_store import BaselineStore, open_store
 from echo_edge.config import Config
-from echo_edge.doctor_found import Found, Patient
+from echo_edge.doctor_found import Found, Patient, bad
 from echo_edge.engine import create_engine
-from echo_edge.errors import ArtifactError, BaselineError, ConfigError, EngineError
+from echo_edge.errors import ArtifactError, BaselineError, EngineError
 from echo_edge.store import database
 
 
@@ -23,22 +23,58 @@ def model(patient: Patient) -> Iterator[Found]:
         yield Found("model", "broken", str(error), "copy both files of the package again, or name another `model`")
         return
     yield Found("model", "ok", f"{package.name}, SHA-256 {package.sha256[:12]}: whole")
-    yield _engine(config, package)
+    yield from _engine(patient, package)
     yield from _baselines(patient, package)
 
 
-def _engine(config: Config, package: ModelPackage) -> Found:
+def _engine(patient: Patient, package: ModelPackage) -> Iterator[Found]:
+    """The CPU's, which serves whenever no other does; and what the daemon says of the one that serves now."""
     try:
-        engine = create_engine(config.engine.kind, package, config.engine.threads)
+        engine = create_engine("onnx", package, patient.config.engine.threads)
         cosine, _ = verify(package, engine)
-    except (ArtifactError, ConfigError, EngineError) as error:
-        return Found("engine", "broken", str(error), "choose another `engine.kind`")
-    return Found(
-        "engine", "ok", f"{engine.name} serves, and reproduces the package's test vectors (cosine {cosine:.6f})"
-    )
+    except (ArtifactError, EngineError) as error:
+        yield Found("engine", "broken", str(error), "install echo-edge anew, or use another `model`")
+    else:
+        told = f"{engine.name} on the CPU computes what the package's test vectors say (cosine {cosine:.6f})"
+        yield Found("engine", "ok", told)
+    yield from _serving(patient) if patient.runs else _would_serve(patient.config.engine.kind)
+
+
+def _serving(patient: Patient) -> Iterator[Found]:
+    now = patient.status.get("gateway", {}).get("engine")
+    if now is not None:
+        told = f"{now['serving']} serves; configured is {patient.config.engine.kind}"
+        if "building" in now:
+            told += f", which is {now['building']:.0%} ready"
+        if "problem" in now:
+            yield bad(
+                "engine", f"{told}: {now['problem']}", "look at the GPU, or write `engine.kind: onnx`", broken=False
+            )
+        else:
+            yield Found("engine", "ok", told)
+
+
+def _would_serve(kind: str) -> Iterator[Found]:
+    """Whether the daemon would find the GPU engine that is configured."""
+    if kind == "onnx":
+        return
+    from echo_edge.engine.cuda import device  # noqa: PLC0415 - only where somebody wants a GPU
+    from echo_edge.engine.prepare import best  # noqa: PLC0415
+
+    try:
+        gpu = device()
+    except EngineError as error:
+        told = f"the CPU would serve: {error}"
+        mend = "look at the GPU and its driver, or write `engine.kind: onnx`"
+        yield Found("engine", "ok", told) if kind == "auto" else bad("engine", told, mend, broken=False)
+        return
+    chosen = best() if kind == "auto" else kind
+    yield Found("engine", "ok", f"{gpu.name}: the CPU would serve until {chosen} is ready there")
 
 
 def _baselines(patient: Patient, package: ModelPackage) -> Iterator[Found]:
+    if patient.folder.is_dir() and not patient.may_look:
+        return  # told with the disk
     if not database(patient.folder).exists():
         for point in patient.config.points():
             yield _never_taught(point)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from echo_edge import doctor_broker, doctor_files, doctor_machine, doctor_model
-from echo_edge.config_file import load_config, read_password
+from echo_edge.config import Config
+from echo_edge.config_file import load_config, parse_config, read_password
 from echo_edge.config_orders import read_operators
-from echo_edge.doctor_found import Found, Patient
+from echo_edge.doctor_found import Found, Patient, bad
 from echo_edge.errors import ConfigError, OrderError
 from echo_edge.redact import redact
-from echo_edge.store import state_path
+from echo_edge.store import StoreError, state_path
 from echo_edge.verb_client import give_order
 
+HIDDEN = ", except those that systemd shows to the daemon alone"
+ANSWER_S = 10.0
 STEPS = (
     doctor_files.rights,
     lambda _: doctor_machine.clock(),
@@ -42,37 +48,81 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
         config = load_config(path)
     except ConfigError as error:
         yield from (Found("config", "broken", problem, "edit it as it says") for problem in error.problems)
-        yield from doctor_machine.clock()
-        yield Found("config", "warning", "the rest was not looked at: it needs the configuration", "mend that first")
-        return
-    points = ", ".join(config.points())
-    yield Found("config", "ok", f"{path}: {len(config.devices)} devices, points {points}")
+        if (worked := last_working(path)) is None:
+            yield from doctor_machine.clock()
+            yield Found(
+                "config", "warning", "the rest was not looked at: it needs the configuration", "mend that first"
+            )
+            return
+        config = worked
+        yield Found("config", "ok", "from here on the last configuration that worked is looked at")
+    else:
+        points = ", ".join(config.points())
+        yield Found("config", "ok", f"{path}: {len(config.devices)} devices, points {points}")
+    patient = Patient(path, config, state_path(config.gateway.id), credentials_folder)
+    yield from _secrets(patient)
+    steps = list(STEPS)
+    try:
+        patient = _asked(patient)
+    except (OrderError, StoreError) as error:  # it may have its devices open: leave them alone
+        hangs = isinstance(error, OrderError) and not isinstance(error.__cause__, PermissionError)
+        mend = "wait a minute: systemd ends and restarts a daemon that hangs" if hangs else doctor_files.AS_SERVICE
+        yield bad("daemon", str(error), mend, broken=hangs)
+        patient = replace(patient, daemon={"well": True, "findings": []})
+        steps = [step for step in STEPS if step not in {doctor_machine.daemon, doctor_machine.devices}]
+    for step in steps:
+        yield from step(patient)
+
+
+def last_working(path: Path) -> Config | None:
+    """What the daemon goes on with when the file cannot be used; None without it, or where the state's folder
+    depends on the file."""
+    folder = os.environ.get("STATE_DIRECTORY")
+    if folder is None:
+        return None
+    with suppress(OSError, UnicodeDecodeError, ConfigError):
+        return parse_config((Path(folder) / "config_versions" / "works.yaml").read_text("utf-8"), path)
+    return None
+
+
+def credentials_of(path: Path) -> str | None:
+    """``$CREDENTIALS_DIRECTORY``, else that of the service that runs with this configuration, which root can read."""
+    service = Path(f"/run/credentials/echo-edge@{path.stem}.service")
+    if path.parent.resolve() == Path("/etc/echo-edge") and os.access(service, os.R_OK | os.X_OK):
+        return os.environ.get("CREDENTIALS_DIRECTORY", str(service))
+    return os.environ.get("CREDENTIALS_DIRECTORY")
+
+
+def _secrets(patient: Patient) -> Iterator[Found]:
+    """Whether the password and the operators' keys can be read; those of systemd only where it shows them."""
+    mqtt, orders, folder = patient.config.mqtt, patient.config.orders, patient.credentials_folder
+    problems = []
     for read in (
-        lambda: read_password(config.mqtt, credentials_folder),
-        lambda: read_operators(
-            config.orders if credentials_folder else config.orders.with_keys_at_hand(), credentials_folder
-        ),
+        lambda: None if patient.hidden_credentials else read_password(mqtt, folder),
+        lambda: read_operators(orders if folder else orders.with_keys_at_hand(), folder),
     ):
         try:
             read()
         except ConfigError as error:
-            yield from (Found("secrets", "broken", problem, "see `docs/orders.md`") for problem in error.problems)
-    patient = Patient(path, config, state_path(config.gateway.id), credentials_folder)
-    try:
-        patient = replace(patient, daemon=_daemon(patient))
-    except OrderError as error:
-        yield Found("daemon", "broken", str(error), "run this as the service's user; if it hangs, systemd restarts it")
-    for step in STEPS:
-        yield from step(patient)
+            problems += error.problems
+    yield from (Found("secrets", "broken", problem, "do as it says") for problem in problems)
+    if not problems:
+        yield Found("secrets", "ok", "passwords and keys can be read" + (HIDDEN if patient.hidden_credentials else ""))
 
 
-def _daemon(patient: Patient) -> dict[str, object] | None:
-    """What the running daemon finds itself; None when none runs."""
+def ask(config: Config, verb: str) -> dict[str, Any]:
+    """What the running daemon answers, unless it hangs; raises as ``give_order``."""
+    return give_order(config, verb, by="doctor", timeout_s=ANSWER_S)
+
+
+def _asked(patient: Patient) -> Patient:
+    """With what the running daemon says; as it was when none runs."""
     if not patient.folder.is_dir():  # asking would make it
-        return None
+        return patient
     try:
-        return give_order(patient.config, "doctor", by="doctor")
+        daemon, status = (ask(patient.config, verb) for verb in ("doctor", "status"))
     except OrderError as error:
         if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
-            return None
+            return patient
         raise
+    return replace(patient, daemon=daemon, status=status)

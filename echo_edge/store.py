@@ -25,14 +25,15 @@ class StoreBusyError(StoreError):
 def state_path(gateway: str) -> Path:
     """``$STATE_DIRECTORY`` (systemd sets it), else a folder of this gateway in the XDG state folder; there or not."""
     named = os.environ.get("STATE_DIRECTORY")
-    if named and control_socket(Path(named)).exists() and not os.access(named, os.X_OK):
-        return Path(named)  # the service's own; who may use its socket needs no more
     xdg = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
     return Path(named) if named else xdg / "echo-edge" / gateway
 
 
 def state_folder(gateway: str) -> Path:
     """``state_path``, made if it is absent."""
+    named = os.environ.get("STATE_DIRECTORY")
+    if named and control_socket(Path(named)).exists() and not os.access(named, os.X_OK):
+        return Path(named)  # the service's own; who may use its socket needs no more
     folder = state_path(gateway)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

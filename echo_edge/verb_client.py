@@ -21,8 +21,12 @@ def give_order(
     by: str,
     dry_run: bool = False,
     expect: Mapping[str, Any] | None = None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any]:
     """Have the daemon of this gateway do what a verb says, and return its answer.
+
+    Args:
+        timeout_s: how long to wait for it; absent, as long as it takes.
 
     Raises:
         OrderError: no daemon runs (6), or it refused, with its code.
@@ -37,7 +41,7 @@ def give_order(
         "if": dict(expect or {}),
     }
     try:
-        for answer in send_order(control_socket(state_folder(gateway)), given):
+        for answer in send_order(control_socket(state_folder(gateway)), given, timeout_s):
             if not answer["ok"]:
                 raise OrderError(answer["error"], answer["code"])
             result: dict[str, Any] = answer["result"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,22 @@ import numpy as np
 import pytest
 
 from echo_edge.artifact import ModelPackage, TestVector, sha256_hex
-from echo_edge.engine.cuda import GpuDevice
+from echo_edge.engine.cuda import GpuDevice, device
 from echo_edge.engine.fake import FakeEngine, fake_package
+from echo_edge.engine.onnx import OnnxEngine
+from echo_edge.engine.profiles import Profile
+from echo_edge.errors import EngineError
 
 GPU = GpuDevice("Fake GPU", "8.9", driver=13_000, runtime=13_000, memory_bytes=1 << 34)
 CudaError = IntEnum("CudaError", {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2, "cudaErrorLaunchFailure": 719})
+
+
+def has_gpu() -> bool:
+    try:
+        device()
+    except EngineError:
+        return False
+    return True
 
 
 class FakeCudart:
@@ -150,7 +162,109 @@ def small_package(folder: Path, name: str = "mini", width: int = 16, **nodes: An
     data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
     path = folder / f"{name}.onnx"
     path.write_bytes(data)
+    package = dataclasses.replace(fake_package(FakeEngine(width)), name=name, onnx_path=path, sha256=sha256_hex(data))
+    if last is not None:
+        return package
     vector = TestVector(seed=0, frames=48, position=[0.2, 0.8], cls_base64="")
-    return dataclasses.replace(
-        fake_package(FakeEngine(width)), name=name, onnx_path=path, sha256=sha256_hex(data), test_vectors=(vector,)
-    )
+    cls = base64.b64encode(OnnxEngine(package).run(*vector.inputs()).tobytes()).decode()
+    return dataclasses.replace(package, test_vectors=(vector.model_copy(update={"cls_base64": cls}),))
+
+
+class FakeTensorRT:
+    """TensorRT-RTX for building, with a runtime that computes on the host what the package's model says."""
+
+    def __init__(self, package: ModelPackage, cudart: FakeCudart, ranges: Sequence[Profile], real: Any = None) -> None:
+        self.Runtime = lambda _: SimpleNamespace(deserialize_cuda_engine=self._engine)
+        self.ranges = ranges
+        self.loaded = 0
+        self.contexts: list[FakeContext] = []
+        self.executed = 0
+        """Calls, not launches of graphs."""
+
+        self.refuses: str | None = None
+        """What the log says of an execution that fails."""
+
+        self.off = 0.0
+        """Added to all numbers by the engines that are loaded from now on."""
+
+        if real is None:
+            real = SimpleNamespace(
+                ILogger=type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2}),
+                ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED=2),
+            )
+        self.package, self.cudart, self._real = package, cudart, real
+        self.model = OnnxEngine(package)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def _engine(self, _: bytes) -> Any:
+        self.loaded += 1
+        off = self.off
+
+        def context(_: int) -> FakeContext:
+            self.contexts.append(FakeContext(self, off))
+            return self.contexts[-1]
+
+        names = ("bands", "position", "cls")
+        return SimpleNamespace(
+            num_io_tensors=3,
+            get_tensor_name=lambda index: names[index],
+            get_tensor_shape=lambda _: (-1, self.package.embed_dim),
+            num_optimization_profiles=len(self.ranges),
+            get_tensor_profile_shape=lambda _, n: [
+                (size[0], 32, size[1]) for size in dataclasses.astuple(self.ranges[n])
+            ],
+            device_memory_size_v2=1024,
+            create_execution_context=context,
+        )
+
+
+class FakeContext:
+    """Insists on what TensorRT insists on: memory, a profile, shapes within it, and addresses."""
+
+    def __init__(self, trt: FakeTensorRT, off: float) -> None:
+        self._trt, self._off = trt, off
+        self.active_optimization_profile = -1
+        self._memory, self._shapes, self._addresses = 0, dict[str, tuple[int, ...]](), dict[str, int]()
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size >= 1024
+        self._memory = address
+
+    def set_optimization_profile_async(self, number: int, _: int) -> bool:
+        self.active_optimization_profile = number
+        self._shapes.clear()
+        self._addresses.clear()
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        one = self._trt.ranges[self.active_optimization_profile]
+        self._shapes[name] = shape
+        fits = one.smallest[0] <= shape[0] <= one.largest[0]
+        return fits and (name == "position" or one.smallest[1] <= shape[2] <= one.largest[1])
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address in self._trt.cudart.taken
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert self._memory in self._trt.cudart.taken
+        assert self._trt.cudart.taken[stream] == "stream"
+        self._trt.executed += 1
+        if self._trt.refuses is not None:
+            return False
+        shapes, addresses, off = dict(self._shapes), dict(self._addresses), self._off
+
+        def compute() -> None:
+            bands, position = (
+                np.ctypeslib.as_array((ctypes.c_float * int(np.prod(shapes[name]))).from_address(addresses[name]))
+                for name in ("bands", "position")
+            )
+            given = {"bands": bands.reshape(shapes["bands"]), "position": position}
+            cls = self._trt.model._session.run(["cls"], given)[0] + np.float32(off)  # as it is, finite or not
+            ctypes.memmove(addresses["cls"], cls.ctypes.data, cls.nbytes)
+
+        self._trt.cudart.do(compute)
+        return True

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echo_edge.artifact import ModelPackage, verify
 from echo_edge.engine.base import Engine
 from echo_edge.engine.cuda import device
 from echo_edge.engine.retries import Retries
 from echo_edge.engine.standby import GpuEngine, Progress, StandbyEngine, Wanted
+from echo_edge.engine_parity import check_parity
 from echo_edge.errors import EngineError
 from echo_edge.store import StoreError, cache_folder
 
 if TYPE_CHECKING:
+    from echo_edge.artifact import ModelPackage
     from echo_edge.config import Config
 
 log = logging.getLogger(__name__)
@@ -65,15 +65,13 @@ def prepare_tensorrt(package: ModelPackage, config: Config, progress: Progress) 
     Raises:
         EngineError: no GPU, no TensorRT, or no engine that computes what the package's test vectors say.
     """
-    device()  # first: without one, TensorRT's runtime ends the process instead of failing
-    exact = import_module("echo_edge.engine.exact")
+    from echo_edge.engine.exact import exact_tensorrt  # noqa: PLC0415
     from echo_edge.engine.profiles import window_shapes  # noqa: PLC0415
 
     folder = cache_folder() / "engines"
-    made = exact.exact_tensorrt(package, window_shapes(config), folder, lambda _, share: progress(share))
-    log.info("engine tensorrt: %s", made)
-    engine: GpuEngine = made.engine
-    return engine
+    made = exact_tensorrt(package, window_shapes(config), folder, lambda _, share: progress(share))
+    log.info("engine tensorrt: %s, %s", made.precision, made.parity)
+    return made.engine
 
 
 def prepare_cuda(package: ModelPackage, _: Config, progress: Progress) -> GpuEngine:
@@ -81,7 +79,7 @@ def prepare_cuda(package: ModelPackage, _: Config, progress: Progress) -> GpuEng
 
     Raises:
         EngineError: no GPU, no ONNX Runtime with CUDA, or the GPU failed.
-        ArtifactError: it does not compute what the package's test vectors say.
+        ArtifactError: it does not compute what the package's test vectors say, or gives other verdicts than the CPU.
     """
     from echo_edge.engine.onnx_cuda import OnnxCudaEngine  # noqa: PLC0415
 
@@ -97,17 +95,18 @@ PREPARE: dict[str, Callable[[ModelPackage, Config, Progress], GpuEngine]] = {
 
 
 def verified(package: ModelPackage, engine: GpuEngine) -> GpuEngine:
-    """Return an engine that computes the package's test vectors; one that does not is closed.
+    """Return an engine that gives the CPU's verdicts; one that does not is closed.
 
     Raises:
-        ArtifactError, EngineError: as ``verify``.
+        ArtifactError, EngineError: as ``check_parity``.
     """
+    from echo_edge.engine.onnx import OnnxEngine  # noqa: PLC0415 - the pipeline's own is in use
+
     try:
-        cosine, largest = verify(package, engine)
+        log.info("engine %s: %s", engine.name, check_parity(package, engine, OnnxEngine(package)))
     except BaseException:
         engine.close()
         raise
-    log.info("engine %s: cosine %.6f to the test vectors, largest difference %.2g", engine.name, cosine, largest)
     return engine
 
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 1800.0  # without any progress; one step of building for a small board takes minutes
 LOOK_EVERY_S = 1.0
-CLOSE_WITHIN_S = 2.0
+CLOSE_WITHIN_S = 5.0
 
 Progress = Callable[[float], None]
 """Takes how far it is, 0 to 1; raises EngineError when nobody waits for the engine any more."""

@@ -10,6 +10,7 @@ def main() -> int:
     quick = "--quick" in sys.argv[1:]
     runs = [
         ["tests.bench.bench_encoder"],
+        ["tests.bench.bench_engines", *(["--turns", "5"] if quick else [])],
         ["tests.bench.bench_options"],
         ["tests.bench.bench_index", *(["--quick"] if quick else [])],
         ["tests.bench.bench_indicators"],

@@ -91,7 +91,7 @@ def test_no_verdict_flips_when_the_gpu_takes_over(package: ModelPackage) -> None
         assert all(verdict.score is not None for verdict in verdicts)
         return [(v.level, v.score.value, v.score.threshold) for v in verdicts if v.score is not None]
 
-    standby = StandbyEngine(cpu, lambda: Wanted("gpu", lambda _: verified(package, HalfPrecise(package)), Retries()))
+    standby = StandbyEngine(cpu, lambda: Wanted("gpu", lambda _: HalfPrecise(package), Retries()))
     standby.start()
     until(lambda: standby.name == "gpu")
     exact, half = judged(cpu), judged(standby)

@@ -1,7 +1,7 @@
-"""A machine to try a service on: a real systemd, booted in a throw-away copy of this one, with this checkout installed.
+"""A machine to try a service on: a real systemd, booted in a throw-away copy of this one, this checkout installed.
 
-The copy is an overlay over ``/`` in memory: what happens in the box stays there. It has devices, processes and a network
-of its own (loopback only), and is gone when this process ends, however it ends.
+The copy is an overlay over ``/`` in memory: what happens in the box stays there. It has devices, processes and a
+network of its own (loopback only), and is gone when this process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tests.broker import wait_for
 
@@ -91,6 +91,13 @@ class Box:
         """Begin something that goes on in the box while the test does."""
         self.run("systemd-run", "--quiet", f"--unit={name}", *map(str, command))
 
+    def start(self, unit: str) -> None:
+        """Start a unit, and wait until it is up; what it logged is told where it is not."""
+        try:
+            self.run("systemctl", "start", unit)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.journal(unit)}") from None
+
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """What systemd says of a unit."""
         printed = self.run("systemctl", "show", unit, f"--property={','.join(properties)}")
@@ -136,7 +143,14 @@ def _begin(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-_SYSTEMD_NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
+_SYSTEMD_NSPAWN = [
+    "systemd-nspawn",
+    "--quiet",
+    "--register=no",
+    "--keep-unit",
+    "--private-network",
+    "--link-journal=no",
+]
 _SYSTEMD_NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]  # for DevicePolicy=
 
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from echo_edge.cli import app
+from echo_edge.demo_broker import free_port
 from echo_edge.operator_keys import SharedKey, write_key
 from tests.broker import Mosquitto, Subscriber, needs_mosquitto, wait_for
 from tests.system.daemon import START_S, Daemon
@@ -38,6 +39,7 @@ def test_beside_a_running_daemon_nothing_is_disturbed_and_no_secret_is_told(
     (folder / "password").chmod(0o600)
     text = config(0, {"acc": SIMULATED}, f", username: {USER}, password_file: password")
     text += "orders: {mqtt: true, operators: {m-lang: {role: technician, key_file: m-lang.key}}}\n"
+    text += f"metrics: {{port: {free_port()}}}\n"
     with (
         Mosquitto(tmp_path / "broker", passwords={USER: PASSWORD}, acl=ACL) as broker,
         Subscriber(broker.port, "echo-edge/v1/gw/#", user=(USER, PASSWORD)) as heard,
@@ -61,6 +63,7 @@ def test_beside_a_running_daemon_nothing_is_disturbed_and_no_secret_is_told(
         assert daemon.stop() == 0
     packed = everything_in(archive)
     assert b'"connected": true' in packed
+    assert b"echo_edge_" in packed  # the page for Prometheus
     texts = (done.output, bundled.output, daemon.log, seen, packed.decode())
     assert [word for word in (PASSWORD, KEY.line(), "canary") for text in texts if word in text] == []
     assert "bad_signature" not in daemon.log

@@ -43,6 +43,7 @@ def main() -> int:
         ["tests.torture.false_alarm_promise", *at_work],
         ["tests.torture.detection", *at_work],
         *(["tests.torture.enrollment_checks", folder] for folder in data),
+        ["tests.torture.soak"],
     ]
     return max(subprocess.run([sys.executable, "-m", *run], env=long_form, check=False).returncode for run in runs)
 
