@@ -49,11 +49,16 @@ class Album:
             # a name that begins with a dot is what a power cut left of a picture
             for broken in self._folder.glob(".*.png.*"):
                 broken.unlink(missing_ok=True)
-            files = sorted(self._folder.glob("*.png"), key=lambda file: file.stat().st_mtime_ns)
+            files = oldest(self._folder)
             for old in files[: max(0, len(files) - self._kept + 1)]:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{self._folder}: old pictures stay: {error.strerror or error}") from error
+
+
+def oldest(folder: Path) -> list[Path]:
+    """Every picture, the oldest first."""
+    return sorted(folder.glob("*.png"), key=lambda file: file.stat().st_mtime_ns)
 
 
 def save_picture(

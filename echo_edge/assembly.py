@@ -23,6 +23,7 @@ from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
 from echo_edge.crashes import Crashes
+from echo_edge.disk_guard import DiskGuard
 from echo_edge.embedder import Embedder
 from echo_edge.engine import Engine, create_engine
 from echo_edge.engine.prepare import standby_engine
@@ -202,7 +203,11 @@ def wire(
         versions=versions,
         restart=restart.set,
     )
-    monitor.chores += [bench.clips.tick, lambda: reporter.computes_with(engine.name)]
+    monitor.chores += [
+        bench.clips.tick,
+        lambda: reporter.computes_with(engine.name),
+        DiskGuard(outbox_file(folder), history, books.examples, folder / "evidence").tick,
+    ]
     desk = Desk(bench, VERBS, store.note)
     control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, engine, folder, settings.client_cert))

@@ -32,6 +32,7 @@ FIRST = "0" * 64  # what stands for the hash before the first row
 COLUMNS = "seq, time_ns, who, what, why, point, object, sha256, previous, hash"
 MAX_TEXT = 500  # characters of a name, note or reason
 BROKEN = "seal_broken"
+CLOSED = "log.close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ class AuditEntry:
     time_ns: int
     who: str
     what: str
-    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``; of a key ``trust``;
-    ``order``, ``order_refused``, or what an order did; ``seal_broken``: see ``append``."""
+    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``, ``thin``; of a key
+    ``trust``; ``order``, ``order_refused``, or what an order did; ``seal_broken``: see ``append``; ``log.close``: see
+    ``Closed``."""
 
     why: str
     point: str
@@ -64,6 +66,18 @@ class AuditEntry:
     def whole(self) -> bool:
         """The row is as it was written."""
         return self.hash == _hash(list(astuple(self))[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Up to where old rows were moved out of the table (``audit_segments``)."""
+
+    seq: int = 0
+    hash: str = FIRST
+    """Of that row."""
+
+    digest: str = ""
+    """Of the rows before it that stayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +143,7 @@ def entries(db: sqlite3.Connection, limit: int | None = None, point: str | None 
     rows = db.execute(
         f"SELECT {COLUMNS} FROM audit{where} ORDER BY seq DESC LIMIT ?", [*values, -1 if limit is None else limit]
     )
-    return [_entry(row) for row in rows][::-1]
+    return [entry_of(row) for row in rows][::-1]
 
 
 def last_seq(db: sqlite3.Connection) -> int:
@@ -140,7 +154,7 @@ def last_seq(db: sqlite3.Connection) -> int:
 
 def entries_after(db: sqlite3.Connection, seq: int) -> list[AuditEntry]:
     """The rows behind this one, in order of time."""
-    return [_entry(row) for row in db.execute(f"SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq", (seq,))]
+    return [entry_of(row) for row in db.execute(f"SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq", (seq,))]
 
 
 def last_of(db: sqlite3.Connection, point: str, what: Sequence[str]) -> AuditEntry | None:
@@ -150,15 +164,20 @@ def last_of(db: sqlite3.Connection, point: str, what: Sequence[str]) -> AuditEnt
         " ORDER BY seq DESC LIMIT 1",
         (point, *what),
     ).fetchone()
-    return None if row is None else _entry(row)
+    return None if row is None else entry_of(row)
 
 
 def verify(db: sqlite3.Connection, key: PublicKey | None) -> AuditReport:
-    """Follow the chain from its first row to the signed head."""
-    rows = entries(db)
+    """Follow the chain from its first row, or from where it was closed, to the signed head."""
+    rows, closed = entries(db), last_closed(db)
     report = AuditReport(len(rows))
-    seq, previous = 0, FIRST
-    for row in rows:
+    stayed = [row for row in rows if row.seq <= closed.seq]
+    if closed.seq and digest(db, closed.seq) != closed.digest:
+        report.problems.append(f"the entries up to {closed.seq} are not those that stayed when the log was closed")
+    report.problems.extend(f"entry {row.seq} was changed" for row in stayed if not row.whole)
+    report.notes.extend(f"entry {row.seq}: {row.why}" for row in stayed if row.what == BROKEN)
+    seq, previous = closed.seq, closed.hash
+    for row in rows[len(stayed) :]:
         if row.seq != seq + 1:
             report.problems.append(f"entries {seq + 1} to {row.seq - 1} are missing")
         if not row.whole:
@@ -179,7 +198,36 @@ def verify(db: sqlite3.Connection, key: PublicKey | None) -> AuditReport:
     return report
 
 
-def _entry(row: tuple[Any, ...]) -> AuditEntry:
+def last_closed(db: sqlite3.Connection) -> Closed:
+    """Where the log was closed last."""
+    row = db.execute(f"SELECT {COLUMNS} FROM audit WHERE what = ? ORDER BY seq DESC LIMIT 1", (CLOSED,)).fetchone()
+    if row is None:
+        return Closed()
+    entry = entry_of(row)
+    return Closed(int(entry.object) if entry.object.isdecimal() else 0, entry.sha256, entry.why.rpartition(" ")[2])
+
+
+def append_closed(db: sqlite3.Connection, key: SigningKey, closed: Closed) -> None:
+    """Say where the log is closed now."""
+    why = f"older entries are in a file; digest of those that stayed: {closed.digest}"
+    append(db, key, "echo-edge", CLOSED, why, "", str(closed.seq), closed.hash)
+
+
+def digest(db: sqlite3.Connection, upto: int) -> str:
+    """One hash of the rows up to this number."""
+    hashes = db.execute("SELECT hash FROM audit WHERE seq <= ? ORDER BY seq", (upto,))
+    return hashlib.sha256(" ".join(str(hash_) for (hash_,) in hashes).encode()).hexdigest()
+
+
+def forget(db: sqlite3.Connection, upto: int, stay: Sequence[str]) -> None:
+    """Delete the rows up to this number but of these kinds, in the caller's transaction."""
+    guard = next(sql for sql in TABLES if "audit_keeps_rows" in sql)
+    db.execute("DROP TRIGGER audit_keeps_rows")
+    db.execute(f"DELETE FROM audit WHERE seq <= ? AND what NOT IN ({', '.join('?' * len(stay))})", (upto, *stay))
+    db.execute(guard)
+
+
+def entry_of(row: Sequence[Any]) -> AuditEntry:
     """A row as read; a damaged one may hold anything, and its hash will tell."""
     seq, time_ns, *texts = row
     return AuditEntry(seq, time_ns if isinstance(time_ns, int) else -1, *(str(text) for text in texts))

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from echo_edge import audit
+from echo_edge import audit, audit_segments
 from echo_edge.audit import AuditEntry, AuditReport
 from echo_edge.baseline import Baseline, BaselineSummary, Import
 from echo_edge.baseline_file import read_file, write_file
 from echo_edge.baseline_history import History
 from echo_edge.baseline_manifest import Manifest, pack
-from echo_edge.baseline_rows import Rows, Signed, active_bytes, id_of, trust_bytes
+from echo_edge.baseline_rows import WHOLE, Rows, Signed, active_bytes, id_of, trust_bytes
 from echo_edge.config import Config
 from echo_edge.errors import BaselineError
 from echo_edge.signing import KEY_FILE, PublicKey, Purpose, SigningKey, load_key, make_key
@@ -30,6 +30,7 @@ from echo_edge.store import database
 
 log = logging.getLogger(__name__)
 
+AUDIT_FOLDER = "audit"
 MAX_NUMBER = 10**9
 
 
@@ -46,19 +47,26 @@ class BaselineStore:
         gateway: whose baselines these are; those of another are refused.
         two_person: points whose baselines somebody else than their author must activate.
         clock: tells when a version is made, in nanoseconds since 1970.
+        closes_after: entries of the audit log that are closed into a file together.
 
     Every method raises BaselineError also when the database is locked, damaged, full or not to be written; nothing
     was changed then.
     """
 
     def __init__(
-        self, path: Path, gateway: str, two_person: Collection[str] = (), clock: Callable[[], int] = time.time_ns
+        self,
+        path: Path,
+        gateway: str,
+        two_person: Collection[str] = (),
+        clock: Callable[[], int] = time.time_ns,
+        closes_after: int = audit_segments.ENTRIES,
     ) -> None:
         self.path = path
         self._folder = path.parent
         self._gateway = gateway
         self._two_person = two_person
         self._clock = clock
+        self._closes_after = closes_after
         self._state_db = StateDb(path)
         self.tell: Callable[[AuditEntry], None] = lambda _: None
         """Called with every row that was added to the audit log, once it is on disk; it must neither wait nor fail."""
@@ -251,9 +259,12 @@ class BaselineStore:
             return audit.entries(rows.db, limit, point)
 
     def verify_audit(self) -> AuditReport:
-        """Follow the audit log to its signed end and compare what it tells with all that is stored, vectors apart."""
+        """Follow the audit log to its signed end and compare what it tells with all that is stored, vectors apart;
+        then back through its closed parts."""
         with self._read() as rows:
-            return rows.verify()
+            report = rows.verify()
+            report.problems.extend(audit_segments.verify(self._folder / AUDIT_FOLDER, audit.last_closed(rows.db)))
+            return report
 
     def export(self, id_: str, path: Path) -> PublicKey:
         """Write a version to a file of its own; returns the key that it is signed with.
@@ -280,10 +291,20 @@ class BaselineStore:
         with self._state_db.change(keep=self._keeps) as db:
             before = audit.last_seq(db)
             yield self._rows(db)
+            self._close_old(db)
             added = audit.entries_after(db, before)
         if self._keeps:
             for entry in added:
                 self.tell(entry)
+
+    def _close_old(self, db: sqlite3.Connection) -> None:
+        key = load_key(self._folder)
+        if key is None or not self._keeps:
+            return
+        try:
+            audit_segments.close_old(db, key, self._folder / AUDIT_FOLDER, self._closes_after)
+        except OSError as error:  # tried again with the next entry
+            log.error("%s: old entries stay in the table: %s", self._folder / AUDIT_FOLDER, error.strerror)
 
     def _rows(self, db: sqlite3.Connection) -> Rows:
         key = load_key(self._folder)
@@ -313,6 +334,9 @@ class BaselineStore:
             (number, made.point, signed.data, signed.signature, vectors),
         )
         audit.append(rows.db, key, author, what, note, made.point, made.id, signed.sha256)
+        for old in rows.thin(made.point):
+            why = f"of the versions before the newest {WHOLE} the vectors are given up"
+            audit.append(rows.db, key, "echo-edge", "thin", why, made.point, old)
         return made
 
     def _make_active(self, rows: Rows, signed: Signed, actor: str, what: str, why: str) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 EXIT_OK, EXIT_ENGINE = 0, 70
 HUNG_AFTER_S = 60.0  # a step of the pipeline takes well under a second; a minute means the engine hangs
 STOP_WITHIN_S = 5.0
+WARNED_EVERY_S = 10.0  # one cause makes no more than ten lines a minute
 LINK_WITHIN_S = 180.0  # a new configuration must reach the broker again, if the one before did
 
 
@@ -57,7 +58,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
             if parts.sparkplug is not None:
                 parts.sparkplug.start()
             code = _watch(asked, parts)
-    crashes.ended_well = code != EXIT_ENGINE
+        crashes.ended_well = code != EXIT_ENGINE
     return code
 
 
@@ -115,7 +116,8 @@ def _metrics(config: Config, parts: Parts) -> Iterator[None]:
 
 def _watch(asked: Asked, parts: Parts) -> int:
     """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
-    dropped, told_s, told = 0, -EVERY_S, dict[str, str]()
+    warned, warned_s, told_s = 0, -WARNED_EVERY_S, -EVERY_S
+    told: dict[str, str] | None = None  # not {}: what was wrong before a restart and is well now, ends
     begun_s, linked = time.monotonic(), False
     manager = ServiceManager()
     while not asked.stop.wait(1.0):
@@ -136,9 +138,10 @@ def _watch(asked: Asked, parts: Parts) -> int:
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
             parts.publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)
-        if (now := sum(parts.mailbox.windows_dropped.values())) > dropped:
-            log.warning("overload: %d windows dropped so far (%s)", now, dict(parts.mailbox.windows_dropped))
-            dropped = now
+        dropped = sum(parts.mailbox.windows_dropped.values())
+        if dropped > warned and time.monotonic() - warned_s >= WARNED_EVERY_S:
+            log.warning("overload: %d windows dropped so far (%s)", dropped, dict(parts.mailbox.windows_dropped))
+            warned, warned_s = dropped, time.monotonic()
         if (troubles := parts.supervision.troubles(dropped) | _safe_mode(parts)) != told:
             told = troubles if parts.mailbox.order(partial(parts.reporter.monitor_alarms, troubles)) else told
     manager.stopping()

@@ -26,6 +26,7 @@ from echo_edge.tail import persistent
 
 log = logging.getLogger(__name__)
 
+MAX_BYTES = 500_000_000  # of all examples
 MAX_WINDOWS = 256  # of one alert: how it began
 FOREVER_NS = 2**62
 
@@ -68,8 +69,9 @@ def found_faults(normal: Normal, examples: Sequence[Example], point: str) -> lis
     return found
 
 
-def keep_example(folder: Path, history: HistoryReader, episode: Episode, cause: str) -> int:
-    """Copy an alert's windows out of the history, at most ``MAX_WINDOWS``. Returns how many.
+def keep_example(folder: Path, history: HistoryReader, episode: Episode, cause: str, max_bytes: int = MAX_BYTES) -> int:
+    """Copy an alert's windows out of the history, at most ``MAX_WINDOWS``, and forget the oldest examples where all
+    together are too much. Returns how many windows.
 
     Raises:
         HistoryError: nothing is remembered of it any more, or the disk.
@@ -78,6 +80,8 @@ def keep_example(folder: Path, history: HistoryReader, episode: Episode, cause: 
     count = 0
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for unfinished in folder.glob(".making-*"):  # a power cut left it
+            shutil.rmtree(unfinished)
         making = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
         try:
             (making / episode.point).mkdir(parents=True)
@@ -98,9 +102,28 @@ def keep_example(folder: Path, history: HistoryReader, episode: Episode, cause: 
             making.rename(folder / episode.alert_id)
         finally:
             shutil.rmtree(making, ignore_errors=True)
+        _forget_oldest(folder, max_bytes)
     except OSError as error:
         raise HistoryError(f"alert {episode.alert_id} cannot be kept as an example: {error}") from error
     return count
+
+
+def oldest(folder: Path) -> list[tuple[Path, int]]:
+    """Every example and its bytes, the one that was made first before others."""
+    made = sorted(folder.glob("*/about.json"), key=lambda about: about.stat().st_mtime_ns)
+    sizes = (sum(file.stat().st_size for file in about.parent.rglob("*") if file.is_file()) for about in made)
+    return [(about.parent, size) for about, size in zip(made, sizes, strict=True)]
+
+
+def _forget_oldest(folder: Path, max_bytes: int) -> None:
+    kept = oldest(folder)
+    size = sum(size for _, size in kept)
+    for example, its_size in kept[:-1]:  # the newest stays, however large
+        if size <= max_bytes:
+            break
+        log.warning("%s: this example is forgotten, newer ones take its place", example.name)
+        shutil.rmtree(example)
+        size -= its_size
 
 
 def examples_of(folder: Path, point: str, model_sha256: str) -> list[Example]:

@@ -47,7 +47,10 @@ class History(HistoryReader):
         self._retained_hour = ""
         self._failing = False
         self.lost = 0
-        """Windows that could not be written since the daemon started."""
+        """Windows that were not written since the daemon started."""
+
+        self.rests = False
+        """True while nothing is to be written, for want of room; see ``disk_guard``."""
 
     @property
     def on(self) -> bool:
@@ -67,6 +70,9 @@ class History(HistoryReader):
         """Write what waits. A disk that is full or broken costs these windows, and nothing else."""
         waiting, self._waiting = self._waiting, []
         self._flushed_s = time.monotonic()
+        if self.rests:
+            self.lost += len(waiting)
+            return
         groups: dict[tuple[str, str], list[Memory]] = defaultdict(list)
         for point, memory in waiting:
             groups[point, hour_of(memory.start_ns)].append(memory)
@@ -85,6 +91,17 @@ class History(HistoryReader):
             self._failing = False
         if self.on:
             self._retain()
+
+    def oldest(self) -> list[tuple[Path, int]]:
+        """Files that may be given up for room, and their bytes: all but those of the newest 24 hours, vectors before
+        facts, the oldest first."""
+        newest_day = hour_of(time.time_ns() - DAY_NS)
+        return [(path, size) for _, name, path, size in self._files() if name < newest_day]
+
+    def _files(self) -> list[tuple[bool, str, Path, int]]:
+        """Every file and its size, in the order in which they may go."""
+        files = ((path, path.stat().st_size) for path in self._folder.glob("*/*/*-*.*"))
+        return sorted((path.suffix != ".vectors", path.name, path, size) for path, size in files)
 
     def _write(self, point: str, hour: str, memories: Sequence[Memory]) -> None:
         by_part: dict[int, list[Memory]] = defaultdict(list)
@@ -123,15 +140,15 @@ class History(HistoryReader):
         oldest = hour_of(now_ns - self._keep_ns) if now_ns > self._keep_ns else ""
         try:
             kept = []
-            for path in self._folder.glob("*/*/*-*.*"):
-                if path.name < oldest:
-                    path.unlink(missing_ok=True)
+            for file in self._files():
+                if file[1] < oldest:
+                    file[2].unlink(missing_ok=True)
                 else:
-                    kept.append((path.suffix != ".vectors", path.name, path, path.stat().st_size))
+                    kept.append(file)
             self._size = sum(size for *_, size in kept)
             if self._size <= self._max_bytes:
                 return
-            for *_, path, size in sorted(kept, key=lambda file: file[:2]):
+            for *_, path, size in kept:
                 if self._size <= ROOM * self._max_bytes:
                     break
                 path.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ class GatewayCollector(Collector):
         build = GaugeMetricFamily("echo_edge_build_info", "What runs; always 1.", labels=("version", "model"))
         build.add_metric((__version__, embedder.model_name), 1)
         yield build
-        yield _labelled("echo_edge_engine_serving", "The engine that computes.", "engine", {embedder.engine_name: 1})
+        yield from self._engine()
         yield _gauge("echo_edge_uptime_seconds", "Since the daemon began.", now_s - self._started_s)
         age_s = max(0.0, now_s - monitor.heartbeat_s)
         yield _gauge("echo_edge_pipeline_heartbeat_age_seconds", "Since the pipeline last came round.", age_s)
@@ -108,6 +108,15 @@ class GatewayCollector(Collector):
             yield _gauge("echo_edge_disk_free_bytes", "Where the state is kept, at most a minute ago.", free)
         if (clock := read_clock()) is not None:
             yield _gauge("echo_edge_clock_synced", "1: something disciplines the system clock.", clock.synced)
+
+    def _engine(self) -> Iterator[Metric]:
+        status = self._parts.engine.status
+        yield _labelled("echo_edge_engine_serving", "The engine that computes.", "engine", {status.serving: 1})
+        text = "1: another engine than the wanted one serves, for a reason that echo-edge status tells."
+        yield _gauge("echo_edge_engine_problem", text, status.problem is not None)
+        if status.building is not None:
+            yield _gauge("echo_edge_engine_building_ratio", "How far the wanted engine is.", status.building)
+        yield _counter("echo_edge_engine_fallbacks", "Times that the CPU took over.", status.fallbacks)
 
     def _levels(self) -> Iterator[Metric]:
         told = self._told()

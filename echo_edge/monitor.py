@@ -60,14 +60,15 @@ class Monitor(threading.Thread):
         self.busy_s = self.signal_s = 0.0
         """Time spent on judging so far, and how much time the windows judged stand for."""
 
-        self.proven = False
-        """True once a window of noise has gone the whole way to a score at every point."""
         self.steps = Durations()
         """Of the steps that had windows to judge."""
 
         self.scored = dict.fromkeys(pipeline.points, 0)
         self.unscored = dict.fromkeys(pipeline.points, 0)
         """Point -> windows with a score so far, and without one."""
+
+        self.proven = False
+        """True once a window of noise has gone the whole way to a score at every point."""
 
         self._pipeline = pipeline
         self._mailbox = mailbox

@@ -17,6 +17,7 @@ from pathlib import Path
 PAGE_BYTES = 4096
 LOG_PAGES = 1024  # checkpoints come every 64; the rest is for the largest transaction
 LOG_BYTES = 32 + LOG_PAGES * (24 + PAGE_BYTES)
+ASIDE = 3  # damaged files that are kept, the newest
 _HEAD_BYTES = 32  # of the log; without it SQLite takes the log for empty
 _COPY_ON_WRITE = ("bcachefs", "btrfs", "zfs")
 
@@ -106,7 +107,24 @@ def move_aside(path: Path, mark: str) -> Path:
         aside = path.with_name(f"{path.name}.corrupt-{mark}-{number}")
     with suppress(FileNotFoundError):
         _log(path).rename(_log(aside))
-    return path.rename(aside)
+    path.rename(aside)
+    forget_aside(path, ASIDE)
+    return aside
+
+
+def forget_aside(path: Path, kept: int) -> int:
+    """Delete the files that were moved aside, but so many of the newest; returns the bytes that were freed.
+
+    Raises:
+        OSError: read-only, broken.
+    """
+    aside = [old for old in path.parent.glob(f"{path.name}.corrupt-*") if not old.name.endswith("-wal")]
+    aside.sort(key=lambda old: old.stat().st_ctime_ns, reverse=True)  # when it was moved, whatever its name says
+    freed = 0
+    for old in (part for database in aside[kept:] for part in (database, _log(database)) if part.exists()):
+        freed += old.stat().st_size
+        old.unlink(missing_ok=True)
+    return freed
 
 
 def kind_of(error: Exception) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from echo_edge.disk_guard import floor_bytes
 from echo_edge.engine.standby import StandbyEngine
 from echo_edge.health import DAY_S, certificate_ends_s
 from echo_edge.outbox import Outbox
@@ -14,7 +15,6 @@ from echo_edge.publisher import Publisher
 
 FRESH_S = 60.0  # a dropped window is a trouble of now for so long
 LOST_TOLD_S = 3600.0
-DISK_SHARE = 0.02
 CERTIFICATE_DAYS = 30.0
 SLOW_EVERY_S = 60.0  # disk and certificates change slowly
 TOLD_BY_MQTT = ("mqtt_denied", "mqtt_subscribe_denied", "client_id_conflict")
@@ -78,7 +78,7 @@ class Supervision:
         try:
             usage = shutil.disk_usage(self._folder)
             self.disk_free_bytes = usage.free
-            if usage.free < DISK_SHARE * usage.total:
+            if usage.free < floor_bytes(usage.total):
                 found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
         except OSError as error:
             self.disk_free_bytes = None

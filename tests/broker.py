@@ -35,19 +35,20 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) 
         time.sleep(0.01)
 
 
-def make_certificates(folder: Path) -> Path:
+def make_certificates(folder: Path, days: int = 2) -> Path:
     """Fill ``folder`` with an authority (``ca.crt``) and a server certificate for localhost; return it."""
 
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
+    lasts = ("-days", str(days))
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 asks an authority for it
     (folder / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=authority", *usage)
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", *lasts, "-subj", "/CN=authority", *usage)
     openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
     signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
-    openssl("x509", "-req", "-in", "server.csr", *signer, "-out", "server.crt", "-days", "2", "-extfile", "san")
+    openssl("x509", "-req", "-in", "server.csr", *signer, "-out", "server.crt", *lasts, "-extfile", "san")
     return folder
 
 

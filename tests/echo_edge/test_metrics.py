@@ -26,6 +26,7 @@ from echo_edge.baseline_store import open_store
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config_metrics import MetricsConfig
 from echo_edge.daemon import _running
+from echo_edge.engine.standby import EngineStatus, StandbyEngine
 from echo_edge.metrics import QUALITIES, Metrics
 from echo_edge.metrics_server import CLIENTS
 from echo_edge.payload import LEVELS
@@ -172,7 +173,8 @@ def told(parts: Parts) -> Samples:
     wait_for(
         lambda: (rate := parts.reporter.told(POINT)[0].false_alarms) is not None and rate.kept is not None, "doubt"
     )
-    with page(replace(parts, captures=[sensor])) as port:
+    engine = cast(StandbyEngine, SimpleNamespace(status=EngineStatus("cpu", "gpu", building=0.5)))
+    with page(replace(parts, captures=[sensor], engine=engine)) as port:
         return scrape(port)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from echo_edge.baseline import Baseline, Learned
 from echo_edge.cli import app
 from echo_edge.config import AlertConfig
 from echo_edge.errors import BaselineError, HistoryError, OrderError
-from echo_edge.examples import examples_of, found_faults
+from echo_edge.examples import examples_of, found_faults, keep_example
 from echo_edge.history import History
 from echo_edge.material import Material
 from echo_edge.memory import Memory
@@ -150,6 +151,25 @@ def test_accepting_a_fault_keeps_it_beyond_the_history(desk: Desk, tmp_path: Pat
     assert examples_of(tmp_path / "examples", POINT, "b" * 64) == []
     assert examples_of(tmp_path / "examples", "fan/de", MODEL) == []
     assert [one.id for one in desk.store.list()] == ["bl_0001"]
+
+
+def test_the_oldest_examples_make_room_for_the_newest(desk: Desk, tmp_path: Path) -> None:
+    for number in range(3):
+        old = tmp_path / "examples" / f"{number:032x}" / "about.json"
+        old.parent.mkdir(parents=True)
+        old.write_text(json.dumps({"point": POINT, "cause": "x" * 1000}))
+        os.utime(old, (1e9 + number, 1e9 + number))
+    (tmp_path / "examples" / ".making-1").mkdir()  # a power cut left it
+    alert = desk.log.episode(ALERT)
+
+    def left_within(max_bytes: int) -> list[str]:
+        keep_example(tmp_path / "examples", desk.history, alert, "bearing", max_bytes)
+        return sorted(path.name for path in (tmp_path / "examples").iterdir())
+
+    size = sum(path.stat().st_size for path in (tmp_path / "examples").rglob("*") if path.is_file())
+    assert left_within(10 * size + 10**6) == sorted([*(f"{number:032x}" for number in range(3)), ALERT])
+    assert left_within(1) == [ALERT]
+    assert len(examples_of(tmp_path / "examples", POINT, MODEL)) == 1
 
 
 def test_of_a_fault_of_many_hours_only_its_begin_is_read_and_kept(desk: Desk, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from echo_edge.disk_guard import floor_bytes
 from echo_edge.engine.standby import EngineStatus
 from echo_edge.outbox import OutboxStatus
-from echo_edge.supervision import DISK_SHARE, Supervision
+from echo_edge.supervision import Supervision
 
 
 class Gateway:
@@ -70,7 +71,7 @@ def test_a_certificate_is_told_a_month_before_its_end(gateway: Gateway) -> None:
 
 
 def test_a_disk_that_is_nearly_full_is_told(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = SimpleNamespace(free=DISK_SHARE * 1e9 - 1, total=1e9)
+    usage = SimpleNamespace(free=floor_bytes(1e10) - 1, total=1e10)
     monkeypatch.setattr("echo_edge.supervision.shutil.disk_usage", lambda _: usage)
     assert gateway.troubles() == {"disk"}
 

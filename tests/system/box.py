@@ -1,7 +1,7 @@
-"""A machine to try a service on: a real systemd, booted in a throw-away copy of this one, with this checkout installed.
+"""A machine to try a service on: a real systemd, booted in a throw-away copy of this one, this checkout installed.
 
-The copy is an overlay over ``/`` in memory: what happens in the box stays there. It has devices, processes and a network
-of its own (loopback only), and is gone when this process ends, however it ends.
+The copy is an overlay over ``/`` in memory: what happens in the box stays there. It has devices, processes and a
+network of its own (loopback only), and is gone when this process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tests.broker import wait_for
 
@@ -48,7 +48,7 @@ def missing() -> str | None:
     """What a box needs and this machine has not; None when nothing is known to be missing."""
     if os.geteuid() != 0:
         return "needs root"
-    tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "pgrep")
+    tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter")
     absent = [tool for tool in tools if shutil.which(tool) is None]
     return f"{', '.join(absent)} not installed" if absent else None
 
@@ -90,6 +90,13 @@ class Box:
     def service(self, name: str, *command: str | Path) -> None:
         """Begin something that goes on in the box while the test does."""
         self.run("systemd-run", "--quiet", f"--unit={name}", *map(str, command))
+
+    def start(self, unit: str) -> None:
+        """Start a unit, and wait until it is up; what it logged is told where it is not."""
+        try:
+            self.run("systemctl", "start", unit)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.journal(unit)}") from None
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """What systemd says of a unit."""
@@ -199,10 +206,13 @@ def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
 def _grandchild(pid: int) -> int | None:
     """unshare -> systemd-nspawn -> the box's systemd."""
     for _ in range(2):
-        done = subprocess.run(["pgrep", "--parent", str(pid)], capture_output=True, text=True, check=False)
-        if not done.stdout:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
             return None
-        pid = int(done.stdout.split()[0])
+        if not children:
+            return None
+        pid = int(children[0])
     return pid
 
 

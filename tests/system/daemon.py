@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ from tests.broker import HOST, wait_for
 START_S = 30.0
 AS_PUBLISHED = ("--retain-as-published", "-F", "%r %q %t %p")
 FORMATS = jsonschema.FormatChecker()
+
+
+@cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(load_schema(schema), format_checker=FORMATS)
 
 
 def command(
@@ -41,6 +47,9 @@ def command(
 class Daemon:
     """``echo-edge run CONFIG`` with state and log in ``folder``; a context manager that stops it politely."""
 
+    module = "echo_edge"
+    """Of a test's own, it makes the same program fail."""
+
     def __init__(self, folder: Path, config: str, env: dict[str, str] | None = None) -> None:
         folder.mkdir(exist_ok=True)
         self.config = folder / "line1.yaml"
@@ -57,7 +66,7 @@ class Daemon:
     def start(self) -> None:
         with self._log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "echo_edge", "run", str(self.config)],
+                [sys.executable, "-m", self.module, "run", str(self.config)],
                 env={**os.environ, **self.env},
                 stdout=out,
                 stderr=out,
@@ -112,13 +121,14 @@ class Heard:
 
 class MosquittoSub:
     """The ``mosquitto_sub`` program on everything; a context manager that holds every message against the contract:
-    topic, schema, retain flag and QoS."""
+    topic, schema, retain flag and QoS. ``options``: more of the program's own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *options: str) -> None:
         program = shutil.which("mosquitto_sub")
         assert program is not None
+        listen = ["-h", HOST, "-p", str(port), "-V", "5", "-q", "2", "-t", "echo-edge/#"]
         self._process = subprocess.Popen(
-            [program, "-h", HOST, "-p", str(port), "-V", "5", "-q", "2", "-t", "echo-edge/#", *AS_PUBLISHED],
+            [program, *listen, *AS_PUBLISHED, *options],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -143,12 +153,21 @@ class MosquittoSub:
         self._reader.join(5)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self.hold_against_contract()
+
+    def hold_against_contract(self) -> None:
+        """Fail with the first message that is not as promised."""
         for message in self.messages:
             channel = channel_of("/".join(message.topic.split("/")[3:]))
             assert channel is not None, message.topic
             assert message.payload["schema"] == f"echo-edge/{channel.schema}/1", message.topic
             assert (message.retained, message.qos) == (channel.retained, channel.qos), message.topic
-            jsonschema.validate(message.payload, load_schema(channel.schema), format_checker=FORMATS)
+            _validator(channel.schema).validate(message.payload)
+
+    @property
+    def listens(self) -> bool:
+        """False: the program ended, or said what could not be read."""
+        return self._reader.is_alive()
 
     def on(self, suffix: str) -> list[Heard]:
         return [m for m in self.messages if m.topic.endswith(suffix)]

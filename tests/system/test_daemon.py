@@ -217,6 +217,7 @@ def test_ctrl_c_and_sigterm_end_the_daemon_politely(tmp_path: Path) -> None:
                 daemon.process.send_signal(number)
                 assert daemon.process.wait(15) == 0
             wait_for(lambda: heard.last("/status")["state"] == "offline", "the farewell")
+            assert not (daemon.state / "at-work").exists(), "else the next one would call it a crash"
 
 
 def test_only_one_daemon_uses_a_state_folder(tmp_path: Path) -> None:

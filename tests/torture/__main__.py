@@ -13,6 +13,14 @@ LONG_TESTS = [
     "tests/system/test_reopening.py",
     "tests/system/test_kill.py",
     "tests/system/test_link.py",
+    "tests/system/test_faults_disk.py",
+    "tests/system/test_faults_growth.py",
+    "tests/system/test_faults_hang.py",
+    "tests/system/test_faults_link.py",
+    "tests/system/test_faults_model.py",
+    "tests/system/test_faults_overload.py",
+    "tests/system/test_faults_poison.py",
+    "tests/system/test_faults_ports.py",
     "tests/torture/test_power_cuts.py",
     "tests/echo_edge/test_alert_life.py",
     "tests/echo_edge/test_listening.py",
@@ -35,6 +43,7 @@ def main() -> int:
         ["tests.torture.false_alarm_promise", *at_work],
         ["tests.torture.detection", *at_work],
         *(["tests.torture.enrollment_checks", folder] for folder in data),
+        ["tests.torture.soak"],
     ]
     return max(subprocess.run([sys.executable, "-m", *run], env=long_form, check=False).returncode for run in runs)
 

@@ -1,0 +1,195 @@
+"""The service as it is shipped, under a real systemd: it comes up, says how it is, is restarted, and is held back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.broker import needs_mosquitto, wait_for
+from tests.system.box import CHECKOUT, INSTALLED, PYTHON, Box, NoOverlayError, booted, install, missing
+
+pytestmark = [
+    needs_mosquitto,
+    pytest.mark.skipif(missing() is not None, reason=f"a booted systemd: {missing()}"),
+    pytest.mark.timeout(120),
+]
+
+UNIT = "echo-edge@hall3"
+PASSWORD = "loom-7"
+SENSOR = "/dev/echo-edge/acc"
+CONFIG = f"""
+gateway: {{id: hall3}}
+mqtt: {{username: hall3, password_credential: mqtt-password, state_interval_s: 0.2}}
+devices: {{acc: {{kind: accelerometer, port: {SENSOR}}}}}
+machines: {{m: {{points: {{de: {{device: acc, window: {{length_s: 0.5, hop_s: 0.5}}}}}}}}}}
+"""
+HUNG = """
+gateway: {id: hung}
+devices: {acc: {kind: simulator, rate_hz: 8000}}
+machines: {m: {points: {de: {device: acc, window: {length_s: 0.5, hop_s: 0.5}}}}}
+"""
+# The shipped unit, in less time; and the interpreter of this checkout may keep its library elsewhere.
+IMPATIENT = f"""
+[Service]
+RestartSec=0
+TimeoutAbortSec=1
+Environment=LD_LIBRARY_PATH={INSTALLED}/python/lib
+"""
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A gateway: the service runs, is connected to a broker that asks for a password, and hears a serial sensor."""
+    try:
+        with booted(tmp_path_factory.mktemp("box")) as box:
+            install(box)
+            box.write("/etc/systemd/system/echo-edge@.service.d/box.conf", IMPATIENT)
+            box.write("/etc/systemd/system/echo-edge@hung.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\n")
+            _begin_broker(box)
+            box.run("mkdir", "/dev/echo-edge")
+            box.service("sensor", PYTHON, "-I", "-m", "echo_edge", "simulate", "ee1", "--link", SENSOR)
+            for name in ("hall3", "bare"):
+                box.write(f"/etc/echo-edge/{name}.yaml", CONFIG.replace("hall3", name), 0o640, "root:echo-edge")
+            box.write("/etc/echo-edge/secrets/hall3/mqtt-password", f"{PASSWORD}\n", 0o400)
+            box.run("systemctl", "daemon-reload")
+            wait_for((box.root / SENSOR[1:]).is_symlink, "the sensor", 30)
+            box.run("sh", "-c", f"chgrp dialout $(realpath {SENSOR}) && chmod 660 $(realpath {SENSOR})")  # as udev does
+            box.write("/etc/echo-edge/hung.yaml", HUNG, 0o640, "root:echo-edge")
+            box.run("systemctl", "start", "--no-block", "echo-edge@bare", "echo-edge@hung")
+            box.start(UNIT)  # returns at READY
+            yield box
+    except NoOverlayError as error:
+        pytest.skip(f"a booted systemd: no overlay can be mounted: {error}")
+
+
+def _begin_broker(box: Box) -> None:
+    box.write("/run/broker/passwords", "", 0o600)
+    for user in ("hall3", "listener"):
+        box.run("mosquitto_passwd", "-b", "/run/broker/passwords", user, PASSWORD)
+    lines = ["listener 1883 127.0.0.1", "allow_anonymous false", "password_file /run/broker/passwords", "user root"]
+    box.write("/run/broker/conf", "\n".join(lines) + "\n")
+    box.service("broker", "mosquitto", "-c", "/run/broker/conf")
+
+
+def heard(box: Box, topic: str) -> dict[str, Any]:
+    """The next message on a topic, retained ones included."""
+    listener = ["mosquitto_sub", "-V", "5", "-u", "listener", "-P", PASSWORD, "-C", "1", "-W", "30"]
+    answer: dict[str, Any] = json.loads(box.run(*listener, "-t", f"echo-edge/v1/hall3/{topic}"))
+    return answer
+
+
+def hears(box: Box) -> bool:
+    """The sensor delivers; on a busy machine it may have lost a frame already."""
+    return heard(box, "m/m/p/de/quality")["state"] in {"ok", "degraded"}
+
+
+def status_text(box: Box) -> str:
+    return box.show(UNIT, "StatusText")["StatusText"]
+
+
+def test_it_is_ready_with_a_stream_that_flows_through_the_sandbox_and_a_password_from_systemd(box: Box) -> None:
+    wait_for(lambda: "connected to the broker" in status_text(box).replace("NOT connected", ""), "the broker", 30)
+    wait_for(lambda: hears(box), "the sensor", 30)
+    wait_for(lambda: heard(box, "m/m/p/de/state")["reason"] == "not enrolled yet", "a window to be judged", 30)
+    assert status_text(box).startswith("points: 1 not monitored; connected to the broker; engine ")
+    assert PASSWORD not in box.run("journalctl", "--no-pager")
+
+
+def test_who_is_in_the_groups_may_give_orders_and_nobody_else_gets_near(box: Box) -> None:
+    def status(*groups: str) -> str:
+        as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", f"--groups={','.join(groups)}"]
+        return box.run(
+            *as_user, str(PYTHON), "-I", "-m", "echo_edge", "status", "/etc/echo-edge/hall3.yaml", check=False
+        )
+
+    assert "connected to 127.0.0.1:1883" in status("echo-edge", "echo-edge-admin")
+    assert status("echo-edge").startswith("/var/lib/echo-edge/hall3: cannot be written by this user")
+    modes = box.run("stat", "--format=%A %U %G", "/run/echo-edge/hall3", "/run/echo-edge/hall3/control.sock")
+    assert modes.splitlines() == ["drwxr-s--- echo-edge echo-edge-admin", "srw-rw---- echo-edge echo-edge-admin"]
+
+
+def test_a_reload_with_a_broken_file_keeps_the_old_configuration_and_says_so(box: Box) -> None:
+    pid = box.show(UNIT, "MainPID")
+    box.write("/etc/echo-edge/hall3.yaml", CONFIG.replace("hop_s", "hopp_s"), 0o640, "root:echo-edge")
+    box.run("systemctl", "reload", UNIT)
+    wait_for(lambda: "configuration refused: " in status_text(box), "the refusal in the status", 20)
+    assert "hopp_s" in status_text(box)
+    errors = box.journal(UNIT, "--priority=err").splitlines()
+    assert any("not reloaded" in line and "hopp_s: unknown key; did you mean 'hop_s'?" in line for line in errors), (
+        errors
+    )
+    assert not [line for line in errors if line.startswith("<")]  # the journal took the priorities off
+    assert any("ready" in line for line in box.journal(UNIT).splitlines())
+    assert hears(box)
+    box.write("/etc/echo-edge/hall3.yaml", CONFIG, 0o640, "root:echo-edge")
+    box.run("systemctl", "reload", UNIT)
+    wait_for(lambda: "refused" not in status_text(box), "the mended file to be in force", 20)
+    assert box.show(UNIT, "MainPID") == pid
+
+
+def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_started_again(box: Box) -> None:
+    wait_for(lambda: box.show("echo-edge@hung", "ActiveState") == {"ActiveState": "active"}, "READY", 50)
+    before = box.show("echo-edge@hung", "MainPID", "NRestarts")
+    box.run("kill", "-STOP", before["MainPID"])
+    wait_for(lambda: box.show("echo-edge@hung", "NRestarts")["NRestarts"] > before["NRestarts"], "a restart", 50)
+    assert "Watchdog timeout" in box.journal("echo-edge@hung")
+    wait_for(lambda: box.show("echo-edge@hung", "ActiveState") == {"ActiveState": "active"}, "READY again", 50)
+    assert box.show("echo-edge@hung", "MainPID")["MainPID"] != before["MainPID"]
+
+
+def test_a_secret_that_is_missing_is_named_and_not_tried_again(box: Box) -> None:
+    wait_for(lambda: box.show("echo-edge@bare", "ActiveState") == {"ActiveState": "failed"}, "the end", 50)
+    told = box.show("echo-edge@bare", "ExecMainStatus", "NRestarts", "Result")
+    assert told == {"ExecMainStatus": "78", "NRestarts": "0", "Result": "exit-code"}
+    assert "mqtt.password_credential: systemd was given no credential 'mqtt-password'" in box.journal("echo-edge@bare")
+
+
+# What tests/system/sandbox_probe.py must find in the daemon's place.
+HELD_BACK: dict[str, object] = {
+    "own folders": ["done"] * 4,
+    "temporary file": "done",
+    "serial port": "done",
+    "other device": "EPERM",
+    "own configuration": "EROFS",
+    "own code": "EROFS",
+    "home": "EACCES",
+    "secrets": "EACCES",
+    "credentials": ["mqtt-client.key", "mqtt-password", "operators", "operators_anna"],
+    "run what it wrote": "EACCES",
+    "writable and executable": [],
+    "write and execute memory": "EPERM",
+    "namespace": "EPERM",
+    "netlink": "EAFNOSUPPORT",
+    "inet": "done",
+    "other processes": False,
+    "cpuinfo": True,
+}
+
+
+@pytest.mark.parametrize(("dropin", "allowed"), [(None, {}), ("config-orders", {"own configuration": "done"})])
+def test_the_sandbox_holds_back_what_is_not_needed(box: Box, dropin: str | None, allowed: dict[str, str]) -> None:
+    config, code = "/etc/echo-edge/probe.yaml", f"{INSTALLED}/own"
+    # rights by mode, so that it is the sandbox that refuses; the folder as dropins/config-orders.conf says
+    box.run("chmod", "1770", "/etc/echo-edge")
+    box.write(config, CONFIG, 0o600, "echo-edge:echo-edge")
+    box.write(code, "", 0o600, "echo-edge:echo-edge")
+    box.write("/etc/echo-edge/secrets/probe/operators/anna", "key\n", 0o400)
+    box.write(f"{INSTALLED}/probe.py", (CHECKOUT / "tests/system/sandbox_probe.py").read_text("utf-8"))
+    box.run("sh", "-c", "rm -f /dev/tun; mknod -m 666 /dev/tun c 10 200")  # for everybody, but not for the unit
+    command = f"Type=oneshot\nRestart=no\nExecStart=\nExecStart={PYTHON} -I {INSTALLED}/probe.py {config} {code}\n"
+    folder = box.root / "etc/systemd/system/echo-edge@probe.service.d"
+    box.write("/etc/systemd/system/echo-edge@probe.service.d/probe.conf", f"[Service]\n{command}")
+    if dropin is not None:
+        box.write(
+            f"/etc/systemd/system/echo-edge@probe.service.d/{dropin}.conf",
+            (CHECKOUT / "deploy/systemd/dropins" / f"{dropin}.conf").read_text("utf-8"),
+        )
+    box.run("systemctl", "daemon-reload")
+    box.start("echo-edge@probe")
+    shutil.rmtree(folder)
+    printed = [line for line in box.journal("echo-edge@probe").splitlines() if line.startswith("{")]
+    assert json.loads(printed[-1]) == {**HELD_BACK, **allowed}
