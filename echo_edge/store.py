@@ -31,10 +31,9 @@ def state_path(gateway: str) -> Path:
 
 def state_folder(gateway: str) -> Path:
     """``state_path``, made if it is absent."""
-    named = os.environ.get("STATE_DIRECTORY")
-    if named and control_socket(Path(named)).exists() and not os.access(named, os.X_OK):
-        return Path(named)  # the service's own; who may use its socket needs no more
     folder = state_path(gateway)
+    if os.access(control_socket(folder), os.W_OK) and not os.access(folder, os.X_OK):
+        return folder  # the service's own; who may use its socket needs no more
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

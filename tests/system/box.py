@@ -48,7 +48,7 @@ def missing() -> str | None:
     """What a box needs and this machine has not; None when nothing is known to be missing."""
     if os.geteuid() != 0:
         return "needs root"
-    tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter", "pgrep")
+    tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter")
     absent = [tool for tool in tools if shutil.which(tool) is None]
     return f"{', '.join(absent)} not installed" if absent else None
 
@@ -206,10 +206,13 @@ def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
 def _grandchild(pid: int) -> int | None:
     """unshare -> systemd-nspawn -> the box's systemd."""
     for _ in range(2):
-        done = subprocess.run(["pgrep", "--parent", str(pid)], capture_output=True, text=True, check=False)
-        if not done.stdout:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
             return None
-        pid = int(done.stdout.split()[0])
+        if not children:
+            return None
+        pid = int(children[0])
     return pid
 
 

@@ -29,6 +29,13 @@ def opened(path: str) -> None:
     os.close(os.open(path, os.O_RDWR))
 
 
+def replaced(path: str) -> None:
+    """As the daemon puts a new configuration in place."""
+    new = Path(f"{path}.new")
+    new.touch()
+    new.replace(path)
+
+
 def run_what_it_wrote(folder: str) -> None:
     script = Path(folder) / "script"
     script.write_text("#!/bin/sh\n")
@@ -56,7 +63,7 @@ def main(config: str, code: str) -> None:
         "temporary file": tried(Path("/tmp/file").touch),
         "serial port": tried(lambda: opened("/dev/echo-edge/acc")),
         "other device": tried(lambda: opened("/dev/tun")),
-        "own configuration": tried(lambda: opened(config)),
+        "own configuration": tried(lambda: replaced(config)),
         "own code": tried(lambda: opened(code)),
         "home": tried(lambda: list(Path("/root").iterdir())),
         "secrets": tried(lambda: list(Path("/etc/echo-edge/secrets").iterdir())),

@@ -82,13 +82,18 @@ def heard(box: Box, topic: str) -> dict[str, Any]:
     return answer
 
 
+def hears(box: Box) -> bool:
+    """The sensor delivers; on a busy machine it may have lost a frame already."""
+    return heard(box, "m/m/p/de/quality")["state"] in {"ok", "degraded"}
+
+
 def status_text(box: Box) -> str:
     return box.show(UNIT, "StatusText")["StatusText"]
 
 
 def test_it_is_ready_with_a_stream_that_flows_through_the_sandbox_and_a_password_from_systemd(box: Box) -> None:
     wait_for(lambda: "connected to the broker" in status_text(box).replace("NOT connected", ""), "the broker", 30)
-    wait_for(lambda: heard(box, "m/m/p/de/quality")["state"] == "ok", "the sensor", 30)
+    wait_for(lambda: hears(box), "the sensor", 30)
     wait_for(lambda: heard(box, "m/m/p/de/state")["reason"] == "not enrolled yet", "a window to be judged", 30)
     assert status_text(box).startswith("points: 1 not monitored; connected to the broker; engine ")
     assert PASSWORD not in box.run("journalctl", "--no-pager")
@@ -101,8 +106,8 @@ def test_who_is_in_the_groups_may_give_orders_and_nobody_else_gets_near(box: Box
             *as_user, str(PYTHON), "-I", "-m", "echo_edge", "status", "/etc/echo-edge/hall3.yaml", check=False
         )
 
-    assert "not enrolled yet" in status("echo-edge", "echo-edge-admin")
-    assert "not enrolled yet" not in status("echo-edge")
+    assert "connected to 127.0.0.1:1883" in status("echo-edge", "echo-edge-admin")
+    assert status("echo-edge").startswith("/var/lib/echo-edge/hall3: cannot be written by this user")
     modes = box.run("stat", "--format=%A %U %G", "/run/echo-edge/hall3", "/run/echo-edge/hall3/control.sock")
     assert modes.splitlines() == ["drwxr-s--- echo-edge echo-edge-admin", "srw-rw---- echo-edge echo-edge-admin"]
 
@@ -119,7 +124,7 @@ def test_a_reload_with_a_broken_file_keeps_the_old_configuration_and_says_so(box
     )
     assert not [line for line in errors if line.startswith("<")]  # the journal took the priorities off
     assert any("ready" in line for line in box.journal(UNIT).splitlines())
-    assert heard(box, "m/m/p/de/quality")["state"] == "ok"
+    assert hears(box)
     box.write("/etc/echo-edge/hall3.yaml", CONFIG, 0o640, "root:echo-edge")
     box.run("systemctl", "reload", UNIT)
     wait_for(lambda: "refused" not in status_text(box), "the mended file to be in force", 20)
@@ -168,7 +173,9 @@ HELD_BACK: dict[str, object] = {
 @pytest.mark.parametrize(("dropin", "allowed"), [(None, {}), ("config-orders", {"own configuration": "done"})])
 def test_the_sandbox_holds_back_what_is_not_needed(box: Box, dropin: str | None, allowed: dict[str, str]) -> None:
     config, code = "/etc/echo-edge/probe.yaml", f"{INSTALLED}/own"
-    box.write(config, CONFIG, 0o600, "echo-edge:echo-edge")  # so that it is the sandbox that refuses
+    # rights by mode, so that it is the sandbox that refuses; the folder as dropins/config-orders.conf says
+    box.run("chmod", "1770", "/etc/echo-edge")
+    box.write(config, CONFIG, 0o600, "echo-edge:echo-edge")
     box.write(code, "", 0o600, "echo-edge:echo-edge")
     box.write("/etc/echo-edge/secrets/probe/operators/anna", "key\n", 0o400)
     box.write(f"{INSTALLED}/probe.py", (CHECKOUT / "tests/system/sandbox_probe.py").read_text("utf-8"))
