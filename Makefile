@@ -1,6 +1,6 @@
 # Everything a checkout can do. Each target sets itself up on a fresh Debian or Ubuntu machine: python3, pip and make suffice.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench torture lock
+.PHONY: help demo test check format bench torture dist lock
 
 PYTHON_OF_VENV := .venv/bin/python
 ARGS ?=
@@ -46,6 +46,10 @@ bench:  ## measure this machine: milliseconds per window, memory
 torture:  ## the long form of every proof that has one: an hour or more
 	@scripts/setup.sh test
 	$(PYTHON_OF_VENV) -m tests.torture $(ARGS)
+
+dist:  ## build what is released into dist/: wheel, Debian package, SBOM, checksums
+	@scripts/setup.sh dev
+	@scripts/dist.sh
 
 lock:  ## re-lock after a change of pyproject.toml; UPGRADE=1 moves to the newest versions
 	@scripts/lock.sh

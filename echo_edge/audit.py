@@ -43,8 +43,9 @@ class AuditEntry:
     time_ns: int
     who: str
     what: str
-    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``; of a key ``trust``;
-    ``order``, ``order_refused``, or what an order did; ``seal_broken``: see ``append``; ``log.close``: ``Closed``."""
+    """Of a baseline ``propose``, ``import``, ``activate``, ``rollback``, ``reject``, ``label``, ``thin``; of a key
+    ``trust``; ``order``, ``order_refused``, or what an order did; ``seal_broken``: see ``append``; ``log.close``: see
+    ``Closed``."""
 
     why: str
     point: str

@@ -81,6 +81,15 @@ class Learned:
     """Of ``windows``, those that joined with this version; 0 for a state that was learned, or came along as it was."""
 
 
+def added_windows(learned: Mapping[str, Learned | None]) -> dict[str, int]:
+    """Windows that adaptation added with a version, by state; none in a version that a person made."""
+    return {
+        state: told.added_windows
+        for state, told in learned.items()
+        if told is not None and told.how == "adaptation" and told.added_windows
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class FalseAlarms:
     """What the thresholds for one target promise, in false alarms per month of 30 days."""

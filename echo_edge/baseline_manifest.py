@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from echo_edge.baseline import Baseline, BaselineSummary, FalseAlarms, Import, Learned, Origin, Status
+from echo_edge.baseline import Baseline, BaselineSummary, FalseAlarms, Import, Learned, Origin, Status, added_windows
 from echo_edge.errors import BaselineError
 from echo_edge.normal_state import NormalState
 from echo_edge.stored_zip import stored_members
@@ -66,6 +66,11 @@ class Manifest(BaseModel):
     note: str
     created_ns: int
     vectors_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def added_windows(self) -> dict[str, int]:
+        """Windows that adaptation added with this version, by state; none when a person made it."""
+        return added_windows({state.name: state.learned for state in self.states})
 
     @classmethod
     def of(cls, baseline: Baseline, gateway: str, key_id: str, vectors: bytes) -> Manifest:

@@ -16,8 +16,9 @@ from echo_edge.baseline_history import MADE_ACTIVE, History
 from echo_edge.baseline_manifest import Manifest
 from echo_edge.errors import BaselineError
 from echo_edge.signing import KEY_FILE, PublicKey, Purpose
-from echo_edge.state_db import has_unsigned
+from echo_edge.state_db import TABLES, has_unsigned
 
+WHOLE = 20  # versions of a point that are kept with their vectors, the newest
 ID = re.compile(r"^bl_(\d{4,18})$")
 
 
@@ -104,6 +105,11 @@ class Rows:
         """
         number = int(manifest.id.removeprefix("bl_"))
         (vectors,) = self.db.execute("SELECT vectors FROM baseline WHERE number = ?", (number,)).fetchone()
+        if vectors == b"":
+            raise BaselineError(
+                f"{manifest.point}: the vectors of baseline {manifest.id} were given up for room, as of all but the "
+                f"newest {WHOLE}; import an export of it, or enroll again"
+            )
         if not isinstance(vectors, bytes) or hashlib.sha256(vectors).hexdigest() != manifest.vectors_sha256:
             raise BaselineError(
                 f"{manifest.point}: baseline {manifest.id} is damaged (its vectors do not have the SHA-256 that was "
@@ -119,6 +125,33 @@ class Rows:
         """
         manifest = self.signed(id_).manifest
         return manifest.baseline(self.vectors(manifest))
+
+    def thin(self, point: str) -> list[str]:
+        """Give up the vectors of a point's old versions, in a transaction; returns their ids.
+
+        Those stay that are active, that a rollback leads to, or whose thresholds are in force. Where the table does not
+        verify all stay, for a person to look at.
+        """
+        rows = self.db.execute(
+            "SELECT number FROM baseline WHERE point = ? AND length(vectors) > 0 ORDER BY number DESC", (point,)
+        )
+        story = History(audit.entries(self.db, point=point))
+        try:
+            needed = {story.active, story.before_active, self._ancestor(story.active)}
+        except BaselineError:
+            return []
+        old = [number for (number,) in rows.fetchall()[WHOLE:] if id_of(number) not in needed]
+        if old:
+            self.db.execute("DROP TRIGGER baseline_keeps_text")
+            self.db.executemany("UPDATE baseline SET vectors = x'' WHERE number = ?", [(number,) for number in old])
+            self.db.execute(next(sql for sql in TABLES if "baseline_keeps_text" in sql))
+        return [id_of(number) for number in old]
+
+    def _ancestor(self, id_: str | None) -> str | None:
+        """The version whose thresholds are in force where this one is active."""
+        while id_ is not None and (manifest := self.signed(id_).manifest).added_windows:
+            id_ = manifest.parent
+        return id_
 
     def active_id(self, point: str) -> str | None:
         """Which version is active; None when none ever was.

@@ -21,7 +21,7 @@ from echo_edge.baseline import Baseline, BaselineSummary, Import
 from echo_edge.baseline_file import read_file, write_file
 from echo_edge.baseline_history import History
 from echo_edge.baseline_manifest import Manifest, pack
-from echo_edge.baseline_rows import Rows, Signed, active_bytes, id_of, trust_bytes
+from echo_edge.baseline_rows import WHOLE, Rows, Signed, active_bytes, id_of, trust_bytes
 from echo_edge.config import Config
 from echo_edge.errors import BaselineError
 from echo_edge.signing import KEY_FILE, PublicKey, Purpose, SigningKey, load_key, make_key
@@ -334,6 +334,9 @@ class BaselineStore:
             (number, made.point, signed.data, signed.signature, vectors),
         )
         audit.append(rows.db, key, author, what, note, made.point, made.id, signed.sha256)
+        for old in rows.thin(made.point):
+            why = f"of the versions before the newest {WHOLE} the vectors are given up"
+            audit.append(rows.db, key, "echo-edge", "thin", why, made.point, old)
         return made
 
     def _make_active(self, rows: Rows, signed: Signed, actor: str, what: str, why: str) -> None:

@@ -18,14 +18,13 @@ from echo_edge.config_file import MAX_PASSWORD
 from echo_edge.config_orders import UNSIGNED
 from echo_edge.redact import HIDDEN, redact
 
-SECRET_FILES, SECRET_CREDENTIALS = (
-    {"password_file", "key_file", "client_key_file"},
-    {"password_credential", "key_credential"},
-)
+SECRET_FILES = {"password_file", "key_file", "client_key_file"}
+SECRET_CREDENTIALS = {"password_credential", "key_credential"}
 NAMES = {"username", "person"}
 OUR_OWN = {"echo-edge", UNSIGNED}
 LONG = 6  # characters of a secret that does not turn up by chance
 USERNAME = re.compile(r"""(\busername\s*:\s*)("[^"\n]*"|'[^'\n]*'|[^\s,}]+)""")
+HOME = re.compile(r"(/home/)[^/\s\"']+")
 PAIR = re.compile(r"""(\w+)\s*:\s*["']?([^\s,}"'#]+)""")
 OPERATOR = re.compile(r"([\w-]+)\s*:\s*\{?\s*(?:role|person|key_file|key_credential|public_key)\s*:")
 SERIALS = tuple(
@@ -71,9 +70,8 @@ class Redaction:
                 base64.b64encode(secret.encode()).decode(),
             )
         }
-        gateway = told.get("gateway") if isinstance(told, dict) else None
-        kept = {*OUR_OWN, gateway.get("id") if isinstance(gateway, dict) else None}
-        names = sorted({*_names(pairs), *people} - kept - {""})
+        gateways = {value["id"] for key, value in pairs if key == "gateway" and _has_id(value)}
+        names = sorted({*_names(pairs), *people} - OUR_OWN - gateways - {""})
         self._hidden = _any_of(secrets)
         self._people = {name: f"person-{number}" for number, name in enumerate(names, start=1)}
         self._names = _any_of(names, whole=True)
@@ -85,6 +83,7 @@ class Redaction:
         text = USERNAME.sub(rf"\1{HIDDEN}", text)  # it may be the gateway's id, which is no secret elsewhere
         text = self._names.sub(lambda found: self._people[found[0]], text)
         text = self._serials.sub(lambda found: f"{found[0][:2]}...", text)
+        text = HOME.sub(r"\1person", text)
         for pattern in SERIALS:
             text = pattern.sub(r"\1...", text)
         return text
@@ -136,6 +135,10 @@ def _secrets(pairs: Iterable[tuple[str, Any]], folder: Path, credentials_folder:
         with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:
             for line in file.read(MAX_PASSWORD).splitlines():
                 yield from {line.strip(), line.strip().rpartition(" ")[2]} - {"", "-"}
+
+
+def _has_id(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("id"), str)
 
 
 def _names(pairs: Iterable[tuple[str, Any]]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from echo_edge.cli_enroll import enroll
 from echo_edge.cli_operator import operator
 from echo_edge.cli_order import mute, order, threshold
 from echo_edge.cli_past import drift, promise
+from echo_edge.cli_release import self_test
 from echo_edge.cli_review import app as review
 from echo_edge.cli_review import feedback
 from echo_edge.cli_schema import schema
@@ -86,6 +87,7 @@ for command in (
     feedback,
     audit,
     schema,
+    self_test,
 ):
     app.command()(command)
 for ordering in (status, mute, threshold, order):

@@ -108,21 +108,32 @@ def databases(patient: Patient) -> Iterator[Found]:
     """Whether what is kept is whole, and of this version."""
     if patient.folder.is_dir() and not patient.may_look:
         return  # told with the disk
-    checks = [(database(patient.folder), state_db.VERSION)]
+    yield _database(database(patient.folder), state_db.VERSION)
     if not patient.runs:  # the daemon alone uses its outbox, and tells what is wrong with it
-        checks.append((outbox_file(patient.folder), outbox_db.VERSION))
-    for path, version in checks:
-        yield _database(path, version)
+        yield _outbox(outbox_file(patient.folder))
     for path in sorted(patient.folder.glob("*.corrupt-*")):
         yield Found("state", "warning", f"{path}: was damaged and set aside", "look at the disk; keep it or delete it")
+
+
+def _outbox(path: Path) -> Found:
+    """Check it, and leave no file behind: the daemon has done without this one, for a disk that is full."""
+    index = path.with_name(f"{path.name}-shm")
+    was_there = index.exists()
+    try:
+        return _database(path, outbox_db.VERSION)
+    finally:
+        if not was_there:
+            index.unlink(missing_ok=True)
 
 
 def _database(path: Path, version: int) -> Found:
     if not path.exists():
         return Found("state", "ok", f"{path}: is not there yet")
+    # without a log nobody has it open, and SQLite need not make one to read it
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
     away = "look at the disk's health, then put a backup back or move the file away"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=2)) as db:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=2)) as db:
             (found,) = db.execute("PRAGMA user_version").fetchone()
             if found > version:
                 mend = "install that version again, or put a backup back"

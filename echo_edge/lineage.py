@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from echo_edge.adaptation import EVERY_NS, Version
-from echo_edge.baseline import Baseline, Learned
-from echo_edge.baseline_manifest import Manifest
+from echo_edge.baseline import Baseline, added_windows
 from echo_edge.baseline_store import BaselineStore
 
 AUTHOR = "adaptation"
@@ -23,7 +20,7 @@ def line(store: BaselineStore, baseline: Baseline) -> list[Version]:
     id_: str | None = baseline.id
     while id_ is not None:
         manifest = store.manifest(id_)
-        added = _added(manifest)
+        added = manifest.added_windows
         found.append(Version(id_, manifest.created_ns, added or None))
         id_ = manifest.parent if added else None
     return found
@@ -43,7 +40,7 @@ def rests(store: BaselineStore, present: Baseline, now_ns: int) -> str | None:
         BaselineError: the store cannot be read.
     """
     for one in store.list(present.point):
-        if present.id not in {one.id, one.parent} or not _added(store.manifest(one.id)):
+        if present.id not in {one.id, one.parent} or not store.manifest(one.id).added_windows:
             continue
         if one.status == "proposed":
             return f"{one.id}, which adaptation proposed, waits for a person"
@@ -67,16 +64,3 @@ def keep(store: BaselineStore, grown: Baseline) -> Baseline | None:
     if store.needs_another_person(stored.point):
         return None
     return store.activate(stored.point, stored.id, AUTHOR, why(grown))
-
-
-def added_windows(learned: Mapping[str, Learned | None]) -> dict[str, int]:
-    """Windows that adaptation added with a version, by state; none in a version that a person made."""
-    return {
-        state: told.added_windows
-        for state, told in learned.items()
-        if told is not None and told.how == "adaptation" and told.added_windows
-    }
-
-
-def _added(manifest: Manifest) -> dict[str, int]:
-    return added_windows({state.name: state.learned for state in manifest.states})

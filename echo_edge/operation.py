@@ -6,6 +6,7 @@ It survives restarts, so that months of operation can be held against a promise 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ CREATE TABLE IF NOT EXISTS episode(alert_id TEXT PRIMARY KEY, point TEXT NOT NUL
 CREATE TABLE IF NOT EXISTS review(seq INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL,
     time_ns INTEGER NOT NULL, alert_id TEXT NOT NULL, label TEXT NOT NULL, status TEXT NOT NULL, cause TEXT NOT NULL,
     note TEXT NOT NULL, who TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS forgotten(point TEXT NOT NULL, baseline TEXT NOT NULL, alerts INTEGER NOT NULL,
+    faults INTEGER NOT NULL, PRIMARY KEY (point, baseline)) WITHOUT ROWID;
 """
+KEPT, AT_ONCE = 10_000, 1000  # alerts, of all points; how many are forgotten together
 NEWEST_LABEL = """
 SELECT label FROM review AS newest WHERE newest.alert_id = episode.alert_id AND newest.status != 'dismissed'
     AND NOT EXISTS (SELECT 1 FROM review AS later WHERE later.item = newest.item AND later.status = 'dismissed')
@@ -51,12 +55,15 @@ class Episode:
 
 
 class OperationLog(StateTables):
-    """Tables ``operation`` (counters), ``episode`` (alerts) and ``review`` (what people said of them).
+    """Tables ``operation`` (counters), ``episode`` (alerts), ``review`` (what people said of them) and ``forgotten``
+    (counts of alerts that are in ``episode`` no longer).
 
     Every method raises HistoryError when the database is locked, damaged, full or not to be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int = KEPT) -> None:
+        """Of more alerts than ``kept`` the oldest are forgotten; a promise goes on counting them."""
+        self._kept = kept
         super().__init__(path, TABLES.split(";"))
 
     def of(self, point: str, baseline: str) -> Operation:
@@ -70,7 +77,11 @@ class OperationLog(StateTables):
                 " WHERE point = ? AND baseline = ?",
                 (point, baseline),
             ).fetchone()
-        return Operation(0.0 if row is None else row[0], alerts, faults)
+            more = db.execute(
+                "SELECT alerts, faults FROM forgotten WHERE point = ? AND baseline = ?", (point, baseline)
+            ).fetchone()
+        old_alerts, old_faults = more or (0, 0)
+        return Operation(0.0 if row is None else row[0], alerts + old_alerts, faults + old_faults)
 
     def save(self, point: str, baseline: str, monitored_s: float, now_ns: int) -> None:
         """Write a point's time, and that an alert that is open is open still."""
@@ -87,6 +98,8 @@ class OperationLog(StateTables):
                 "UPDATE episode SET until_ns = ?, open = ? WHERE alert_id = ?",
                 (event.time_ns, event.type != "clear", event.alert_id),
             )
+            if db.execute("SELECT count(*) FROM episode").fetchone()[0] > self._kept:
+                _forget(db, min(AT_ONCE, max(1, self._kept // 10)))
 
     def end(self, alert_id: str, time_ns: int) -> None:
         """A person ended an alert."""
@@ -118,6 +131,22 @@ class OperationLog(StateTables):
 
 
 SELECT = "SELECT alert_id, point, baseline, state, opened_ns, until_ns, open FROM episode"
+
+
+def _forget(db: sqlite3.Connection, count: int) -> None:
+    """Leave nothing of the oldest alerts that are over but how many there were, and how many were faults."""
+    rows = db.execute("SELECT alert_id FROM episode WHERE NOT open ORDER BY opened_ns LIMIT ?", (count,))
+    oldest = json.dumps([alert_id for (alert_id,) in rows])
+    of_oldest = "alert_id IN (SELECT value FROM json_each(?))"
+    db.execute(
+        f"INSERT INTO forgotten SELECT point, baseline, count(*), coalesce(sum(({NEWEST_LABEL}) = 'fault'), 0)"
+        f" FROM episode WHERE {of_oldest} GROUP BY point, baseline"
+        " ON CONFLICT (point, baseline) DO UPDATE"
+        " SET alerts = alerts + excluded.alerts, faults = faults + excluded.faults",
+        (oldest,),
+    )
+    db.execute(f"DELETE FROM review WHERE {of_oldest}", (oldest,))
+    db.execute(f"DELETE FROM episode WHERE {of_oldest}", (oldest,))
 
 
 def _episode(row: tuple[str, str, str, str, int, int, int]) -> Episode:

@@ -140,7 +140,10 @@ def test_every_command_and_option_named_exists(page: Path):
         "--allow-pickle",
         "--encoder",
         "--clips",
-    }  # of trainer, docs, bench, tensorboard
+        "--configure",
+        "--force",
+        "--now",
+    }  # of trainer, docs, bench, tensorboard; dpkg, echo-edge-rollback, systemctl
     assert set(re.findall(r"(?<![\w-])--[a-z0-9-]+", code)) <= known
 
 

@@ -39,7 +39,7 @@ print(embedding.bands.shape)
 
 
 def test_the_daemon_loads_no_driver_and_no_engine_before_the_configuration_names_it() -> None:
-    heavy = "('torch', 'trainer', 'sounddevice', 'serial', 'soundfile', 'onnxruntime', 'tensorrt', 'sklearn', 'amqtt')"
+    heavy = "('torch', 'trainer', 'sounddevice', 'serial', 'soundfile', 'onnxruntime', 'tensorrt', 'cuda', 'sklearn')"
     assert fresh(DAEMON + f"import sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 

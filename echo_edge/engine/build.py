@@ -20,7 +20,7 @@ from echo_edge.engine.build_progress import make_monitor
 from echo_edge.engine.cuda import GpuDevice
 from echo_edge.engine.half import to_half
 from echo_edge.engine.profiles import Profile, WindowShape, profiles
-from echo_edge.engine.tensorrt_api import failure, flavour_of, load_tensorrt, make_log
+from echo_edge.engine.tensorrt_api import failure, flavour_of, load_tensorrt, make_log, start
 from echo_edge.errors import EngineError
 from echo_edge.frontend import SPEC
 from echo_edge.store import write_durably
@@ -134,9 +134,7 @@ def _build(
     model = package.read_onnx()
     progress("reading the model", 0.0)
     said = make_log(trt)
-    builder = trt.Builder(said)
-    if builder is None:  # as some versions answer when there is too little memory
-        raise failure("TensorRT does not start", said.errors)
+    builder = start(trt.Builder, said)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, said)
     if not parser.parse(model):

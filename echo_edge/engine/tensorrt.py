@@ -15,7 +15,7 @@ from echo_edge.engine.base import FloatArray, check_input, check_output
 from echo_edge.engine.build import read_engine
 from echo_edge.engine.cuda import Cuda
 from echo_edge.engine.profiles import Profile
-from echo_edge.engine.tensorrt_api import failure, load_tensorrt, make_log
+from echo_edge.engine.tensorrt_api import failure, load_tensorrt, make_log, start
 from echo_edge.errors import EngineError
 from echo_edge.frontend import SPEC
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_POISONED: list[TensorRTEngine] = []  # never freed: what frees itself on a lost device may end the process
 MAX_GRAPHS = 16  # shapes; each has an execution context of its own: a few MB of host memory
 
 
@@ -42,24 +43,28 @@ class TensorRTEngine:
             EngineError: no GPU, no TensorRT, too little memory, or a file that is damaged or of another GPU.
         """
         self.embed_dim = package.embed_dim
-        plan = read_engine(engine_file)
         self._cuda = Cuda() if cuda is None else cuda  # first: TensorRT must not be called without a device
         self._contexts: dict[tuple[int, int] | None, Any] = {}
         self._graphs: dict[tuple[int, int], Any] = {}
         self._seen: set[tuple[int, int]] = set()
         self._max_graphs = MAX_GRAPHS
+        self._lost = False
         try:
+            plan = read_engine(engine_file)
             self._trt = load_tensorrt() if trt is None else trt
             self._said = make_log(self._trt)
-            self._runtime = self._trt.Runtime(self._said)
+            self._runtime = start(self._trt.Runtime, self._said)
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise failure(f"{engine_file}: TensorRT does not load it", self._said.errors)
             self._ranges = self._read_ranges(engine_file)
             self._take_memory()
             self._context(None)
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            try:
+                self._look(error)
+            finally:
+                self.close()
             raise
 
     @property
@@ -79,21 +84,33 @@ class TensorRTEngine:
         out = np.empty((len(bands), self.embed_dim), np.float32)
         self._said.errors.clear()
         try:
-            for start in range(0, len(bands), step):
-                part = slice(start, min(start + step, len(bands)))
+            for first in range(0, len(bands), step):
+                part = slice(first, min(first + step, len(bands)))
                 self._run(number, bands[part], position[part], out[part])
         except EngineError as error:
-            if not error.lost:
-                self._cuda.wait()  # raises what the device itself has to say, if it is lost
+            self._look(error)
             raise
         return check_output(out, self.name)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give everything back; of a lost device nothing."""
+        if self._lost:
+            _POISONED.append(self)
+            return
         self._graphs.clear()
         self._contexts.clear()  # before the engine, and that before the memory that they compute in
         self._engine = self._runtime = None
         self._cuda.close()
+
+    def _look(self, error: BaseException) -> None:
+        """Raise what the device itself has to say after an error: TensorRT does not tell why a call of it failed."""
+        self._lost = isinstance(error, EngineError) and error.lost
+        if not self._lost:
+            try:
+                self._cuda.wait()
+            except EngineError as told:
+                self._lost = told.lost
+                raise
 
     def _read_ranges(self, engine_file: Path) -> list[Profile]:
         names = sorted(self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors))

@@ -15,7 +15,7 @@ MODULES: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt
 OLDEST = 10
 """JetPack 6.1 has 10.3. Strongly typed networks and the newer calls for memory are in every 10."""
 
-LATE_SIGNS = ("out of memory", "outofmemory", "insufficient memory", "failed to allocate", "cudaerrormemoryallocation")
+MEMORY_SIGNS = ("out of memory", "outofmemory", "memoryallocation", "not enough free memory", "insufficient memory")
 
 
 def load_tensorrt(flavour: Flavour = "tensorrt") -> Any:
@@ -61,7 +61,19 @@ def make_log(trt: Any) -> Any:
     return Log()
 
 
+def start(kind: Any, said: Any) -> Any:
+    """Return a builder or a runtime of TensorRT's, which speaks to ``said``.
+
+    Raises:
+        EngineError: there is none to be had, mostly for want of memory on the GPU.
+    """
+    try:
+        return kind(said)
+    except (TypeError, RuntimeError) as error:  # a constructor that gave nothing
+        raise failure("TensorRT does not start", [*said.errors, str(error)]) from error
+
+
 def failure(what: str, errors: list[str]) -> EngineError:
     """Return the error for something that TensorRT refused; its log has the reason."""
     text = "; ".join(dict.fromkeys(errors)) or "TensorRT gave no reason"
-    return EngineError(f"{what}: {text}", out_of_memory=any(sign in text.lower() for sign in LATE_SIGNS))
+    return EngineError(f"{what}: {text}", out_of_memory=any(sign in text.lower() for sign in MEMORY_SIGNS))

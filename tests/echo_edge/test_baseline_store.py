@@ -306,3 +306,29 @@ def test_the_manifest_is_canonical_and_tells_all(tmp_path: Path) -> None:
         "self_test": {},
         "added_windows": 0,
     }
+
+
+def test_of_old_versions_the_vectors_go_and_what_is_known_of_them_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echo_edge.baseline_rows.WHOLE", 2)
+    store = make_store(tmp_path)
+    other = enroll(store, small(1, OTHER_POINT))
+    for seed in (1, 2, 1, 2, 1):
+        enroll(store, small(seed))
+    store.rollback(POINT, "lang")
+    for _ in range(3):
+        store.propose(small(3), "lang")
+    gone = [one.object for one in store.audit(point=POINT) if one.what == "thin"]
+    assert gone == ["bl_0002", "bl_0003", "bl_0006", "bl_0007"]
+    for id_ in gone:
+        with pytest.raises(BaselineError, match=f"the vectors of baseline {id_} were given up for room"):
+            store.load(id_)
+        assert store.manifest(id_).id == id_
+    active = store.active(POINT)
+    assert active is not None
+    assert active.id == "bl_0005"
+    assert store.rollback(POINT, "lang").id == "bl_0004", "what a rollback leads to is whole"
+    assert same(store.load(other.id), other), "another point's stay"
+    assert store.verify_audit().problems == []
+    assert [one.status for one in make_store(tmp_path).list(POINT)].count("damaged") == 0

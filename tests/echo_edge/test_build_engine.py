@@ -164,6 +164,53 @@ def test_a_build_ends_when_its_progress_raises(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.engine"))
 
 
+class Refusing:
+    """A TensorRT that makes no builder, and says why."""
+
+    ILogger = type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2})
+    __version__, __name__ = "10.3", "tensorrt"
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def Builder(self, said: Any) -> None:  # noqa: N802  TensorRT's name
+        said.log(1, self.why)
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+def test_a_tensorrt_that_does_not_start_says_why_and_full_memory_is_told_apart(tmp_path: Path) -> None:
+    package = small_package(tmp_path)
+    for why, out_of_memory in (("CUDA initialization failure with error:\n 2 (out of memory)", True), ("bad", False)):
+        with pytest.raises(EngineError, match=rf"TensorRT does not start: {why[:4]}") as raised:
+            build_engine(package, SHAPES, tmp_path, trt=Refusing(why), gpu=GPU)
+        assert raised.value.out_of_memory == out_of_memory
+        assert "\n" not in str(raised.value)
+
+
+def test_every_call_of_the_runtime_is_there_in_the_interface_we_are_written_against() -> None:
+    rtx = pytest.importorskip("tensorrt_rtx_bindings", reason="tensorrt-rtx: for x86-64 alone")
+    calls = {
+        rtx.Runtime: ["deserialize_cuda_engine"],
+        rtx.ICudaEngine: [
+            "create_execution_context", "device_memory_size_v2", "get_tensor_name", "get_tensor_profile_shape",
+            "get_tensor_shape", "num_io_tensors", "num_optimization_profiles",
+        ],
+        rtx.IExecutionContext: [
+            "active_optimization_profile", "execute_async_v3", "set_device_memory", "set_input_shape",
+            "set_optimization_profile_async", "set_tensor_address",
+        ],
+        rtx.ExecutionContextAllocationStrategy: ["USER_MANAGED"],
+    }  # fmt: skip
+    assert [(kind, name) for kind, names in calls.items() for name in names if not hasattr(kind, name)] == []
+
+
+def test_every_function_of_cuda_is_there_in_the_bindings() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings: the gpu extra")
+    names = [name for name in dir(FakeCudart) if name.startswith("cuda")]
+    assert len(names) > 15
+    assert [name for name in names if not hasattr(runtime, name)] == []
+
+
 def test_without_a_device_tensorrt_is_not_called_at_all(tmp_path: Path) -> None:
     cudart = FakeCudart()
     cudart.failing["cudaGetDeviceCount"] = 35

@@ -34,6 +34,7 @@ WARNING publisher: mqtt://hall3-user:{PASSWORD}@broker: refused
 INFO client: https://broker/?key={quote(PASSWORD, safe="")} and {base64.b64encode(PASSWORD.encode()).decode()}
 INFO orders: maria logs from 'debug' on; m-lang signed with {KEY.line()}
 INFO capture: acc1: usb:2e8a:000a:E66118F5D7 at 2000 Hz; ee1:ABCDEF012
+INFO config: /home/erika/line1.yaml
 INFO capture: mic: usb:0d8c:0014:K7M3X9@1-1.2 and /dev/echo-edge/1a86-7523-Q5W8Z2-00
 """
 SECRETS = (
@@ -44,7 +45,7 @@ SECRETS = (
     KEY.line(),
     "canary",
 )
-NAMES = ("hall3-user", "m-lang", "maria", "E66118F5D7", "ABCDEF012", "K7M3X9", "Q5W8Z2")
+NAMES = ("hall3-user", "m-lang", "maria", "E66118F5D7", "ABCDEF012", "K7M3X9", "Q5W8Z2", "erika")
 
 
 @pytest.fixture

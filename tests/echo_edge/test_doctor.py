@@ -27,6 +27,7 @@ from echo_edge.doctor_machine import clock, devices
 from echo_edge.doctor_model import model
 from echo_edge.doctor_steps import examine
 from echo_edge.errors import OrderError
+from echo_edge.outbox_db import OutboxDb
 from echo_edge.verb_client import give_order
 from tests.baselines import enroll, make_store, small
 from tests.broker import wait_for
@@ -78,6 +79,22 @@ def test_the_disk_is_written_to_and_nothing_is_left_there(tmp_path: Path):
     one = patient(tmp_path)
     assert "can be written" in list(disk(one))[-1].what
     assert list(one.folder.iterdir()) == []
+
+
+def test_it_leaves_the_state_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    one = patient(tmp_path, more="mqtt: {port: 1}\n")
+    monkeypatch.setenv("STATE_DIRECTORY", str(one.folder))
+    enroll(make_store(one.folder), small(1, "pump/de"))
+    with closing(OutboxDb(one.folder / "outbox.db", 4)):
+        pass
+
+    def contents() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in one.folder.iterdir()}
+
+    before = contents()
+    assert [found.what for found in examine(one.path) if found.how == "broken" and found.where == "state"] == []
+    assert contents().keys() == before.keys()
+    assert contents() == before
 
 
 def test_a_folder_that_is_not_there_yet_is_not_made(tmp_path: Path):

@@ -29,6 +29,7 @@ from echo_edge.engine.standby import Progress, StandbyEngine, Wanted
 from echo_edge.errors import EngineError
 from echo_edge.pipeline import Pipeline
 from tests.baselines import learned
+from tests.echo_edge.test_tensorrt import Bench
 from tests.world import POINT, machine_windows, make_config
 
 PATIENCE_S = 20.0
@@ -117,6 +118,21 @@ def test_an_engine_that_computes_something_else_never_serves(package: ModelPacka
     status = engine.status
     assert "does not reproduce the test vectors" in str(status.problem)
     assert (status.serving, made[0].closed, engine.run(*some_bands(2)).shape) == ("onnx", True, (2, 192))
+    engine.close()
+
+
+def test_a_tensorrt_engine_whose_device_is_lost_is_replaced_within_the_call(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    cpu = OnnxEngine(bench.package)
+    engine = StandbyEngine(cpu, lambda: Wanted("tensorrt", lambda _: bench.engine, Retries()))
+    engine.start()
+    until(lambda: engine.name == "tensorrt")
+    for failing in ({}, {"cudaStreamSynchronize": 719}):  # cudaErrorLaunchFailure
+        bench.cudart.failing = failing
+        assert np.array_equal(engine.run(*some_bands(3)), cpu.run(*some_bands(3)))
+    status = engine.status
+    assert (status.serving, status.fallbacks) == ("onnx", 1)
+    assert "cudaErrorLaunchFailure (719)" in str(status.problem)
     engine.close()
 
 

@@ -211,3 +211,21 @@ def test_a_database_that_refuses_costs_the_record_and_not_the_monitoring(
     live(world, kept, 5, 50)
     assert world.points[POINT].operation.monitored_s == 5.0
     assert [r.levelno for r in caplog.records].count(logging.ERROR) == 1
+
+
+def test_of_many_alerts_the_oldest_are_forgotten_and_still_count_against_the_promise(tmp_path: Path) -> None:
+    log = OperationLog(tmp_path / "state.db", kept=4)
+    reviews, alerts = Reviews(log), ids(8)
+    for number, alert_id in enumerate(alerts):
+        opened = replace(event(alert_id, time_ns=2000 + number), opened_ns=1000 + number)
+        log.note(opened, "bl_0001")
+        if number != 1:  # that one is open still
+            log.note(replace(opened, type="clear"), "bl_0001")
+        if number == 0:
+            reviews.say(alert_id, "fault", "m.technician", "worn bearing")
+    left = [one.alert_id for one in log.episodes()]
+    assert left == [alerts[1], *alerts[5:]]
+    assert log.of(POINT, "bl_0001") == Operation(0.0, alerts=8, faults=1)
+    with pytest.raises(HistoryError, match="there is no alert"):
+        log.episode(alerts[0])
+    assert reviews.items() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,8 @@ def test_frames_that_the_model_does_not_take_are_a_value_error(tmp_path: Path) -
     bench.engine.close()
 
 
-def test_a_lost_device_is_told_apart_whether_cuda_or_tensorrt_sees_it_first(bench: Bench) -> None:
+def test_a_lost_device_is_told_apart_whether_cuda_or_tensorrt_sees_it_first(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
     bench.trt.refuses = "Cask Error"
     with pytest.raises(EngineError, match="engine tensorrt: 3 bands of 48 frames") as raised:
         bench.engine.run(*some(3, 48))
@@ -124,6 +126,9 @@ def test_a_lost_device_is_told_apart_whether_cuda_or_tensorrt_sees_it_first(benc
     with pytest.raises(EngineError, match="cudaStreamSynchronize") as raised:
         bench.engine.run(*some(3, 48))
     assert raised.value.lost
+    taken, calls = len(bench.cudart.taken), len(bench.cudart.calls)
+    bench.engine.close()  # touches nothing: a process may end of it
+    assert (len(bench.cudart.taken), len(bench.cudart.calls)) == (taken, calls)
 
 
 def test_too_little_memory_at_the_start_gives_back_what_was_taken(tmp_path: Path) -> None:
@@ -133,6 +138,18 @@ def test_too_little_memory_at_the_start_gives_back_what_was_taken(tmp_path: Path
     with pytest.raises(EngineError, match="memory is used up") as raised:
         TensorRTEngine(bench.package, bench.file, trt=bench.trt, cuda=Cuda(bench.cudart))
     assert raised.value.out_of_memory
+    assert not bench.cudart.taken
+
+
+def test_a_damaged_file_and_one_that_tensorrt_refuses_give_back_what_was_taken(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.engine.close()
+    bench.trt.Runtime = lambda _: SimpleNamespace(deserialize_cuda_engine=lambda _: None)
+    with pytest.raises(EngineError, match=r"mini\.fp16\.0\.engine: TensorRT does not load it"):
+        TensorRTEngine(bench.package, bench.file, trt=bench.trt, cuda=Cuda(bench.cudart))
+    bench.file.write_bytes(b"")
+    with pytest.raises(EngineError, match="damaged"):
+        TensorRTEngine(bench.package, bench.file, trt=bench.trt, cuda=Cuda(bench.cudart))
     assert not bench.cudart.taken
 
 
