@@ -24,8 +24,13 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 INSTALLED = Path("/opt/echo-edge")
 PYTHON = INSTALLED / "current/venv/bin/python"
 BOOT_S = 50.0
-NO_OVERLAY = 41  # exit code of the script below
 
+# Of / in memory, in $1.
+OVERLAY = """
+mount -t tmpfs tmpfs $1
+mkdir $1/upper $1/work $1/root
+mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root
+"""
 # In a mount namespace of its own, so that no mount is left; and in cgroups of its own, which two boxes must not share.
 # $1: an empty folder. The rest: how to go on.
 BOOT = f"""
@@ -33,9 +38,7 @@ set -e
 for tree in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
     if [ -e $tree/cgroup.procs ]; then mkdir -p $tree/$(basename $1); echo $$ > $tree/$(basename $1)/cgroup.procs; fi
 done
-mount -t tmpfs tmpfs $1
-mkdir $1/upper $1/work $1/root
-mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root || exit {NO_OVERLAY}
+{OVERLAY}
 rm -f $1/root/etc/machine-id $1/root/etc/systemd/system/*.wants/*
 touch $1/root/etc/machine-id
 mkdir -p $1/root{INSTALLED}
@@ -44,17 +47,16 @@ exec "$@"
 """
 
 
-def missing() -> str | None:
-    """What a box needs and this machine has not; None when nothing is known to be missing."""
+def missing(folder: Path) -> str | None:
+    """What a box needs and this machine has not; None when nothing is known to be missing. ``folder`` is empty."""
     if os.geteuid() != 0:
         return "needs root"
     tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter")
-    absent = [tool for tool in tools if shutil.which(tool) is None]
-    return f"{', '.join(absent)} not installed" if absent else None
-
-
-class NoOverlayError(Exception):
-    """This machine mounts no overlay over its root."""
+    if absent := [tool for tool in tools if shutil.which(tool) is None]:
+        return f"{', '.join(absent)} not installed"
+    command = [*_APART, "sh", "-ec", OVERLAY, "sh", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    return f"no overlay can be mounted here: {done.stderr.partition(chr(10))[0]}" if done.returncode else None
 
 
 class Box:
@@ -110,23 +112,16 @@ class Box:
 
 @contextmanager
 def booted(folder: Path) -> Iterator[Box]:
-    """Boot a box in an empty folder, with this checkout installed where a package would put it.
-
-    Raises:
-        NoOverlayError: as it says.
-    """
+    """Boot a box in an empty folder of its own; ``missing`` has nothing against it."""
     name = f"echo-edge-box-{os.getpid()}"
     base = folder / name
     base.mkdir()
     script = base.with_suffix(".sh")
     script.write_text(BOOT)
     log = folder / "boot.log"
-    # setpriv: the outermost process dies with this one. unshare: what is in its process namespace dies with it.
     nspawn = [*_SYSTEMD_NSPAWN, f"--directory={base}/root", *_binds(), "--boot", "systemd.unit=basic.target"]
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--fork"]
-    command += ["--kill-child=KILL", "--mount-proc", "sh", str(script), str(base), *nspawn]
     with log.open("wb") as out:
-        process = _begin(command, out)
+        process = _begin([*_APART, "sh", str(script), str(base), *nspawn], out)
     try:
         yield Box(_leader(process, log))
     finally:
@@ -143,6 +138,9 @@ def _begin(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
+# setpriv: the outermost process dies with this one. unshare: what is in its process namespace dies with it.
+_APART = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--fork"]
+_APART += ["--kill-child=KILL", "--mount-proc"]
 _SYSTEMD_NSPAWN = [
     "systemd-nspawn",
     "--quiet",
@@ -190,8 +188,6 @@ def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
     deadline_s = time.monotonic() + BOOT_S
     while time.monotonic() < deadline_s:
         if (code := process.poll()) is not None:
-            if code == NO_OVERLAY:
-                raise NoOverlayError(said())
             raise AssertionError(f"the box ended ({code}): {said()}")
         if (leader := _grandchild(process.pid)) is not None:
             state = subprocess.run(
