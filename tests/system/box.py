@@ -13,10 +13,9 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from tests.broker import wait_for
 
@@ -24,6 +23,14 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 INSTALLED = Path("/opt/echo-edge")
 PYTHON = INSTALLED / "current/venv/bin/python"
 BOOT_S = 50.0
+
+# setpriv: the outermost process dies with this one. unshare: what is in its process namespace dies with it.
+APART = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--fork"]
+APART += ["--kill-child=KILL", "--mount-proc"]
+NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
+# bpf: by it the box's systemd holds devices back, as long as it has cgroups of version 2.
+NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]
+CGROUPS_2 = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
 
 # Of / in memory, in $1.
 OVERLAY = """
@@ -54,7 +61,7 @@ def missing(folder: Path) -> str | None:
     tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter")
     if absent := [tool for tool in tools if shutil.which(tool) is None]:
         return f"{', '.join(absent)} not installed"
-    command = [*_APART, "sh", "-ec", OVERLAY, "sh", str(folder)]
+    command = [*APART, "sh", "-ec", OVERLAY, "sh", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     return f"no overlay can be mounted here: {done.stderr.partition(chr(10))[0]}" if done.returncode else None
 
@@ -65,6 +72,10 @@ class Box:
     def __init__(self, leader: int) -> None:
         self._enter = ["nsenter", "-t", str(leader), "-m", "-p", "-u", "-i", "-n", "-C", "--"]
         self.root = Path(f"/proc/{leader}/root")
+
+    @property
+    def has_booted(self) -> bool:
+        return self.run("systemctl", "is-system-running", check=False).strip() in {"running", "degraded"}
 
     def run(self, *command: str, check: bool = True, timeout_s: float = 50) -> str:
         """Run a command in the box, as root; returns what it printed, errors included."""
@@ -119,9 +130,17 @@ def booted(folder: Path) -> Iterator[Box]:
     script = base.with_suffix(".sh")
     script.write_text(BOOT)
     log = folder / "boot.log"
-    nspawn = [*_SYSTEMD_NSPAWN, f"--directory={base}/root", *_binds(), "--boot", "systemd.unit=basic.target"]
+    command = [*APART, "sh", str(script), str(base)]
+    command += [*NSPAWN, f"--directory={base}/root", *_binds(), "--boot", "systemd.unit=basic.target"]
     with log.open("wb") as out:
-        process = _begin([*_APART, "sh", str(script), str(base), *nspawn], out)
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **CGROUPS_2},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         yield Box(_leader(process, log))
     finally:
@@ -129,27 +148,6 @@ def booted(folder: Path) -> Iterator[Box]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
         _remove_cgroups(name)
-
-
-def _begin(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
-    env = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # only there are devices held back by systemd itself
-    return subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-    )
-
-
-# setpriv: the outermost process dies with this one. unshare: what is in its process namespace dies with it.
-_APART = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--fork"]
-_APART += ["--kill-child=KILL", "--mount-proc"]
-_SYSTEMD_NSPAWN = [
-    "systemd-nspawn",
-    "--quiet",
-    "--register=no",
-    "--keep-unit",
-    "--private-network",
-    "--link-journal=no",
-]
-_SYSTEMD_NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]  # for DevicePolicy=
 
 
 def _binds() -> list[str]:
@@ -189,12 +187,9 @@ def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
     while time.monotonic() < deadline_s:
         if (code := process.poll()) is not None:
             raise AssertionError(f"the box ended ({code}): {said()}")
-        if (leader := _grandchild(process.pid)) is not None:
-            state = subprocess.run(
-                [*Box(leader)._enter, "systemctl", "is-system-running"], capture_output=True, text=True, check=False
-            )
-            if state.stdout.strip() in {"running", "degraded"}:
-                return leader
+        leader = _grandchild(process.pid)
+        if leader is not None and Box(leader).has_booted:
+            return leader
         time.sleep(0.05)
     raise AssertionError(f"the box did not boot within {BOOT_S:.0f} s: {said()}")
 
