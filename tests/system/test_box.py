@@ -18,6 +18,7 @@ pytestmark = [
 ]
 
 UNIT = "echo-edge@hall3"
+HARDENING = CHECKOUT / "deploy" / "mosquitto" / "hardening.conf"
 PASSWORD = "loom-7"
 SENSOR = "/dev/echo-edge/acc"
 CONFIG = f"""
@@ -63,12 +64,18 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 
 def _begin_broker(box: Box) -> None:
-    box.write("/run/broker/passwords", "", 0o600)
+    """Debian's own service, held back as ``deploy/mosquitto`` says; without TLS, which other tests have."""
+    box.write("/etc/systemd/system/mosquitto.service.d/hardening.conf", HARDENING.read_text("utf-8"))
+    passwords = "/etc/mosquitto/echo-edge.passwords"
+    box.write(passwords, "")
     for user in ("hall3", "listener"):
-        box.run("mosquitto_passwd", "-b", "/run/broker/passwords", user, PASSWORD)
-    lines = ["listener 1883 127.0.0.1", "allow_anonymous false", "password_file /run/broker/passwords", "user root"]
-    box.write("/run/broker/conf", "\n".join(lines) + "\n")
-    box.service("broker", "mosquitto", "-c", "/run/broker/conf")
+        box.run("mosquitto_passwd", "-b", passwords, user, PASSWORD)
+    box.run("chown", "root:mosquitto", passwords)
+    box.run("chmod", "640", passwords)
+    lines = ["listener 1883 127.0.0.1", "allow_anonymous false", f"password_file {passwords}"]
+    box.write("/etc/mosquitto/conf.d/box.conf", "\n".join(lines) + "\n")
+    box.run("systemctl", "daemon-reload")
+    box.start("mosquitto")
 
 
 def heard(box: Box, topic: str) -> dict[str, Any]:
