@@ -1,12 +1,9 @@
-"""What tests of faults share: a daemon that knows its machines, a manager that listens, a log that is counted."""
+"""What tests of faults share: a daemon that knows its machines, memory that is measured, a log that is counted."""
 
 from __future__ import annotations
 
 import os
 import re
-import socket
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -36,45 +33,9 @@ def teach(daemon: Daemon, seed: int, rate_hz: int = 16_000) -> None:
         machine = Machine(seed, rate_hz, 1)
         windower = Windower(name, [0], rate_hz, window.length_s, window.hop_s, machine.unit)
         seconds = window.length_s + TAUGHT_WINDOWS * window.hop_s
-        enrollment = Enrollment(name, "run", 0, f"simulator:{seed}")
+        enrollment = Enrollment(name, "run", 0)  # of no sensor in particular: any may hear the machine
         pipeline.learn(enrollment, windower.push(Block(machine.samples(round(seconds * rate_hz)), 0, after_gap=True)))
         store.activate(name, store.propose(enrollment.finish(None), "lang").id, "lang")
-
-
-class Manager:
-    """A service manager that only listens: what it was told, and when; a context manager."""
-
-    def __init__(self, folder: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(folder / "notify"))
-        self._socket.settimeout(0.1)
-        self.env = {"NOTIFY_SOCKET": str(folder / "notify")}
-        self.told: list[tuple[float, str]] = []
-        """When (monotonic) and what."""
-
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="service manager")
-
-    def __enter__(self) -> Manager:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(5)
-        self._socket.close()
-
-    def _listen(self) -> None:
-        while not self._over.is_set():
-            try:
-                text = self._socket.recv(4096).decode()
-            except TimeoutError:
-                continue
-            self.told.append((time.monotonic(), text))
-
-    def heard_s(self, word: str, since_s: float = 0.0) -> list[float]:
-        """When it was told something that begins with ``word``."""
-        return [at_s for at_s, text in list(self.told) if at_s > since_s and text.startswith(word)]
 
 
 def resident_mb(pid: int) -> float:

@@ -12,7 +12,8 @@ import pytest
 from echo_edge.daemon import EXIT_ENGINE, HUNG_AFTER_S
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
 from tests.system.daemon import START_S, Daemon, MosquittoSub
-from tests.system.faults import LONG, PATIENCE, Manager, floods, teach
+from tests.system.faults import LONG, PATIENCE, floods, teach
+from tests.system.manager import Manager
 from tests.system.test_daemon import config
 
 FAULTY = "{kind: simulator, rate_hz: 16000, seed: 5, fault: cavitation}"
@@ -31,7 +32,7 @@ def ready_s(manager: Manager, since_s: float) -> float:
 @pytest.mark.timeout(120 if not LONG else 600)
 def test_without_a_broker_the_daemon_is_ready_at_once_and_what_it_found_is_delivered_later(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "broker")
-    with Manager(tmp_path) as manager:
+    with Manager(tmp_path / "notify") as manager:
         daemon = Daemon(tmp_path / "daemon", config(broker.port, {"bad": FAULTY}), manager.env)
         teach(daemon, seed=5)
         took_s = []
@@ -61,7 +62,7 @@ def test_without_a_broker_the_daemon_is_ready_at_once_and_what_it_found_is_deliv
 @pytest.mark.timeout(120 if not LONG else 300)
 def test_a_daemon_whose_encoder_hangs_feeds_no_watchdog_and_is_ready_again_after_a_restart(tmp_path: Path) -> None:
     mood = tmp_path / "mood"
-    with Manager(tmp_path) as manager:
+    with Manager(tmp_path / "notify") as manager:
         daemon = Daemon(tmp_path / "daemon", config(1, {"good": HEALTHY}), {**manager.env, "MOOD": str(mood)})
         daemon.module = "tests.system.moody"
         teach(daemon, seed=5)

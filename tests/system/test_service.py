@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from echo_edge.crashes import TIMES
 from tests.broker import wait_for
 from tests.system.daemon import START_S, Daemon, command
+from tests.system.manager import Manager
 
 NOBODY = 1  # a port on which no broker ever listens
 CONFIG = f"""\
@@ -30,42 +29,6 @@ machines:
 SECOND = CONFIG.replace("de: {", "nde: {device: acc, window: {length_s: 0.5, hop_s: 0.5}}, de: {")
 
 
-class Manager:
-    """A service manager's notify socket; keeps every line that was sent to it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lines: list[str] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.settimeout(0.1)
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="manager")
-
-    def __enter__(self) -> Manager:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        self._thread.join()
-        self._socket.close()
-
-    def _listen(self) -> None:
-        while not self._ends.is_set():
-            try:
-                self.lines += self._socket.recv(4096).decode().splitlines()
-            except TimeoutError:
-                continue
-
-    def count(self, line: str) -> int:
-        return self.lines.count(line)
-
-    @property
-    def status(self) -> str:
-        return [line for line in self.lines if line.startswith("STATUS=")][-1]
-
-
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
     with Manager(tmp_path / "notify") as manager:
@@ -73,7 +36,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def started(tmp_path: Path, manager: Manager, config: str = CONFIG) -> Daemon:
-    return Daemon(tmp_path / "daemon", config, {"NOTIFY_SOCKET": str(manager.path)})
+    return Daemon(tmp_path / "daemon", config, manager.env)
 
 
 def status(daemon: Daemon) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.torture.soak_faults import ALL, FAULTS, Fault
 from tests.torture.soak_growth import Sampler
-from tests.torture.soak_plant import POINTS, Plant, Since
-from tests.torture.soak_report import Result, Row, false_alarms, ledger, markdown
+from tests.torture.soak_plant import POINTS, Plant, Since, key_of
+from tests.torture.soak_report import OVERLOAD, Result, Row, false_alarms, ledger, markdown, opened
 
 ENROLL_MINUTES, REHEARSAL_ENROLL_MINUTES = 1.0, 0.3
 SETTLED_S = 120.0  # from the recovery until no alert is open
@@ -95,6 +95,7 @@ def soak(minutes: float, folder: Path, console: Console) -> Result:
         repeats=counted.repeats,
         messages=len(heard),
         false_alarms=false_alarms(heard, rows, started_s),
+        overloads=sum(key_of(alert) == OVERLOAD for _, alert in opened(heard)),
         broken_contract=plant.broken_contract,
         tracebacks=plant.daemon.log.count("Traceback (most recent call last)"),
         aborted=aborted,

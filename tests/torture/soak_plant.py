@@ -19,7 +19,7 @@ import numpy as np
 from echo_edge.operator_keys import make_key, write_key
 from sensors import STAND_INS, AlsaMicrophone, Machine, PtyAccelerometer
 from sensors.machine import Array
-from tests.broker import Mosquitto, make_certificates, wait_for
+from tests.broker import HOST, Mosquitto, free_port, make_certificates, wait_for
 from tests.proxy import Proxy
 from tests.system.daemon import Daemon, Heard, MosquittoSub
 
@@ -78,15 +78,17 @@ class SpoiltMachine(Machine):
 
 
 class Since:
-    """What was heard and logged from a moment on."""
+    """What was logged and heard from a moment on, without repeats: a broker that comes back says old things again."""
 
     def __init__(self, plant: Plant) -> None:
         self.at_s = time.monotonic()
-        self._plant, self._first, self._log_bytes = plant, len(plant.heard.messages), len(plant.daemon.log.encode())
+        self._plant, self._log_bytes = plant, len(plant.daemon.log.encode())
+        before = plant.heard.messages[:]
+        self._first, self._known = len(before), {_number(message) for message in before}
 
     @property
     def messages(self) -> list[Heard]:
-        return self._plant.heard.messages[self._first :]
+        return [message for message in self._plant.heard.messages[self._first :] if _number(message) not in self._known]
 
     def on(self, suffix: str) -> list[dict[str, Any]]:
         """Payloads on topics that end so."""
@@ -95,6 +97,12 @@ class Since:
     @property
     def log(self) -> str:
         return self._plant.daemon.log.encode()[self._log_bytes :].decode(errors="replace")
+
+
+def _number(message: Heard) -> tuple[str, str, int]:
+    """The same for repetitions of a message, and for no other; the last will has none, and counts each time."""
+    payload = message.payload
+    return payload["schema"], payload["boot"], payload.get("seq", -id(message))
 
 
 class Plant:
@@ -122,6 +130,9 @@ class Plant:
             self.quake = stack.enter_context(STAND_INS["picoquake"](quaking, link=folder / "usb-quake"))
             self.mic = stack.enter_context(AlsaMicrophone(Machine(3, 16_000, 1, level=0.3)))
             passwords = {GATEWAY: PASSWORD, "console": "c", "stranger": "s"}
+            # The certificates are the last listener's, the daemon's. The others come without: over TLS mosquitto_sub
+            # ends with a broker that is killed.
+            encrypted = free_port()
             self.broker = stack.enter_context(
                 Mosquitto(
                     folder / "broker",
@@ -129,13 +140,12 @@ class Plant:
                     acl=ACL,
                     persistent=True,
                     certificates=folder,
-                    extra="autosave_interval 5",  # or a kill would cost the subscriber's session
+                    extra=f"autosave_interval 5\nlistener {encrypted} {HOST}",  # 5 s: a kill must not cost the session
                 )
             )
-            self.proxy = stack.enter_context(Proxy(self.broker.port))
-            self.heard = MosquittoSub(
-                self.broker.port, *self._client("console", "c"), "-i", "soak-console", "-c", "-x", "86400"
-            )
+            self.proxy = stack.enter_context(Proxy(encrypted))
+            session = ["-i", "console", "-c", "-x", "86400", "--quiet"]
+            self.heard = MosquittoSub(self.broker.port, "-u", "console", "-P", "c", *session)
             stack.callback(self._hang_up)
             self.config = CONFIG.format(gateway=GATEWAY, port=self.proxy.port, folder=folder, keepalive_s=KEEPALIVE_S)
             self.daemon = Daemon(folder / "daemon", self.config, {**self.mic.env, **self._clock()})
@@ -183,9 +193,6 @@ class Plant:
         finally:
             subprocess.run(["umount", "--lazy", str(self.daemon.state)], check=False)
 
-    def _client(self, user: str, password: str) -> list[str]:
-        return ["--cafile", str(self.folder / "ca.crt"), "-u", user, "-P", password]
-
     def set_password(self, password: str) -> None:
         """Change what the daemon believes to be its password."""
         new = self.password.with_suffix(".new")
@@ -197,9 +204,9 @@ class Plant:
         """Send something as the stranger."""
         program = shutil.which("mosquitto_pub")
         assert program is not None
-        to = ["-h", self.broker.host, "-p", str(self.broker.port), *self._client("stranger", "s")]
+        to = ["-h", HOST, "-p", str(self.broker.port), "-u", "stranger", "-P", "s"]
         subprocess.run(
-            [program, *to, "-V", "5", "-t", topic, "-s", *options],
+            [program, *to, "-V", "5", "-t", topic, "-s" if payload else "-n", *options],
             input=payload,
             timeout=20,
             check=True,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.system.daemon import Heard
 from tests.torture.soak_faults import Fault
@@ -79,6 +81,9 @@ class Result:
     repeats: int
     messages: int
     false_alarms: list[str]
+    overloads: int
+    """Alerts that the machine was too busy: they are true, whatever fault there was."""
+
     broken_contract: str
     tracebacks: int
     aborted: str = ""
@@ -135,19 +140,29 @@ def ledger(messages: list[Heard]) -> Ledger:
     return Ledger(len(set(ids)), len(ids) - len(set(ids)), max(0, missing - told), told)
 
 
-def false_alarms(messages: list[Heard], rows: list[Row], started_s: float) -> list[str]:
-    """Alerts that were opened while no fault explains them; a fault explains until the next one begins."""
-    found = dict[str, str]()
+OVERLOAD = "monitor overload"
+
+
+def opened(messages: list[Heard]) -> Iterator[tuple[float, dict[str, Any]]]:
+    """When each alert was opened (monotonic), and how; each once."""
+    known = set[str]()
     for message in messages:
         alert = message.payload
-        if not message.topic.endswith("/alerts") or alert["type"] != "open":
-            continue
-        at_s = message.at_s - started_s
-        now = [row for row in rows if row.begun_s <= at_s]
-        if not now or key_of(alert) not in now[-1].fault.alerts:
-            during = now[-1].fault.name if now else "enrollment"
-            found[alert["alert_id"]] = f"{key_of(alert)} ({alert['severity']}) at {at_s:.0f} s, {during}"
-    return list(found.values())
+        if message.topic.endswith("/alerts") and alert["type"] == "open" and alert["alert_id"] not in known:
+            known.add(alert["alert_id"])
+            yield message.at_s, alert
+
+
+def false_alarms(messages: list[Heard], rows: list[Row], started_s: float) -> list[str]:
+    """Alerts that were opened while no fault explains them; a fault explains until the next one begins."""
+    found = []
+    for opened_s, alert in opened(messages):
+        at_s, about = opened_s - started_s, key_of(alert)
+        now = next((row.fault for row in reversed(rows) if row.begun_s <= at_s), None)
+        if about != OVERLOAD and (now is None or about not in now.alerts):
+            during = "enrollment" if now is None else now.name
+            found.append(f"{about} ({alert['severity']}) at {at_s:.0f} s, {during}")
+    return found
 
 
 def _seconds(value: float | None) -> str:
@@ -216,6 +231,7 @@ def markdown(result: Result) -> str:
         f"| of these lost, and told to be given up | {result.holes}, {result.told_lost} |",
         f"| repeats | {result.repeats} |",
         f"| false alarms | {len(result.false_alarms)} |",
+        f"| alerts that the machine was too busy for all windows | {result.overloads} |",
         f"| daemons that ended by themselves | {len(result.exits)} |",
         f"| tracebacks in the log | {result.tracebacks} |",
         f"| exit code of the last daemon, asked to stop | {result.last_exit} |",

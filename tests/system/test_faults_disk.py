@@ -1,0 +1,88 @@
+"""The disk is full, or has no inodes left, under the running daemon: alarms are stored and go out, nothing ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from sensors import Machine, PtyAccelerometer
+from tests.broker import Mosquitto, needs_mosquitto, wait_for
+from tests.system.daemon import START_S, Daemon, MosquittoSub
+from tests.system.faults import LONG, floods, teach
+from tests.system.test_daemon import config
+
+SEED, RATE_HZ = 5, 16_000
+SIZE = "size=48m,nr_inodes=400"
+TOLD_S = 90.0  # space is looked at once a minute
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of its own in memory; skips where this user may not mount."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Take every byte."""
+    with (disk / "ballast").open("wb", buffering=0) as ballast:
+        for size in (1 << 20, 4096):
+            with suppress(OSError):
+                while ballast.write(b"x" * size):
+                    pass
+    assert os.statvfs(disk).f_bavail == 0
+
+
+def take_inodes(disk: Path) -> None:
+    """Take every inode, and leave the bytes."""
+    with suppress(OSError):
+        for number in range(1000):
+            (disk / f"ballast{number}").touch()
+    assert os.statvfs(disk).f_ffree == 0
+
+
+@needs_mosquitto
+@pytest.mark.timeout(240 if LONG else 90)
+@pytest.mark.parametrize("broken", [fill, take_inodes] if LONG else [fill], ids=lambda broken: broken.__name__)
+def test_an_alarm_is_stored_and_delivered_whatever_became_of_the_disk(
+    tmp_path: Path, broken: Callable[[Path], None]
+) -> None:
+    machine = Machine(SEED, RATE_HZ, 1)
+    with (
+        small_disk(tmp_path / "disk") as disk,
+        PtyAccelerometer(machine) as sensor,
+        Mosquitto(tmp_path / "broker") as broker,
+        MosquittoSub(broker.port) as heard,
+    ):
+        devices = {"de": f"{{kind: accelerometer, port: {sensor.port}}}"}
+        daemon = Daemon(tmp_path / "daemon", config(broker.port, devices), {"STATE_DIRECTORY": str(disk)})
+        daemon.state = disk
+        teach(daemon, SEED, RATE_HZ)
+        with daemon:
+            heard.wait_level("m/de", "normal", daemon)
+            broken(disk)
+            machine.set_fault("cavitation")
+            begun_s = time.monotonic()
+            wait_for(lambda: bool(heard.alerts("m/de", "open")), f"the alert; log {daemon.log[-2000:]}", START_S)
+            alert = heard.alerts("m/de", "open")[0]
+            assert alert.payload.get("durable", True), "there is room that was reserved"
+            if broken is fill and LONG:
+                wait_for(lambda: bool(heard.on("/gw/alerts")), "the full disk to be told", TOLD_S)
+                told = heard.on("/gw/alerts")[0]
+                print(f"{told.payload['text']}, told after {told.at_s - begun_s:.0f} s")
+                assert heard.last("/p/de/state")["level"] in {"warning", "fault"}, "it judges on"
+            assert daemon.stop() == 0
+        assert floods(daemon.log, time.monotonic() - begun_s) == {}
+    print(f"{broken.__name__}: the alert came {alert.at_s - begun_s:.1f} s after the machine began to fail")
