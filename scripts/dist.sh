@@ -58,7 +58,7 @@ install -m 755 deploy/debian/echo-edge "$venv/bin/"
 say "bill of materials"
 quietly "$tools/cyclonedx-py" environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
     --output-file "$work/sbom.json" "$venv/bin/python"
-"$tools/python" scripts/sbom_models.py echo_edge/models/*.json <"$work/sbom.json" >"$dist/sbom.cdx.json"
+"$tools/python" scripts/sbom_models.py "$version" echo_edge/models/*.json <"$work/sbom.json" >"$dist/sbom.cdx.json"
 
 say "Debian package for $arch"
 docs=$root/usr/share/doc/echo-edge

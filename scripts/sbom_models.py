@@ -1,4 +1,4 @@
-"""Adds model packages to a bill of materials: ``sbom_models.py MODEL.json... < bom.json > with-models.json``."""
+"""Adds our version and the models to a bill of materials: ``sbom_models.py VERSION MODEL.json... < bom > whole-bom``."""
 
 from __future__ import annotations
 
@@ -21,5 +21,7 @@ def component(manifest: Path) -> dict[str, object]:
 
 
 bill = json.load(sys.stdin)
-bill["components"] += [component(Path(name)) for name in sys.argv[1:]]
+version, *models = sys.argv[1:]
+bill["metadata"]["component"]["version"] = version
+bill["components"] += [component(Path(name)) for name in models]
 json.dump(bill, sys.stdout, indent=2)

@@ -36,7 +36,7 @@ restart_and_watch() {  # UNIT...: all get READY and stay up as they are
     [ $# -gt 0 ] || return 0
     say "restarting $*; watching for $READY_S s at most, and $STAYS_UP_S s more"
     if ! timeout "$READY_S" systemctl restart "$@"; then
-        say "not READY within $READY_S s"
+        say "it did not start, or was not READY within $READY_S s"
         return 1
     fi
     started=$(processes "$@")
