@@ -5,8 +5,8 @@
 #
 #   SUITE=bookworm    the release, for debootstrap; default: this machine's, for the package is made for its Python
 #
-# FOLDER/base-SUITE is kept (scripts/clean_root.sh makes and uses the same), FOLDER/root made anew. The versions after
-# the first are the same package with another number, and something broken where that is the point.
+# FOLDER/base-SUITE is kept (scripts/clean_root.sh makes and uses the same), FOLDER/root made anew.
+# What needs a running systemd: tests/torture/test_package.py.
 set -euo pipefail
 
 folder=$(realpath -m "${1:-/tmp/echo-edge-deb}")
@@ -15,7 +15,8 @@ folder=$(realpath -m "${1:-/tmp/echo-edge-deb}")
 cd "$(dirname "$0")/.."
 suite=${SUITE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
 base=$folder/base-$suite root=$folder/root
-first=$(ls dist/echo-edge_*_"$(dpkg --print-architecture)".deb) || { echo "make dist first" >&2; exit 1; }
+arch=$(dpkg --print-architecture)
+first=$(ls dist/echo-edge_*_"$arch".deb) || { echo "make dist first" >&2; exit 1; }
 old=$(dpkg-deb --field "$first" Version)
 
 ok() { echo "ok: $*"; }
@@ -26,18 +27,7 @@ is() { [ "$2" = "$3" ] || bad "$1: '$2' instead of '$3'"; ok "$1: $2"; }
 says() { grep -qF -- "$2" <<<"$1" || bad "nothing said of '$2' in: $1"; ok "said: $2"; }
 version() { in_root echo-edge --version; }
 
-variant() {  # VERSION: the first package under another number; a shell function named damage_VERSION breaks it
-    local tree=$folder/tree packages
-    rm -rf "$tree"
-    dpkg-deb --raw-extract "$first" "$tree"
-    packages=$(echo "$tree"/usr/lib/echo-edge/release/venv/lib/python3.*/site-packages)
-    sed -i "s/^Version: .*/Version: $1/" "$tree/DEBIAN/control"
-    sed -i "s/^__version__ = .*/__version__ = \"$1\"/" "$packages/echo_edge/__init__.py"
-    rm "$packages"/echo_edge/__pycache__/__init__.*.pyc "$tree/DEBIAN/md5sums"
-    if [ -n "${2:-}" ]; then "$2" "$packages/echo_edge"; fi
-    dpkg-deb --root-owner-group -Znone --build "$tree" "$root/echo-edge_$1.deb" >/dev/null
-}
-damage_model() { printf x | dd of="$1/models/echo-tiny.onnx" seek=5000 conv=notrunc status=none; }
+variant() { deploy/deb_variant.sh "$first" "$1" "$root" "${2:-}"; }
 
 if [ ! -d "$base" ]; then
     echo "making $base"
@@ -81,7 +71,7 @@ unchanged=$(sha256sum "$root$state/state.db" "$root/etc/echo-edge/line1.yaml")
 
 echo "== update to 0.9.1"
 variant 0.9.1
-apt install -y /echo-edge_0.9.1.deb || bad "it does not update"
+apt install -y "/echo-edge_0.9.1_$arch.deb" || bad "it does not update"
 is "echo-edge --version" "$(version)" 0.9.1
 is "state and configuration" "$(sha256sum "$root$state/state.db" "$root/etc/echo-edge/line1.yaml")" "$unchanged"
 is "the edited example" "$(tail -1 "$root/etc/echo-edge/example.yaml")" "# edited by a person"
@@ -94,8 +84,8 @@ in_root echo-edge-rollback >>"$folder/apt.log" 2>&1
 is "echo-edge --version" "$(version)" 0.9.1
 
 echo "== update to 0.9.2, whose model is damaged"
-variant 0.9.2 damage_model
-if apt install -y /echo-edge_0.9.2.deb; then bad "it was taken"; else ok "apt says that it failed"; fi
+variant 0.9.2 'printf x | dd of=models/echo-tiny.onnx seek=5000 conv=notrunc status=none'
+if apt install -y "/echo-edge_0.9.2_$arch.deb"; then bad "it was taken"; else ok "apt says that it failed"; fi
 says "$(cat "$folder/apt.log")" "RELEASE 0.9.2 WAS REFUSED"
 says "$(cat "$folder/apt.log")" "RELEASE 0.9.1 IS IN FORCE"
 is "echo-edge --version" "$(version)" 0.9.1
@@ -105,7 +95,7 @@ echo "== update to 0.9.3, with state that is newer than it"
 variant 0.9.3
 sqlite() { in_root python3 -c "import sqlite3; sqlite3.connect('$state/state.db').execute('PRAGMA user_version=$1')"; }
 sqlite 99
-if apt install -y /echo-edge_0.9.3.deb; then bad "it was taken"; else ok "apt says that it failed"; fi
+if apt install -y "/echo-edge_0.9.3_$arch.deb"; then bad "it was taken"; else ok "apt says that it failed"; fi
 says "$(cat "$folder/apt.log")" "state.db: written by another version of echo-edge (99)"
 is "echo-edge --version" "$(version)" 0.9.1
 sqlite 1
@@ -117,10 +107,10 @@ echo "== remove, install again, purge"
 apt remove -y echo-edge
 [ ! -e "$root/opt/echo-edge" ] && [ -e "$root$state/state.db" ] && [ -e "$root/etc/echo-edge/line1.yaml" ] || bad "remove"
 ok "remove takes the releases, and keeps configuration and state"
-apt install -y /echo-edge_0.9.3.deb || bad "it does not install again"
+apt install -y "/echo-edge_0.9.3_$arch.deb" || bad "it does not install again"
 is "echo-edge --version" "$(version)" 0.9.3
 apt purge -y echo-edge
-rm "$root"/first.deb "$root"/echo-edge_*.deb
+rm "$root"/*.deb
 left=$(find "$root" -xdev \( -path "$root/proc" -o -path "$root/dev" \) -prune -o -print | sort | comm -13 "$folder/before" - |
     sed "s|^$root||" | grep -vE '^/(var/(lib/dpkg|cache/(apt|ldconfig)|log|lib/apt)|etc/.*-$|tmp)' | head -20 || true)
 is "left by purge" "$left" ""

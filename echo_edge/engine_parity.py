@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from echo_edge.artifact import ModelPackage
 
 RATE_HZ, WINDOW_S = 16_000, 0.5
-LEARNED, JUDGED = 30, 20  # windows; judged are so many of every condition
+LEARNED, JUDGED = 30, 10  # windows; judged are so many of every condition, at every start
 FAULTS = (None, "outer_race", "cavitation")
 MAX_DRIFT = 0.01
 
@@ -57,13 +57,14 @@ def check_parity(package: ModelPackage, engine: Engine, cpu: Engine) -> Parity:
     """
     cosine, difference = verify(package, engine)
     ours, theirs = Embedder(package, cpu), Embedder(package, engine)
-    learned = ours.embed(_windows(None, LEARNED, skip_s=1.0))
+    machine = Machine(1, RATE_HZ)
+    learned = ours.embed(_windows(machine, None, LEARNED))
     state = NormalState.learn("run", Material.of(learned))
     normal = Normal("parity", [state], target_per_month=1.0, hop_s=WINDOW_S, alert=AlertConfig())
     threshold = normal.thresholds["run"]
     flips, drift, judged = 0, 0.0, 0
     for fault in FAULTS:
-        windows = _windows(fault, JUDGED, skip_s=30.0)
+        windows = _windows(machine, fault, JUDGED)
         for a, b in zip(ours.embed(windows), theirs.embed(windows), strict=True):
             one, other = normal.score(a).value, normal.score(b).value
             flips += (one > threshold) != (other > threshold)
@@ -77,10 +78,9 @@ def check_parity(package: ModelPackage, engine: Engine, cpu: Engine) -> Parity:
     return Parity(cosine, difference, judged, drift)
 
 
-def _windows(fault: str | None, count: int, skip_s: float) -> Sequence[Window]:
-    machine = Machine(1, RATE_HZ)
+def _windows(machine: Machine, fault: str | None, count: int) -> Sequence[Window]:
+    """What the machine does next, in that condition."""
     machine.set_fault(fault)
-    machine.samples(round(skip_s * RATE_HZ))  # a fault sets in softly; what was learned is not judged
-    samples = machine.samples(round(count * WINDOW_S * RATE_HZ)).T.astype(np.float32)
-    parts = np.split(samples, count, axis=1)
+    machine.samples(RATE_HZ)  # a fault sets in softly
+    parts = np.split(machine.samples(round(count * WINDOW_S * RATE_HZ)).T, count, axis=1)
     return [Window("parity", part, RATE_HZ, round(i * WINDOW_S * 1e9), "g") for i, part in enumerate(parts)]

@@ -103,9 +103,10 @@ class GatewayCollector(Collector):
         text = "Spent on judging; over echo_edge_pipeline_signal_seconds_total it is the real-time factor."
         yield _counter("echo_edge_pipeline_busy_seconds", text, monitor.busy_s)
         yield _counter("echo_edge_pipeline_signal_seconds", "Signal that was judged.", monitor.signal_s)
-        if supervision.disk_free_bytes is not None:
-            free = supervision.disk_free_bytes
+        if supervision.disk_bytes is not None:
+            free, floor = supervision.disk_bytes
             yield _gauge("echo_edge_disk_free_bytes", "Where the state is kept, at most a minute ago.", free)
+            yield _gauge("echo_edge_disk_floor_bytes", "Below this much the least valuable of it is deleted.", floor)
         if (clock := read_clock()) is not None:
             yield _gauge("echo_edge_clock_synced", "1: something disciplines the system clock.", clock.synced)
 

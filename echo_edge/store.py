@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from echo_edge.errors import EchoEdgeError
 
 MAX_SOCKET_PATH = 107
+UNFINISHED_S = 3600.0
 
 
 class StoreError(EchoEdgeError):
@@ -143,4 +145,14 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StoreBusyError(f"{folder}: another echo-edge is using this state folder") from error
+        sweep(folder)
         yield
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a kill or a power cut left of files that ``write_durably`` had not put in place."""
+    for pattern in (".*.????????", "*/.*.????????"):
+        for left in folder.glob(pattern):
+            with suppress(OSError):  # a younger one may still be written, by a command
+                if time.time() - left.stat().st_mtime > UNFINISHED_S:
+                    left.unlink()

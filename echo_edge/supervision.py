@@ -39,8 +39,8 @@ class Supervision:
         self._rises: dict[str, tuple[int, float]] = {}  # name of a count -> its value, when it last rose
         self._slow: dict[str, str] = {}
         self._slow_s = -SLOW_EVERY_S
-        self.disk_free_bytes: int | None = None
-        """Where the state is kept, as last seen; None: it could not be asked."""
+        self.disk_bytes: tuple[int, float] | None = None
+        """What is free where the state is kept and what should be, as last seen; None: it could not be asked."""
 
         self.certificate_ends_s: dict[str, float] = {}
         """``broker`` and ``client`` -> when its certificate runs out, seconds since 1970; replaced as a whole."""
@@ -77,11 +77,11 @@ class Supervision:
         found = {}
         try:
             usage = shutil.disk_usage(self._folder)
-            self.disk_free_bytes = usage.free
+            self.disk_bytes = usage.free, floor_bytes(usage.total)
             if usage.free < floor_bytes(usage.total):
                 found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
         except OSError as error:
-            self.disk_free_bytes = None
+            self.disk_bytes = None
             found["disk"] = f"where {self._folder.name} is kept: {error.strerror}"
         self._broker_ends_s = self._publisher.broker_certificate_ends_s or self._broker_ends_s
         ends = {"broker": self._broker_ends_s, "client": certificate_ends_s(self._client_cert)}

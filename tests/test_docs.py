@@ -116,7 +116,7 @@ def test_every_command_and_option_named_exists(page: Path):
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group, of typer's or click's
     text = page.read_text("utf-8")
     code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks(page, "console"), *blocks(page, "yaml")])
-    used = re.findall(r"echo-edge (?!-)([a-z-]+)\b([^\n|]*)", code)
+    used = re.findall(r"(?<!-u )(?<!/)echo-edge (?!-)([a-z-]+)\b([^\n|]*)", code)
     options = {name: options_of(command) for name, command in commands.items()}
     groups = "|".join(name for name, sub in commands.items() if hasattr(sub, "commands"))
     for name, verb in re.findall(rf"echo-edge ({groups}) ([a-z]+)", code):

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 BLOCK_TORCH = """
 import sys
+from pathlib import Path
+
+import pytest
 class NoTorch:
     def find_spec(self, name, *_):
         if name.partition(".")[0] == "torch":
@@ -46,3 +52,18 @@ def test_the_daemon_loads_no_driver_and_no_engine_before_the_configuration_names
 def test_a_command_that_only_looks_loads_neither_index_nor_engine() -> None:
     heavy = "('faiss', 'onnxruntime', 'torch', 'sklearn')"
     assert fresh(f"import echo_edge.cli, sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_the_runtime_gathers_nothing_for_its_maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without our word onnxruntime 1.32 makes a database and an id of the device below ~/.cache, and calls home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    fresh("""
+from echo_edge.artifact import load_package
+from echo_edge.engine import create_engine
+import time
+create_engine("onnx", load_package("echo-tiny"))
+time.sleep(0.5)
+""")
+    assert list(tmp_path.rglob("*")) == []

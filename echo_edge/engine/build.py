@@ -23,7 +23,7 @@ from echo_edge.engine.profiles import Profile, WindowShape, profiles
 from echo_edge.engine.tensorrt_api import failure, flavour_of, load_tensorrt, make_log, start
 from echo_edge.errors import EngineError
 from echo_edge.frontend import SPEC
-from echo_edge.store import write_durably
+from echo_edge.store import sweep, write_durably
 
 if TYPE_CHECKING:
     from echo_edge.artifact import ModelPackage
@@ -79,6 +79,7 @@ def build_engine(
     plan = _build(trt, package, precision, ranges, progress)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(folder)
         write_durably(path, MAGIC + _digest(path, plan).encode() + b"\n" + plan)
         for old in folder.glob(f"{package.name}.{precision}.*.engine"):
             if old != path:

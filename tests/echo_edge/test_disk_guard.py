@@ -12,6 +12,7 @@ import pytest
 from echo_edge import outbox_file
 from echo_edge.disk_guard import FILES_AT_ONCE, DiskGuard, floor_bytes
 from echo_edge.history import History
+from echo_edge.store import exclusive
 from tests.echo_edge.remembered import DAY_NS, HOUR_NS, POINT, kept, memory
 
 KB = 1000
@@ -163,3 +164,13 @@ def test_of_damaged_files_the_newest_three_are_kept_and_one_when_the_disk_is_ful
     gateway.leave(free=199 * KB)
     assert len(gateway.names("*.corrupt-*")) == 2
     assert len(gateway.names("examples/*")) == 3
+
+
+def test_what_a_kill_left_half_written_goes_at_the_next_start(gateway: Gateway) -> None:
+    left = [gateway.write(".crashes.json.ab12_x9z", 1), gateway.write("exports/.bl_0001.eebase.qqqqqqqq", 1)]
+    young = gateway.write(".crashes.json.ab12_x9y", 1)
+    os.utime(young)
+    with exclusive(gateway.folder):
+        assert not any(path.exists() for path in left)
+        assert young.exists(), "another command may be writing it"
+        assert (gateway.folder / "state.db").exists()

@@ -13,10 +13,9 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from tests.broker import wait_for
 
@@ -24,8 +23,21 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 INSTALLED = Path("/opt/echo-edge")
 PYTHON = INSTALLED / "current/venv/bin/python"
 BOOT_S = 50.0
-NO_OVERLAY = 41  # exit code of the script below
 
+# setpriv: the outermost process dies with this one. unshare: what is in its process namespace dies with it.
+APART = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--fork"]
+APART += ["--kill-child=KILL", "--mount-proc"]
+NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
+# bpf: by it the box's systemd holds devices back, as long as it has cgroups of version 2.
+NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]
+CGROUPS_2 = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+
+# Of / in memory, in $1.
+OVERLAY = """
+mount -t tmpfs tmpfs $1
+mkdir $1/upper $1/work $1/root
+mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root
+"""
 # In a mount namespace of its own, so that no mount is left; and in cgroups of its own, which two boxes must not share.
 # $1: an empty folder. The rest: how to go on.
 BOOT = f"""
@@ -33,9 +45,7 @@ set -e
 for tree in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
     if [ -e $tree/cgroup.procs ]; then mkdir -p $tree/$(basename $1); echo $$ > $tree/$(basename $1)/cgroup.procs; fi
 done
-mount -t tmpfs tmpfs $1
-mkdir $1/upper $1/work $1/root
-mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root || exit {NO_OVERLAY}
+{OVERLAY}
 rm -f $1/root/etc/machine-id $1/root/etc/systemd/system/*.wants/*
 touch $1/root/etc/machine-id
 mkdir -p $1/root{INSTALLED}
@@ -44,17 +54,16 @@ exec "$@"
 """
 
 
-def missing() -> str | None:
-    """What a box needs and this machine has not; None when nothing is known to be missing."""
+def missing(folder: Path) -> str | None:
+    """What a box needs and this machine has not; None when nothing is known to be missing. ``folder`` is empty."""
     if os.geteuid() != 0:
         return "needs root"
     tools = ("systemd-nspawn", "unshare", "setpriv", "nsenter")
-    absent = [tool for tool in tools if shutil.which(tool) is None]
-    return f"{', '.join(absent)} not installed" if absent else None
-
-
-class NoOverlayError(Exception):
-    """This machine mounts no overlay over its root."""
+    if absent := [tool for tool in tools if shutil.which(tool) is None]:
+        return f"{', '.join(absent)} not installed"
+    command = [*APART, "sh", "-ec", OVERLAY, "sh", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    return f"no overlay can be mounted here: {done.stderr.partition(chr(10))[0]}" if done.returncode else None
 
 
 class Box:
@@ -63,6 +72,10 @@ class Box:
     def __init__(self, leader: int) -> None:
         self._enter = ["nsenter", "-t", str(leader), "-m", "-p", "-u", "-i", "-n", "-C", "--"]
         self.root = Path(f"/proc/{leader}/root")
+
+    @property
+    def has_booted(self) -> bool:
+        return self.run("systemctl", "is-system-running", check=False).strip() in {"running", "degraded"}
 
     def run(self, *command: str, check: bool = True, timeout_s: float = 50) -> str:
         """Run a command in the box, as root; returns what it printed, errors included."""
@@ -110,23 +123,24 @@ class Box:
 
 @contextmanager
 def booted(folder: Path) -> Iterator[Box]:
-    """Boot a box in an empty folder, with this checkout installed where a package would put it.
-
-    Raises:
-        NoOverlayError: as it says.
-    """
+    """Boot a box in an empty folder of its own; ``missing`` has nothing against it."""
     name = f"echo-edge-box-{os.getpid()}"
     base = folder / name
     base.mkdir()
     script = base.with_suffix(".sh")
     script.write_text(BOOT)
     log = folder / "boot.log"
-    # setpriv: the outermost process dies with this one. unshare: what is in its process namespace dies with it.
-    nspawn = [*_SYSTEMD_NSPAWN, f"--directory={base}/root", *_binds(), "--boot", "systemd.unit=basic.target"]
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--fork"]
-    command += ["--kill-child=KILL", "--mount-proc", "sh", str(script), str(base), *nspawn]
+    command = [*APART, "sh", str(script), str(base)]
+    command += [*NSPAWN, f"--directory={base}/root", *_binds(), "--boot", "systemd.unit=basic.target"]
     with log.open("wb") as out:
-        process = _begin(command, out)
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **CGROUPS_2},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         yield Box(_leader(process, log))
     finally:
@@ -134,24 +148,6 @@ def booted(folder: Path) -> Iterator[Box]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
         _remove_cgroups(name)
-
-
-def _begin(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
-    env = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # only there are devices held back by systemd itself
-    return subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-    )
-
-
-_SYSTEMD_NSPAWN = [
-    "systemd-nspawn",
-    "--quiet",
-    "--register=no",
-    "--keep-unit",
-    "--private-network",
-    "--link-journal=no",
-]
-_SYSTEMD_NSPAWN += ["--console=pipe", "--capability=CAP_BPF", "--system-call-filter=bpf"]  # for DevicePolicy=
 
 
 def _binds() -> list[str]:
@@ -190,15 +186,10 @@ def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
     deadline_s = time.monotonic() + BOOT_S
     while time.monotonic() < deadline_s:
         if (code := process.poll()) is not None:
-            if code == NO_OVERLAY:
-                raise NoOverlayError(said())
             raise AssertionError(f"the box ended ({code}): {said()}")
-        if (leader := _grandchild(process.pid)) is not None:
-            state = subprocess.run(
-                [*Box(leader)._enter, "systemctl", "is-system-running"], capture_output=True, text=True, check=False
-            )
-            if state.stdout.strip() in {"running", "degraded"}:
-                return leader
+        leader = _grandchild(process.pid)
+        if leader is not None and Box(leader).has_booted:
+            return leader
         time.sleep(0.05)
     raise AssertionError(f"the box did not boot within {BOOT_S:.0f} s: {said()}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from echo_edge.demo_broker import HOST, free_port
 from echo_edge.publisher import Timing
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
+from tests.metrics_page import of, scrape
 from tests.system.daemon import START_S, Daemon, MosquittoSub, command
 
 pytestmark = needs_mosquitto
@@ -53,7 +56,8 @@ def test_bad_recordings_are_named_and_the_healthy_stream_beside_them_carries_on(
     bad = write_bad_recordings(tmp_path)
     devices = {name: f"{{kind: wavfile, files: [{{path: {path}}}]}}" for name, path in bad.items()}
     with Mosquitto(tmp_path / "broker") as broker, MosquittoSub(broker.port) as heard:
-        daemon = Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED, **devices}))
+        metrics = f"metrics: {{port: {(port := free_port())}}}\n"
+        daemon = Daemon(tmp_path / "daemon", config(broker.port, {"good": SIMULATED, **devices}) + metrics)
         with daemon:
             heard.wait_level("m/good", "not_monitored", daemon)
             daemon.enroll("m/good", "--minutes", "0.15")
@@ -66,7 +70,14 @@ def test_bad_recordings_are_named_and_the_healthy_stream_beside_them_carries_on(
                 assert "score" not in heard.last(f"/p/{name}/state")
             heard.wait_level("m/good", "normal", daemon)
             assert heard.last("/p/good/quality")["state"] == "ok"
+            page = scrape(port)
+            assert of(page, "point_score", point="m/good") < of(page, "point_threshold", point="m/good")
+            assert of(page, "mqtt_connected") == of(page, "outbox_durable") == of(page, "mqtt_connects_total") == 1
+            assert {of(page, "sensor_state", device=name, state="ok") for name in bad} == {0}
+            assert of(page, "disk_free_bytes") > 0
             assert daemon.stop() == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((HOST, port), timeout=5)
     assert {m.payload["kind"] for m in heard.on("/alert")} <= {"sensor"}  # never the machine's
 
 

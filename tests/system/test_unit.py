@@ -24,6 +24,10 @@ DROPINS = {"nvidia": 1.7, "jetson": 1.7, "bus-sensors": 1.4, "config-orders": 1.
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 
 
+BROKER = Path("/lib/systemd/system/mosquitto.service")
+BROKER_EXPOSED = 1.1
+
+
 def copied(folder: Path, *dropins: str, python: str | None = None) -> Path:
     """The unit in ``folder``, alone or with drop-ins beside it, where systemd looks for them; returns its file."""
     unit = folder / UNIT
@@ -35,16 +39,15 @@ def copied(folder: Path, *dropins: str, python: str | None = None) -> Path:
     return unit
 
 
-def analyze(folder: Path, *arguments: str) -> tuple[str, str]:
+def analyze(folder: Path, *arguments: str, unit: str = UNIT) -> tuple[str, str]:
     """What ``systemd-analyze`` prints, and what it complains of, of the unit in this folder."""
-    command = ["systemd-analyze", *arguments, f"./{UNIT}"]
+    command = ["systemd-analyze", *arguments, f"./{unit}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     return done.stdout, done.stderr
 
 
-def exposure(folder: Path, *dropins: str) -> float:
-    copied(folder, *dropins)
-    printed, _ = analyze(folder, "security", "--offline=true", "--no-pager")
+def exposure(folder: Path, unit: str = UNIT) -> float:
+    printed, _ = analyze(folder, "security", "--offline=true", "--no-pager", unit=unit)
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", printed)
     assert found is not None, printed
     return float(found[1])
@@ -67,17 +70,30 @@ def test_a_misspelt_key_would_be_seen(tmp_path: Path) -> None:
 
 @needs_systemd
 def test_the_sandbox_leaves_no_more_open_than_it_did(tmp_path: Path) -> None:
+    copied(tmp_path)
     assert exposure(tmp_path) <= EXPOSED
 
 
 @needs_systemd
 @pytest.mark.parametrize(("dropin", "most"), DROPINS.items())
 def test_a_drop_in_opens_no_more_than_it_needs(dropin: str, most: float, tmp_path: Path) -> None:
-    assert exposure(tmp_path, dropin) <= most
+    copied(tmp_path, dropin)
+    assert exposure(tmp_path) <= most
 
 
 def test_every_drop_in_is_measured() -> None:
     assert {path.stem for path in (SYSTEMD / "dropins").iterdir()} == set(DROPINS)
+
+
+@needs_systemd
+@pytest.mark.skipif(not BROKER.exists(), reason="Debian's mosquitto is not installed")
+def test_the_broker_of_a_gateway_is_held_back_too(tmp_path: Path) -> None:
+    shutil.copy(BROKER, tmp_path)
+    assert exposure(tmp_path, BROKER.name) > 9
+    (tmp_path / f"{BROKER.name}.d").mkdir()
+    shutil.copy(DEPLOY / "mosquitto" / "hardening.conf", tmp_path / f"{BROKER.name}.d")
+    assert exposure(tmp_path, BROKER.name) <= BROKER_EXPOSED
+    assert analyze(tmp_path, "verify", "--man=no", unit=BROKER.name) == ("", "")
 
 
 # udev

@@ -22,6 +22,7 @@ LONG_TESTS = [
     "tests/system/test_faults_ports.py",
     "tests/system/test_faults_start.py",
     "tests/torture/test_power_cuts.py",
+    "tests/torture/test_package.py",
     "tests/echo_edge/test_alert_life.py",
     "tests/echo_edge/test_listening.py",
     "tests/echo_edge/test_outbox.py",
