@@ -34,9 +34,9 @@ Days: a slope of half an hour says nothing of 1 MB a day. Real USB, sound cards,
 load of a plant: sensors are pseudo-terminals and ALSA pipes, the network is loopback through a proxy in user space, the
 disk is a tmpfs, and a disk that refuses writes is `strace` on one system call. Power cuts
 ([delivery](delivery.md#power-cuts)). Faults that come together, but for an alarm on a full disk and on a slow link.
-Detection: the machine fault is a gross one. The times include what else the machine had to do; the last column of the
-limits is from the fault catalogue where it has one. The confidence of a slope takes the samples as independent, which
-they are not: it is wider in truth."""
+Detection: the machine fault is a gross one. The times include what else the machine had to do. A limit is the fault
+catalogue's where it has one, else the gateway's own pause. The confidence of a slope takes the samples as independent,
+which they are not: it is wider in truth."""
 
 
 @dataclass
