@@ -52,7 +52,7 @@ is "echo-edge --version" "$(version)" "$old"
 said=$(in_root runuser -u echo-edge -- echo-edge self-test)
 says "$said" "ok: model echo-tiny"
 says "$said" "ok: /etc/echo-edge/example.yaml"
-is "groups of the user" "$(in_root id -nG echo-edge | xargs -n 1 | sort | paste -sd " ")" "audio dialout echo-edge echo-edge-admin"
+is "groups of the user" "$(in_root id -nG echo-edge | xargs -n 1 | sort | paste -sd " ")" "audio dialout echo-edge"
 is "configuration, secrets" "$(in_root stat -c %U:%G:%a /etc/echo-edge /etc/echo-edge/secrets | paste -sd ' ')" \
     "root:echo-edge:750 root:root:700"
 is "enabled units" "$(in_root find /etc/systemd/system -name 'echo-edge*')" ""
