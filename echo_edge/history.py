@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from echo_edge.errors import HistoryError
-from echo_edge.history_reader import HistoryReader, by_time, hour_of, number_of
+from echo_edge.history_reader import HOUR_FILE, HistoryReader, by_time, hour_of, number_of, start_of
 from echo_edge.memory import Circumstances, Memory
 from echo_edge.record_file import append, mend, read_header
 
@@ -95,8 +95,11 @@ class History(HistoryReader):
     def oldest(self) -> list[tuple[Path, int]]:
         """Files that may be given up for room, and their bytes: all but those of the newest 24 hours, vectors before
         facts, the oldest first."""
-        newest_day = hour_of(time.time_ns() - DAY_NS)
-        return [(path, size) for _, name, path, size in self._files() if name < newest_day]
+        files = [file for file in self._files() if HOUR_FILE.fullmatch(file[2].stem)]
+        # not by the clock alone: one that was not set yet would keep everything, and what is worth more would go
+        newest_ns = max([time.time_ns(), *(start_of(name) for _, name, *_ in files)])
+        newest_day = hour_of(newest_ns - DAY_NS)
+        return [(path, size) for _, name, path, size in files if name < newest_day]
 
     def _files(self) -> list[tuple[bool, str, Path, int]]:
         """Every file and its size, in the order in which they may go."""

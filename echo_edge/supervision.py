@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from echo_edge.publisher import Publisher
 FRESH_S = 60.0  # a dropped window is a trouble of now for so long
 LOST_TOLD_S = 3600.0
 CERTIFICATE_DAYS = 30.0
+LEAST_NAMES = 500  # inodes: history makes a file a day and point
 SLOW_EVERY_S = 60.0  # disk and certificates change slowly
 TOLD_BY_MQTT = ("mqtt_denied", "mqtt_subscribe_denied", "client_id_conflict")
 """Troubles of the connection that can be told over it; of the others the status tells, and the last will."""
@@ -80,6 +82,9 @@ class Supervision:
             self.disk_bytes = usage.free, floor_bytes(usage.total)
             if usage.free < floor_bytes(usage.total):
                 found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
+            names = os.statvfs(self._folder)
+            if names.f_files and names.f_favail < LEAST_NAMES:  # some file systems have no such limit
+                found["disk"] = f"only {names.f_favail} files can still be made where {self._folder.name} is kept"
         except OSError as error:
             self.disk_bytes = None
             found["disk"] = f"where {self._folder.name} is kept: {error.strerror}"

@@ -132,6 +132,9 @@ class StandbyEngine:
             return engine.run(bands, position)
         except EngineError as error:
             failure = error
+        except Exception as error:  # whatever a GPU's libraries come up with, the window is judged
+            log.exception("%s failed in a way of its own", self._wanted)
+            failure = EngineError(f"{type(error).__name__}: {error}")
         finally:
             self._calling = False
         self._problem, self._serving = str(failure), self._cpu

@@ -76,6 +76,13 @@ def test_a_disk_that_is_nearly_full_is_told(gateway: Gateway, monkeypatch: pytes
     assert gateway.troubles() == {"disk"}
 
 
+def test_a_disk_that_takes_hardly_another_file_is_told(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = {"f_frsize": 4096, "f_blocks": 10**9, "f_bfree": 10**9, "f_bavail": 10**9}
+    limits = SimpleNamespace(f_files=65_536, f_favail=7, **room)
+    monkeypatch.setattr("echo_edge.supervision.os.statvfs", lambda _: limits)
+    assert gateway.supervision.troubles(0)["disk"].startswith("only 7 files can still be made where ")
+
+
 def test_the_cpu_in_place_of_the_wanted_engine_is_a_trouble_except_while_that_is_first_built(gateway: Gateway) -> None:
     assert gateway.troubles() == set()
     gateway.engine.status = EngineStatus("onnx", "tensorrt", "the CPU serves instead of the GPU: out of memory", 0.5)

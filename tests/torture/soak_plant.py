@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ import jsonschema
 import numpy as np
 
 from echo_edge.operator_keys import make_key, write_key
+from echo_edge.troubles import GATEWAY_HOLD_OFF_NS
 from sensors import STAND_INS, AlsaMicrophone, Machine, PtyAccelerometer
 from sensors.machine import Array
 from tests.broker import HOST, Mosquitto, free_port, make_certificates, wait_for
@@ -26,6 +27,7 @@ from tests.system.daemon import Daemon, Heard, MosquittoSub
 GATEWAY, PASSWORD = "soak", "a-password-of-the-plant"
 POINTS = ("ee1", "quake", "mic", "sim")
 KEEPALIVE_S = 10
+ALERTS = ("/alert", "/alerts")
 STATE_MB = 48
 ACL = f"""\
 user {GATEWAY}
@@ -89,6 +91,10 @@ class Since:
     @property
     def messages(self) -> list[Heard]:
         return [message for message in self._plant.heard.messages[self._first :] if _number(message) not in self._known]
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Steps of alerts. A point's come twice, but only those on its own topic come for certain."""
+        return [message.payload for message in self.messages if message.topic.endswith(ALERTS)]
 
     def on(self, suffix: str) -> list[dict[str, Any]]:
         """Payloads on topics that end so."""
@@ -252,6 +258,11 @@ class Plant:
         """What is open by the latest word: ``sensor m/ee1``, ``monitor disk``."""
         told = self.heard.last("/alerts/active").get("alerts", [])
         return {key_of(alert) for alert in told if alert["state"] == "active"}
+
+    def held_off_s(self, keys: Collection[str]) -> float:
+        """How long to wait until the gateway would open such an alarm again: it does not soon after the last one."""
+        gone = [m.at_s for m in self.heard.on("/alerts") if m.payload["type"] == "clear" and key_of(m.payload) in keys]
+        return max([0.0, *(at_s + GATEWAY_HOLD_OFF_NS / 1e9 + 1 - time.monotonic() for at_s in gone)])
 
 
 def key_of(alert: dict[str, Any]) -> str:

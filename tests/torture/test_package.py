@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.box import CHECKOUT, Box, NoOverlayError, booted, missing
+from tests.system.box import CHECKOUT, Box, booted
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("ECHO_EDGE_TORTURE") != "1", reason="minutes long: make torture"),
-    pytest.mark.skipif(missing() is not None, reason=f"a booted systemd: {missing()}"),
     pytest.mark.timeout(1800),
 ]
 
@@ -42,14 +41,11 @@ def package() -> Path:
 @pytest.fixture(scope="module")
 def box(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """A gateway on which the package is installed and one instance runs."""
-    try:
-        with booted(tmp_path_factory.mktemp("box")) as box:
-            assert install(box, package) == 0
-            box.write("/etc/echo-edge/line1.yaml", CONFIG, 0o640, "root:echo-edge")
-            box.run("systemctl", "enable", "--now", UNIT, timeout_s=200)
-            yield box
-    except NoOverlayError as error:
-        pytest.skip(str(error))
+    with booted(tmp_path_factory.mktemp("box")) as box:
+        assert install(box, package) == 0
+        box.write("/etc/echo-edge/line1.yaml", CONFIG, 0o640, "root:echo-edge")
+        box.run("systemctl", "enable", "--now", UNIT, timeout_s=200)
+        yield box
 
 
 def install(box: Box, package: Path) -> int:

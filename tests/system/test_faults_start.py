@@ -1,15 +1,13 @@
-"""A daemon without a broker is ready all the same; one that hangs is noticed by whoever watches it, and comes back."""
+"""A daemon without a broker is ready all the same, and what it finds meanwhile is delivered when there is one."""
 
 from __future__ import annotations
 
 import re
-import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from echo_edge.daemon import EXIT_ENGINE, HUNG_AFTER_S
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
 from tests.system.daemon import START_S, Daemon, MosquittoSub
 from tests.system.faults import LONG, PATIENCE, floods, teach
@@ -17,14 +15,12 @@ from tests.system.manager import Manager
 from tests.system.test_daemon import config
 
 FAULTY = "{kind: simulator, rate_hz: 16000, seed: 5, fault: cavitation}"
-HEALTHY = "{kind: simulator, rate_hz: 16000, seed: 5}"
 READY_S, FIRST_SCORE_S, DELIVERED_S = 10.0, 20.0, 60.0
-STARTS = 20 if LONG else 0
-PINGED_S = 2.0  # the main loop turns once a second
+STARTS = 10 if LONG else 0
 
 
 def ready_s(manager: Manager, since_s: float) -> float:
-    wait_for(lambda: bool(manager.heard_s("READY=1", since_s)), "READY", START_S)
+    wait_for(lambda: bool(manager.heard_s("READY=1", since_s)), "READY", 2 * START_S)
     return manager.heard_s("READY=1", since_s)[0] - since_s
 
 
@@ -35,7 +31,7 @@ def test_without_a_broker_the_daemon_is_ready_at_once_and_what_it_found_is_deliv
     with Manager(tmp_path / "notify") as manager:
         daemon = Daemon(tmp_path / "daemon", config(broker.port, {"bad": FAULTY}), manager.env)
         teach(daemon, seed=5)
-        took_s = []
+        took_s, first_s = [], time.monotonic()
         for _ in range(STARTS):
             begun_s = time.monotonic()
             with daemon:
@@ -51,42 +47,9 @@ def test_without_a_broker_the_daemon_is_ready_at_once_and_what_it_found_is_deliv
                 delivered_s = heard.alerts("m/bad", "open")[0].at_s - started_s
             assert daemon.stop() == 0
         assert "without a word" not in daemon.log, "each of them ended well"
-        assert floods(daemon.log, time.monotonic() - begun_s) == {}
+        assert floods(daemon.log, time.monotonic() - first_s) == {}
     told = f"an alert after {found_s:.1f} s, delivered {delivered_s:.1f} s after the broker was there"
     print(f"without a broker: ready after at most {max(took_s):.1f} s, {told}")
     assert max(took_s) < READY_S * PATIENCE
     assert found_s < FIRST_SCORE_S * PATIENCE
     assert delivered_s < DELIVERED_S * PATIENCE
-
-
-@pytest.mark.timeout(120 if not LONG else 300)
-def test_a_daemon_whose_encoder_hangs_feeds_no_watchdog_and_is_ready_again_after_a_restart(tmp_path: Path) -> None:
-    mood = tmp_path / "mood"
-    with Manager(tmp_path / "notify") as manager:
-        daemon = Daemon(tmp_path / "daemon", config(1, {"good": HEALTHY}), {**manager.env, "MOOD": str(mood)})
-        daemon.module = "tests.system.moody"
-        teach(daemon, seed=5)
-        begun_s = time.monotonic()
-        daemon.start()
-        try:
-            ready_s(manager, begun_s)
-            wait_for(lambda: len(manager.heard_s("WATCHDOG=1")) > 1, "the watchdog to be fed")
-            mood.write_text("hang")
-            hung_s = time.monotonic()
-            time.sleep(1.5 * PINGED_S)
-            starved_s = manager.heard_s("WATCHDOG=1")[-1] - hung_s
-            if LONG:
-                assert daemon.process.wait(HUNG_AFTER_S + 20) == EXIT_ENGINE, "without a manager, too, it ends"
-                print(f"ended itself {time.monotonic() - hung_s:.0f} s after it hung")
-            mood.unlink()
-            daemon.process.send_signal(signal.SIGABRT)  # as the service manager does
-            daemon.process.wait(5)
-            again_s = time.monotonic()
-            daemon.start()
-            back_s = ready_s(manager, again_s)
-        finally:
-            daemon.process.kill()
-            daemon.process.wait(5)
-    print(f"fed for {max(starved_s, 0):.1f} s after it hung, ready {back_s:.1f} s after its restart")
-    assert starved_s < PINGED_S
-    assert back_s < READY_S * PATIENCE
