@@ -26,7 +26,7 @@ LONGEST_S = 0.3  # a loop of the victim takes a tenth of it
 def victim(folder: Path, ready: Connection) -> None:
     """Propose and activate two baselines in turn until killed."""
     store = make_store(folder)
-    pair = store.load("bl_0001"), store.load("bl_0002")
+    pair = small(1), small(2)  # those of the store are thinned out in time
     ready.send("ready")
     for turn in range(1_000_000):
         enroll(store, pair[turn % 2], by=f"turn {turn}")
