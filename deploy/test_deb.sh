@@ -52,7 +52,7 @@ is "echo-edge --version" "$(version)" "$old"
 said=$(in_root runuser -u echo-edge -- echo-edge self-test)
 says "$said" "ok: model echo-tiny"
 says "$said" "ok: /etc/echo-edge/example.yaml"
-is "groups of the user" "$(in_root id -nG echo-edge | xargs -n 1 | sort | paste -sd " ")" "audio dialout echo-edge echo-edge-admin"
+is "groups of the user" "$(in_root id -nG echo-edge | xargs -n 1 | sort | paste -sd " ")" "audio dialout echo-edge"
 is "configuration, secrets" "$(in_root stat -c %U:%G:%a /etc/echo-edge /etc/echo-edge/secrets | paste -sd ' ')" \
     "root:echo-edge:750 root:root:700"
 is "enabled units" "$(in_root find /etc/systemd/system -name 'echo-edge*')" ""
@@ -67,6 +67,9 @@ said=$(in_root timeout 15 runuser -u echo-edge -- env STATE_DIRECTORY=$state ech
 says "$said" "echo-tiny on onnx"
 stored() { (cd "$root$state" && find . -name '*.db' | sort | paste -sd ' '); }
 is "stored" "$(stored)" "./outbox.db ./state.db"
+in_root sh -c 'mkdir /opt/echo-edge/site-packages; echo here=1 >/opt/echo-edge/site-packages/added.py'
+added() { in_root /opt/echo-edge/current/venv/bin/python -I -c 'import added; print(added.here)'; }
+is "a package that was added" "$(added)" 1
 unchanged=$(sha256sum "$root$state/state.db" "$root/etc/echo-edge/line1.yaml")
 
 echo "== update to 0.9.1"
@@ -74,6 +77,7 @@ variant 0.9.1
 apt install -y "/echo-edge_0.9.1_$arch.deb" || bad "it does not update"
 is "echo-edge --version" "$(version)" 0.9.1
 is "state and configuration" "$(sha256sum "$root$state/state.db" "$root/etc/echo-edge/line1.yaml")" "$unchanged"
+is "a package that was added" "$(added)" 1
 is "the edited example" "$(tail -1 "$root/etc/echo-edge/example.yaml")" "# edited by a person"
 is "releases" "$(ls "$root/opt/echo-edge/releases" | paste -sd ' ')" "$old 0.9.1"
 
@@ -105,10 +109,12 @@ is "releases" "$(ls "$root/opt/echo-edge/releases" | paste -sd ' ')" "0.9.1 0.9.
 
 echo "== remove, install again, purge"
 apt remove -y echo-edge
-[ ! -e "$root/opt/echo-edge" ] && [ -e "$root$state/state.db" ] && [ -e "$root/etc/echo-edge/line1.yaml" ] || bad "remove"
+is "left of the releases" "$(ls "$root/opt/echo-edge")" site-packages
+[ -e "$root$state/state.db" ] && [ -e "$root/etc/echo-edge/line1.yaml" ] || bad "remove"
 ok "remove takes the releases, and keeps configuration and state"
 apt install -y "/echo-edge_0.9.3_$arch.deb" || bad "it does not install again"
 is "echo-edge --version" "$(version)" 0.9.3
+rm -r "$root/opt/echo-edge/site-packages"    # a person's
 apt purge -y echo-edge
 rm "$root"/*.deb
 left=$(find "$root" -xdev \( -path "$root/proc" -o -path "$root/dev" \) -prune -o -print | sort | comm -13 "$folder/before" - |

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import yaml
 
 from echo_edge.audit import MAX_TEXT
-from echo_edge.config_file import MAX_PASSWORD
+from echo_edge.config_file import MAX_PASSWORD, NO_VALUE
 from echo_edge.config_orders import UNSIGNED
 from echo_edge.redact import HIDDEN, redact
 
@@ -103,7 +103,7 @@ def readable(configuration: str) -> bool:
 
 
 def _read(configuration: str) -> Any:
-    with suppress(yaml.YAMLError, RecursionError):
+    with suppress(*NO_VALUE):
         return yaml.safe_load(configuration)
     return None
 

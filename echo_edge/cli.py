@@ -139,6 +139,8 @@ def run(config: ConfigPath) -> None:
     from echo_edge.daemon import run as run_daemon  # noqa: PLC0415  # seconds of imports that no other command needs
     from echo_edge.reload import run_reloading  # noqa: PLC0415
 
+    # the daemon takes it over while it runs; before, and between two configurations, there is nothing to read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine(journal=on_journal(sys.stderr.fileno())))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

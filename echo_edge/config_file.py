@@ -34,6 +34,8 @@ from echo_edge.credentials import credential
 from echo_edge.errors import ConfigError
 
 MAX_PASSWORD = 4096  # characters that are read of its file
+NO_VALUE = (yaml.YAMLError, RecursionError, ValueError, KeyError, TypeError)
+"""What PyYAML raises where it can make no value of a text; the last three for such as 2026-13-45 or !!bool maybe."""
 
 
 def load_config(path: Path) -> Config:
@@ -71,11 +73,13 @@ def parse_config(text: str, path: Path, *, ordered: bool = False) -> Config:
     repeated = _repeated(root, set())
     problems = [f"{path}:{line}: {key}: is there twice; ids and keys must be unique" for line, key in repeated]
     try:
-        config = Config.model_validate(yaml.safe_load(text), context={"folder": path.parent})
+        told = yaml.safe_load(text)
+    except NO_VALUE as error:
+        raise ConfigError([*problems, f"{path}: is not valid YAML: {error}"]) from error
+    try:
+        config = Config.model_validate(told, context={"folder": path.parent})
     except ValidationError as error:
         problems += [_problem(path, root, details) for details in error.errors()]
-    except yaml.YAMLError as error:
-        problems.append(f"{path}: is not valid YAML: {error}")
     if problems:
         raise ConfigError(problems)
     return config
@@ -89,6 +93,8 @@ def _repeated(node: yaml.Node, looked_at: set[int], prefix: str = "") -> Iterato
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # a list or a mapping, which no key of ours is
             full = f"{prefix}{key.value}"
             if key.value in seen:
                 yield key.start_mark.line + 1, full

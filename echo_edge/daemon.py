@@ -149,8 +149,11 @@ def _watch(asked: Asked, parts: Parts) -> int:
 
 
 def _reloads(asked: Asked, parts: Parts, manager: ServiceManager) -> bool:
-    """Whether a signal asked for the configuration to be read again, and it can be."""
-    if not asked.reload.is_set():
+    """Whether a signal asked for the configuration to be read again, and it can be.
+
+    Before we are up it waits: where the file is refused, the service manager would be told that we are.
+    """
+    if not asked.reload.is_set() or not manager.ready:
         return False
     asked.reload.clear()
     manager.reloading()
@@ -164,6 +167,7 @@ def _tell_manager(manager: ServiceManager, parts: Parts) -> None:
     """Feed the watchdog while the pipeline comes round; say in a line how everything is."""
     if not manager.ready:
         if not parts.monitor.proven:
+            manager.progress(time.monotonic())  # in a reload it is on guard already; what hangs now, ``_defect`` finds
             return
         if parts.versions is not None:
             parts.versions.works()
@@ -180,7 +184,7 @@ def _acceptable(parts: Parts) -> bool:
         log.error("this daemon knows no file to read again")
         return False
     try:
-        versions.check_file()
+        versions.check_file(parts.envelope.gateway)
     except EchoEdgeError as error:
         versions.refused = str(error).splitlines()[0]
         for line in str(error).splitlines():

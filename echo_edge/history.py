@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from echo_edge.errors import HistoryError
-from echo_edge.history_reader import HistoryReader, by_time, hour_of, number_of
+from echo_edge.history_reader import HOUR_FILE, HistoryReader, by_time, hour_of, number_of, start_of
 from echo_edge.memory import Circumstances, Memory
 from echo_edge.record_file import append, mend, read_header
 
@@ -45,6 +45,10 @@ class History(HistoryReader):
         self._parts: dict[tuple[str, str], list[Circumstances | None]] = {}  # (point, hour) -> by number
         self._size = 0
         self._retained_hour = ""
+        self._begun_s = time.monotonic()
+        self._newest_ns = max(
+            (start_of(file[1]) for file in self._files() if HOUR_FILE.fullmatch(file[2].stem)), default=0
+        )
         self._failing = False
         self.lost = 0
         """Windows that were not written since the daemon started."""
@@ -95,8 +99,11 @@ class History(HistoryReader):
     def oldest(self) -> list[tuple[Path, int]]:
         """Files that may be given up for room, and their bytes: all but those of the newest 24 hours, vectors before
         facts, the oldest first."""
-        newest_day = hour_of(time.time_ns() - DAY_NS)
-        return [(path, size) for _, name, path, size in self._files() if name < newest_day]
+        files = [file for file in self._files() if HOUR_FILE.fullmatch(file[2].stem)]
+        # not by the clock alone: one that was not set yet would keep everything, and what is worth more would go
+        newest_ns = max([time.time_ns(), *(start_of(name) for _, name, *_ in files)])
+        newest_day = hour_of(newest_ns - DAY_NS)
+        return [(path, size) for _, name, path, size in files if name < newest_day]
 
     def _files(self) -> list[tuple[bool, str, Path, int]]:
         """Every file and its size, in the order in which they may go."""
@@ -130,9 +137,17 @@ class History(HistoryReader):
             parts.append(circumstances)
         return parts.index(circumstances)
 
+    def _believable_ns(self) -> int:
+        """The time, but no later than a day after the newest of before, and what we have run since.
+
+        A clock that is years ahead for a moment would have everything deleted.
+        """
+        ran_ns = round((time.monotonic() - self._begun_s) * 1e9)
+        return min(time.time_ns(), self._newest_ns + DAY_NS + ran_ns) if self._newest_ns else time.time_ns()
+
     def _retain(self) -> None:
         """Delete what is too old, or too much; looks at the folder once an hour, and when it has grown too large."""
-        now_ns = time.time_ns()
+        now_ns = self._believable_ns()
         hour = hour_of(now_ns)
         if hour == self._retained_hour and self._size <= self._max_bytes:
             return

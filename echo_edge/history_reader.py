@@ -5,8 +5,10 @@ Shape suffixes: W = windows.
 
 from __future__ import annotations
 
+import calendar
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -204,6 +206,11 @@ class HistoryReader:
 def hour_of(time_ns: int) -> str:
     """The hour, UTC, as files are named: ``20260503T08``; sorts as time does."""
     return datetime.fromtimestamp(time_ns // 10**9, timezone.utc).strftime("%Y%m%dT%H")
+
+
+def start_of(name: str) -> int:
+    """When the hour began that a file is named by."""
+    return calendar.timegm(time.strptime(name[:11], "%Y%m%dT%H")) * 10**9
 
 
 def number_of(path: Path) -> int:

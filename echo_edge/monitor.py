@@ -188,6 +188,7 @@ class Monitor(threading.Thread):
 
     def _load_baselines(self) -> None:
         for point in self._pipeline.points.values():
+            self.heartbeat_s = time.monotonic()  # a large one takes a second, and they are many
             if point.name in self._left_out:
                 point.refuse(self._left_out[point.name])
             else:

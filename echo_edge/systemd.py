@@ -32,7 +32,8 @@ class ServiceManager:
 
     def reloading(self) -> None:
         """The configuration is being read again; ``come_up`` ends it."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=reading the configuration")
+        mark = f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
+        self._send("RELOADING=1", mark, "STATUS=reading the configuration", "WATCHDOG=1")
 
     def stopping(self) -> None:
         self._send("STOPPING=1", "STATUS=stopping")

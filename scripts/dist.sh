@@ -52,6 +52,9 @@ pip --no-deps --no-index --find-links "$dist" "echo-edge==$version"
 find "$venv/bin" -mindepth 1 ! -name 'python*' -delete
 sed -i '/^command/d' "$venv/pyvenv.cfg"
 install -m 755 deploy/debian/echo-edge "$venv/bin/"
+minor=$("$PYTHON" -c 'import sys; print(sys.version_info.minor)')
+# What a site adds for all releases, as for a GPU; it comes last, and is passed over where it is not there.
+echo /opt/echo-edge/site-packages >"$venv/lib/python3.$minor/site-packages/site-added.pth"
 # Compiled here, for the daemon may not write there; valid by content, for the files' times change on the way.
 "$venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$venv" -p /opt/echo-edge/current/venv "$venv/lib"
 
@@ -76,7 +79,6 @@ gzip -9n <"$dist/sbom.cdx.json" >"$docs/sbom.cdx.json.gz"
 mkdir -p "$root/usr/bin" "$root/etc/echo-edge" "$root/DEBIAN"
 ln -s /opt/echo-edge/current/venv/bin/echo-edge "$root/usr/bin/echo-edge"
 sed '1,2d' configs/daemon/example.yaml >"$root/etc/echo-edge/example.yaml"    # without the editor's schema
-minor=$("$PYTHON" -c 'import sys; print(sys.version_info.minor)')
 sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@PYTHON@/3.$minor/; s/@PYTHON_NEXT@/3.$((minor + 1))/
     s/@SIZE_KB@/$(du -sk "$root" | cut -f 1)/" deploy/debian/control >"$root/DEBIAN/control"
 install -m 644 -t "$root/DEBIAN" deploy/debian/conffiles

@@ -1,4 +1,4 @@
-"""Adds our version and the models to a bill of materials: ``sbom_models.py VERSION MODEL.json... < bom``."""
+"""Adds our version and the models to a bill of materials: ``sbom_models.py VERSION MODEL.json... < bill > whole``."""
 
 from __future__ import annotations
 

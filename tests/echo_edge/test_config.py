@@ -54,6 +54,12 @@ def test_a_wrong_type_says_what_stood_there(tmp_path: Path) -> None:
     assert "not 'fast'" in problem
 
 
+@pytest.mark.parametrize("value", ["2026-13-45", "!!bool maybe", "!!int many", "0x_", "{[a]: 1}"])
+def test_a_value_that_yaml_cannot_make_is_a_problem_like_any_other(value: str, tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, GOOD.replace("Feed pump", value))
+    assert problem.startswith("line1.yaml: is not valid YAML: ")
+
+
 def test_a_duplicate_id_is_an_error_and_not_the_last_one_wins(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, GOOD.replace("      nde:", "      de:"))
     assert problem == "line1.yaml:9: machines.pump.points.de: is there twice; ids and keys must be unique"

@@ -112,6 +112,17 @@ def test_examples_go_after_the_history_and_pictures_after_them(gateway: Gateway)
     assert gateway.names("evidence/*") == [f"evidence/{number:032x}-1.png" for number in (1, 2)]
 
 
+def test_a_clock_that_is_not_set_yet_saves_no_old_history_at_the_cost_of_confirmed_faults(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echo_edge.history.time", SimpleNamespace(time_ns=lambda: HOUR_NS, monotonic=time.monotonic))
+    hours = gateway.hours
+    gateway.leave(free=200 * KB - 1)
+    assert gateway.hours == hours[1:]
+    gateway.leave(free=0)
+    assert gateway.hours == hours[-2:], "the newest day that was heard"
+
+
 def test_what_the_daemon_lives_by_stays_whatever_others_do_to_the_disk(gateway: Gateway) -> None:
     gateway.leave(free=0)
     gateway.look()

@@ -202,6 +202,17 @@ def test_a_broken_file_at_the_start_leaves_the_last_configuration_that_worked(fi
     assert daemon.rates == [16000, 8000]
 
 
+@pytest.mark.parametrize("text", ["gateway: {id: gw\n", "gateway: {id: gw}\nx: 2026-13-45\n", "", None])
+def test_no_break_is_too_bad_for_that(text: str | None, file: Path) -> None:
+    assert run_reloading(file, Daemon(comes_up)) == 0
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    daemon = Daemon(comes_up)
+    assert run_reloading(file, daemon) == 0
+    assert daemon.rates == [16000]
+
+
 def test_a_broken_file_is_an_error_where_nothing_ever_worked(file: Path) -> None:
     file.write_text(BROKEN)
     with pytest.raises(ConfigError, match="nonsense"):

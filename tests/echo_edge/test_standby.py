@@ -137,6 +137,19 @@ def test_the_call_that_the_gpu_fails_is_answered_by_the_cpu(worlds, failure: Eng
     assert status.problem.startswith("the CPU serves instead of the GPU: ")
 
 
+def test_so_is_one_that_fails_with_an_error_that_is_none_of_ours(worlds) -> None:
+    class OddGpu(FakeGpu):
+        def run(self, bands: FloatArray, position: FloatArray) -> FloatArray:  # noqa: ARG002  the base's signature
+            raise RuntimeError("a library's own words")
+
+    world = worlds(OddGpu())
+    world.until(world.on_gpu)
+    assert len(world.serve()) == 1
+    status = world.engine.status
+    assert (status.serving, status.fallbacks) == ("fake", 1)
+    assert "RuntimeError: a library's own words" in str(status.problem)
+
+
 def test_a_gpu_that_fails_again_and_again_is_tried_after_1_5_15_and_60_minutes(worlds) -> None:
     world = worlds(*[EngineError("out of memory")] * 5, FakeGpu())
     for tries, delay_s in enumerate((*DELAYS_S, DELAYS_S[-1]), start=1):

@@ -7,9 +7,13 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from echo_edge import daemon
+from echo_edge.assembly import Parts
 from echo_edge.log_lines import OneLine
 from echo_edge.systemd import ServiceManager, on_journal
 
@@ -46,6 +50,17 @@ def test_a_mark_that_stands_still_feeds_no_watchdog(listener: socket.socket) -> 
     for mark in (1.0, 1.0, 1.0, 2.0):
         manager.progress(mark)
     assert heard(listener) == ["WATCHDOG=1", "WATCHDOG=1"]
+
+
+def test_who_is_not_up_yet_is_fed_and_does_not_become_up_by_a_reload_that_is_refused(listener: socket.socket) -> None:
+    manager, asked = ServiceManager({"NOTIFY_SOCKET": listener.getsockname()}), daemon.Asked()
+    parts = cast(Parts, SimpleNamespace(monitor=SimpleNamespace(proven=False), versions=None))
+    asked.reload.set()
+    for _ in range(2):
+        assert not daemon._reloads(asked, parts, manager)
+        daemon._tell_manager(manager, parts)
+    assert heard(listener) == ["WATCHDOG=1", "WATCHDOG=1"]
+    assert asked.reload.is_set(), "it is done once the daemon is up"
 
 
 def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ def test_systemd_takes_every_line(dropin: str | None, tmp_path: Path) -> None:
     assert (printed, complained) == ("", "")  # it ends with 0 whatever it says of unknown keys
 
 
+def test_what_a_crash_leaves_behind_outlives_the_restart() -> None:
+    """By default systemd deletes the runtime folder, where ``at-work`` is, before it starts the service again."""
+    assert "\nRuntimeDirectoryPreserve=restart\n" in (SYSTEMD / UNIT).read_text("utf-8")
+
+
 @needs_systemd
 def test_a_misspelt_key_would_be_seen(tmp_path: Path) -> None:
     unit = copied(tmp_path, python="/bin/sh")

@@ -76,7 +76,7 @@ def logged(word: str) -> Check:
 
 def alert(key: str, step: str) -> Check:
     """A step of an alert about that, as ``key_of`` says it."""
-    return lambda _, since: any(a["type"] == step and key_of(a) == key for a in since.on("/alerts"))
+    return lambda _, since: any(a["type"] == step and key_of(a) == key for a in since.alerts())
 
 
 def gap(_: Plant, since: Since) -> bool:

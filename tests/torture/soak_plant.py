@@ -27,6 +27,7 @@ from tests.system.daemon import Daemon, Heard, MosquittoSub
 GATEWAY, PASSWORD = "soak", "a-password-of-the-plant"
 POINTS = ("ee1", "quake", "mic", "sim")
 KEEPALIVE_S = 10
+ALERTS = ("/alert", "/alerts")
 STATE_MB = 48
 ACL = f"""\
 user {GATEWAY}
@@ -90,6 +91,10 @@ class Since:
     @property
     def messages(self) -> list[Heard]:
         return [message for message in self._plant.heard.messages[self._first :] if _number(message) not in self._known]
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Steps of alerts. A point's come twice, but only those on its own topic come for certain."""
+        return [message.payload for message in self.messages if message.topic.endswith(ALERTS)]
 
     def on(self, suffix: str) -> list[dict[str, Any]]:
         """Payloads on topics that end so."""

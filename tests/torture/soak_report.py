@@ -11,7 +11,7 @@ from typing import Any
 from tests.system.daemon import Heard
 from tests.torture.soak_faults import Fault
 from tests.torture.soak_growth import QUANTITIES, Process
-from tests.torture.soak_plant import key_of
+from tests.torture.soak_plant import ALERTS, key_of
 
 GROWN_MB = 5.0  # more than that, surely and over the whole time, is growth
 GROWN_COUNT = 1.0
@@ -34,9 +34,9 @@ Days: a slope of half an hour says nothing of 1 MB a day. Real USB, sound cards,
 load of a plant: sensors are pseudo-terminals and ALSA pipes, the network is loopback through a proxy in user space, the
 disk is a tmpfs, and a disk that refuses writes is `strace` on one system call. Power cuts
 ([delivery](delivery.md#power-cuts)). Faults that come together, but for an alarm on a full disk and on a slow link.
-Detection: the machine fault is a gross one. The times include what else the machine had to do; the last column of the
-limits is from the fault catalogue where it has one. The confidence of a slope takes the samples as independent, which
-they are not: it is wider in truth."""
+Detection: the machine fault is a gross one. The times include what else the machine had to do. A limit is the fault
+catalogue's where it has one, else the gateway's own pause. The confidence of a slope takes the samples as independent,
+which they are not: it is wider in truth."""
 
 
 @dataclass
@@ -129,7 +129,8 @@ class Ledger:
 
 def ledger(messages: list[Heard]) -> Ledger:
     """Of every event that was stored, was it heard? ``id`` ends in the outbox's epoch and the event's number in it."""
-    ids = [message.payload["id"] for message in messages if "id" in message.payload]
+    heard = [(message.topic, message.payload["id"]) for message in messages if "id" in message.payload]
+    ids = {identity for _, identity in heard}
     came: dict[str, set[int]] = {}
     for identity in ids:
         _, epoch, number = identity.rsplit(":", 2)
@@ -137,7 +138,7 @@ def ledger(messages: list[Heard]) -> Ledger:
     missing = sum(max(numbers) - len(numbers) for numbers in came.values())
     given_up = {m.payload["id"]: m.payload["outbox_lost"]["events"] for m in messages if "outbox_lost" in m.payload}
     told = sum(given_up.values())
-    return Ledger(len(set(ids)), len(ids) - len(set(ids)), max(0, missing - told), told)
+    return Ledger(len(ids), len(heard) - len(set(heard)), max(0, missing - told), told)
 
 
 OVERLOAD = "monitor overload"
@@ -148,7 +149,7 @@ def opened(messages: list[Heard]) -> Iterator[tuple[float, dict[str, Any]]]:
     known = set[str]()
     for message in messages:
         alert = message.payload
-        if message.topic.endswith("/alerts") and alert["type"] == "open" and alert["alert_id"] not in known:
+        if message.topic.endswith(ALERTS) and alert["type"] == "open" and alert["alert_id"] not in known:
             known.add(alert["alert_id"])
             yield message.at_s, alert
 
