@@ -33,14 +33,15 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.mood = folder / "mood"
-        self._around = ExitStack()
-        self.manager = self._around.enter_context(Manager(folder / "notify"))
-        broker = self._around.enter_context(Mosquitto(folder / "broker"))
-        self.heard = self._around.enter_context(MosquittoSub(broker.port))
+        broker, self.manager = Mosquitto(folder / "broker"), Manager(folder / "notify")
         env = {**self.manager.env, "MOOD": str(self.mood)}
         self.daemon = Daemon(folder / "daemon", config(broker.port, dict.fromkeys(POINTS, SIMULATED)), env)
         self.daemon.module = "tests.system.moody"
         teach(self.daemon, seed=5)
+        self._around = ExitStack()
+        for running in (broker, self.manager):
+            self._around.enter_context(running)
+        self.heard = self._around.enter_context(MosquittoSub(broker.port))
 
     def start(self) -> float:
         """Seconds until it was ready."""
@@ -50,9 +51,9 @@ class Bench:
         return self.manager.heard_s("READY=1", begun_s)[0] - begun_s
 
     def close(self) -> None:
-        self.daemon.process.kill()
-        self.daemon.process.wait(5)
-        self._around.close()
+        with self._around:
+            self.daemon.process.kill()
+            self.daemon.process.wait(5)
 
     def lag_ms(self, since_s: float) -> float:
         """How late the newest verdict of every point came, of those since then; infinite while one has none."""

@@ -31,15 +31,19 @@ def test_without_a_broker_the_daemon_is_ready_at_once_and_what_it_found_is_deliv
     with Manager(tmp_path / "notify") as manager:
         daemon = Daemon(tmp_path / "daemon", config(broker.port, {"bad": FAULTY}), manager.env)
         teach(daemon, seed=5)
-        took_s, first_s = [], time.monotonic()
+        took_s = []
         for _ in range(STARTS):
             begun_s = time.monotonic()
             with daemon:
                 took_s.append(ready_s(manager, begun_s))
-        begun_s = time.monotonic()
+        before, begun_s = len(daemon.log), time.monotonic()
         with daemon:
             took_s.append(ready_s(manager, begun_s))
-            wait_for(lambda: re.search(r"alert \w+ open", daemon.log) is not None, "a verdict, and an alert", START_S)
+            wait_for(
+                lambda: re.search(r"alert \w+ open", daemon.log[before:]) is not None,
+                "a verdict, and an alert",
+                START_S,
+            )
             found_s = time.monotonic() - begun_s
             with broker, MosquittoSub(broker.port) as heard:
                 started_s = time.monotonic()
@@ -47,9 +51,9 @@ def test_without_a_broker_the_daemon_is_ready_at_once_and_what_it_found_is_deliv
                 delivered_s = heard.alerts("m/bad", "open")[0].at_s - started_s
             assert daemon.stop() == 0
         assert "without a word" not in daemon.log, "each of them ended well"
-        assert floods(daemon.log, time.monotonic() - first_s) == {}
+        assert floods(daemon.log[before:], time.monotonic() - begun_s) == {}
     told = f"an alert after {found_s:.1f} s, delivered {delivered_s:.1f} s after the broker was there"
-    print(f"without a broker: ready after at most {max(took_s):.1f} s, {told}")
+    print(f"without a broker, {len(took_s)} times: ready after at most {max(took_s):.1f} s, {told}")
     assert max(took_s) < READY_S * PATIENCE
     assert found_s < FIRST_SCORE_S * PATIENCE
     assert delivered_s < DELIVERED_S * PATIENCE
