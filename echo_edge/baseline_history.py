@@ -48,7 +48,16 @@ class History:
     @property
     def before_active(self) -> str | None:
         """What a rollback leads to: the one that was active before, unless it was rejected since."""
-        return next((id_ for id_ in self._stack[-2::-1] if id_ not in {*self.rejected, self.active}), None)
+        return next(iter(self.in_turn[1:]), None)
+
+    @property
+    def in_turn(self) -> list[str]:
+        """The active one, and where one rollback after the other leads to."""
+        found: list[str] = []
+        for id_ in reversed(self._stack):
+            if not found or (id_ not in self.rejected and id_ != found[-1]):
+                found.append(id_)
+        return found
 
     def status(self, id_: str) -> Status:
         if id_ == self.active:

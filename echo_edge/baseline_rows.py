@@ -19,6 +19,7 @@ from echo_edge.signing import KEY_FILE, PublicKey, Purpose
 from echo_edge.state_db import TABLES, has_unsigned
 
 WHOLE = 20  # versions of a point that are kept with their vectors, the newest
+GENERATIONS = 10  # and so many that were active before, as rollbacks lead to them: whoever proposes takes none away
 ID = re.compile(r"^bl_(\d{4,18})$")
 
 
@@ -129,15 +130,16 @@ class Rows:
     def thin(self, point: str) -> list[str]:
         """Give up the vectors of a point's old versions, in a transaction; returns their ids.
 
-        Those stay that are active, that a rollback leads to, or whose thresholds are in force. Where the table does not
-        verify all stay, for a person to look at.
+        Those stay that are active, that so many rollbacks lead to, and whose thresholds are in force with one of these.
+        Where the table does not verify all stay, for a person to look at.
         """
         rows = self.db.execute(
             "SELECT number FROM baseline WHERE point = ? AND length(vectors) > 0 ORDER BY number DESC", (point,)
         )
         story = History(audit.entries(self.db, point=point))
         try:
-            needed = {story.active, story.before_active, self._ancestor(story.active)}
+            in_turn = story.in_turn[: 1 + GENERATIONS]
+            needed = {*in_turn, *map(self._ancestor, in_turn)}
         except BaselineError:
             return []
         old = [number for (number,) in rows.fetchall()[WHOLE:] if id_of(number) not in needed]

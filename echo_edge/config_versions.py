@@ -154,9 +154,11 @@ class ConfigVersions:
             raise ConfigError([f"{self.path}: more than {MAX_BYTES} bytes"])
         return check(self.path, text, self._credentials_folder)
 
-    def check_file(self) -> None:
-        """Insist that the daemon can begin anew with what is in the file; raises as ``checked``."""
-        check(self.path, None, self._credentials_folder)
+    def check_file(self, gateway: str) -> None:
+        """Insist that the daemon of this gateway can begin anew with what is in the file; raises as ``checked``."""
+        if check(self.path, None, self._credentials_folder).gateway.id != gateway:
+            why = "gateway.id: is not changed by a reload, since baselines and topics go by it; stop it, then start it"
+            raise ConfigError([f"{self.path}: {why}"])
 
     def may_apply(self, text: str, present: Config) -> None:
         """Insist that a text may take the place of what is in the file.

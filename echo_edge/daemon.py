@@ -184,7 +184,7 @@ def _acceptable(parts: Parts) -> bool:
         log.error("this daemon knows no file to read again")
         return False
     try:
-        versions.check_file()
+        versions.check_file(parts.envelope.gateway)
     except EchoEdgeError as error:
         versions.refused = str(error).splitlines()[0]
         for line in str(error).splitlines():

@@ -45,6 +45,10 @@ class History(HistoryReader):
         self._parts: dict[tuple[str, str], list[Circumstances | None]] = {}  # (point, hour) -> by number
         self._size = 0
         self._retained_hour = ""
+        self._begun_s = time.monotonic()
+        self._newest_ns = max(
+            (start_of(file[1]) for file in self._files() if HOUR_FILE.fullmatch(file[2].stem)), default=0
+        )
         self._failing = False
         self.lost = 0
         """Windows that were not written since the daemon started."""
@@ -133,9 +137,17 @@ class History(HistoryReader):
             parts.append(circumstances)
         return parts.index(circumstances)
 
+    def _believable_ns(self) -> int:
+        """The time, but no later than a day after the newest of before, and what we have run since.
+
+        A clock that is years ahead for a moment would have everything deleted.
+        """
+        ran_ns = round((time.monotonic() - self._begun_s) * 1e9)
+        return min(time.time_ns(), self._newest_ns + DAY_NS + ran_ns) if self._newest_ns else time.time_ns()
+
     def _retain(self) -> None:
         """Delete what is too old, or too much; looks at the folder once an hour, and when it has grown too large."""
-        now_ns = time.time_ns()
+        now_ns = self._believable_ns()
         hour = hour_of(now_ns)
         if hour == self._retained_hour and self._size <= self._max_bytes:
             return

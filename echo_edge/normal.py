@@ -17,7 +17,7 @@ from echo_edge.frontend import band_edges_hz
 from echo_edge.normal_state import NormalState
 from echo_edge.promise import most
 from echo_edge.records import BandShare, Embedding, FalseAlarmRate, Score
-from echo_edge.tail import MONTH_S, EpisodeTail, Persistence
+from echo_edge.tail import MONTH_S, Persistence
 
 FIRM_AFTER_S = 24 * 3600  # an enrollment shorter than this has not seen a day, and its alerts stay warnings
 LEAST_SHARE = 1 / 24  # of the target, that the threshold of an enrollment of less than an hour is set for
@@ -47,7 +47,7 @@ class Normal:
         self.learned_s = sum(state.learned_s for state in states)
         # what a day brings was heard only in part: until all of it was, thresholds are more careful
         share = target_per_month / len(states) * min(1.0, max(self.learned_s / FIRM_AFTER_S, LEAST_SHARE))
-        tails = {rule: [_episodes(state, rule, hop_s) for state in states] for rule in _rules(alert, hop_s)}
+        tails = {rule: [state.episodes(rule, hop_s) for state in states] for rule in _rules(alert, hop_s)}
         # Persistence that gains nothing, because neighbouring windows are alike, only costs time: take what lets the
         # thresholds be lowest at the same rate of false alarms.
         self.persistence = min(tails, key=lambda rule: sum(tail.threshold(share) for tail in tails[rule]))
@@ -106,10 +106,6 @@ def _rules(alert: AlertConfig, hop_s: float) -> list[Persistence]:
     if alert.windows is not None and alert.strange_windows is not None:
         return [Persistence(alert.strange_windows, alert.windows)]
     return [rule for rule in PERSISTENCES if rule.windows * hop_s <= WITHIN_S] or [PERSISTENCES[0]]
-
-
-def _episodes(state: NormalState, rule: Persistence, hop_s: float) -> EpisodeTail:
-    return EpisodeTail(state.held_out, state.run_starts(), rule, len(state.held_out) * hop_s)
 
 
 def _shares(ratios: Array, rate_hz: int) -> tuple[BandShare, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from echo_edge.material import Material
 from echo_edge.nearest import Nearest
 from echo_edge.records import Embedding
 from echo_edge.spread import Spread
-from echo_edge.tail import Tail
+from echo_edge.tail import EpisodeTail, Persistence, Tail
 
 MIN_WINDOWS = 12  # below, not even the usual distance between normals is known
 MIN_BLOCKS, MAX_BLOCKS = 4, 24
@@ -88,6 +88,7 @@ class NormalState:
     pictured: NDArray[np.int64]
     indicator_names: tuple[str, ...]
     usual: Array
+    _episodes: dict[tuple[Persistence, float], EpisodeTail] = field(init=False, repr=False, default_factory=dict)
 
     @classmethod
     def learn(cls, name: str, material: Material, learned_s: float | None = None) -> NormalState:
@@ -188,6 +189,15 @@ class NormalState:
         """Shape (W,): True where a window learned does not follow on the one before."""
         slack_ns = (self.end_ns - self.start_ns)[1:] // 10
         return np.concatenate([[True], self.start_ns[1:] - self.end_ns[:-1] > slack_ns])
+
+    def episodes(self, rule: Persistence, hop_s: float) -> EpisodeTail:
+        """How often normal operation opens an alert by this rule; worked out once, since it takes a second for a day's
+        windows, and no target or version changes it."""
+        key = (rule, hop_s)
+        if key not in self._episodes:
+            heard_s = len(self.held_out) * hop_s
+            self._episodes[key] = EpisodeTail(self.held_out, self.run_starts(), rule, heard_s)
+        return self._episodes[key]
 
     def judge(self, embedding: Embedding) -> StateVerdict:
         """Compare one window with this state.

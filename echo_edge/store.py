@@ -24,11 +24,16 @@ class StoreBusyError(StoreError):
     """Another process of ours writes to this state folder."""
 
 
+def _of_systemd(variable: str) -> Path | None:
+    """The folder that systemd made, the first where the unit names several."""
+    named = os.environ.get(variable, "").partition(":")[0]
+    return Path(named) if named else None
+
+
 def state_path(gateway: str) -> Path:
     """``$STATE_DIRECTORY`` (systemd sets it), else a folder of this gateway in the XDG state folder; there or not."""
-    named = os.environ.get("STATE_DIRECTORY")
     xdg = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    return Path(named) if named else xdg / "echo-edge" / gateway
+    return _of_systemd("STATE_DIRECTORY") or xdg / "echo-edge" / gateway
 
 
 def state_folder(gateway: str) -> Path:
@@ -51,9 +56,8 @@ def cache_folder() -> Path:
     Raises:
         StoreError: it cannot be made.
     """
-    named = os.environ.get("CACHE_DIRECTORY")
     xdg = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(named) if named else xdg / "echo-edge"
+    folder = _of_systemd("CACHE_DIRECTORY") or xdg / "echo-edge"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -71,7 +75,7 @@ def outbox_file(folder: Path) -> Path:
 
 def runtime_folder(folder: Path) -> Path:
     """Where files live until the machine is switched off: ``$RUNTIME_DIRECTORY``, set by systemd, or the state's."""
-    return Path(os.environ.get("RUNTIME_DIRECTORY") or folder)
+    return _of_systemd("RUNTIME_DIRECTORY") or folder
 
 
 def service_folders(config: Path) -> None:

@@ -33,11 +33,15 @@ def standby_engine(config: Config, package: ModelPackage, cpu: Engine) -> Standb
 
 
 def find(config: Config, package: ModelPackage) -> Wanted | None:
-    """Return the engine that is configured; for ``auto`` the best this machine has, None where that is the CPU's."""
+    """Return the engine that is configured; for ``auto`` the best this machine has, None where that is the CPU's.
+
+    A GPU that served before and is gone, or whose driver comes late, is wanted still.
+    """
+    retries = Retries(_memory(config.gateway.id))
     kind = best() if config.engine.kind == "auto" else config.engine.kind
     if kind == "onnx":
-        return None
-    return Wanted(kind, partial(PREPARE[kind], package, config), Retries(_memory(config.gateway.id)))
+        kind = retries.served or kind
+    return None if kind not in PREPARE else Wanted(kind, partial(PREPARE[kind], package, config), retries)
 
 
 def best() -> str:

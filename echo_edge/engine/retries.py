@@ -33,6 +33,9 @@ class _Kept(BaseModel):
     why: str | None = None
     """None once it served again."""
 
+    served: str | None = None
+    """The engine that served last: a GPU that is gone must not pass for one that never was."""
+
     begun: int = Field(default=0, ge=0)
     """Times in a row that it was tried and the daemon did not live to tell how that ended."""
 
@@ -83,13 +86,18 @@ class Retries:
     def failed(self, why: str, served_s: float = 0.0) -> None:
         """It failed, after it had served for so long."""
         before = 0 if served_s >= WELL_AFTER_S else self._kept.failures
-        self._kept = _Kept(failures=before + 1, failed_s=self._now_s(), why=why)
+        self._kept = _Kept(failures=before + 1, failed_s=self._now_s(), why=why, served=self._kept.served)
         self._write()
 
-    def serves(self) -> None:
+    @property
+    def served(self) -> str | None:
+        """Which engine served last; None when none ever did here."""
+        return self._kept.served
+
+    def serves(self, name: str) -> None:
         """It serves; how often it failed before is forgotten later, if it goes on serving."""
-        if self._kept.why is not None:
-            self._kept.why = None
+        if self._kept.why is not None or self._kept.served != name:
+            self._kept.why, self._kept.served = None, name
             self._write()
 
     def ended(self) -> None:

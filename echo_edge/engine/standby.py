@@ -124,10 +124,11 @@ class StandbyEngine:
 
     def run(self, bands: FloatArray, position: FloatArray) -> FloatArray:
         """As ``Engine.run``; raises EngineError only when the CPU fails."""
+        self._calling = True  # before we look which: ``close`` must not take it away in between
         engine = self._serving
         if engine is self._cpu:
+            self._calling = False
             return engine.run(bands, position)
-        self._calling = True
         try:
             return engine.run(bands, position)
         except EngineError as error:
@@ -200,7 +201,7 @@ class StandbyEngine:
 
     def _serve(self, engine: GpuEngine) -> None:
         """Let it serve until it fails or we are closed."""
-        self._retries.serves()
+        self._retries.serves(self._wanted)
         since_s = self._now_s()
         self._problem, self._serving = None, engine
         error = self._failures.get()

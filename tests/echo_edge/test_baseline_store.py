@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from echo_edge.baseline_rows import GENERATIONS, WHOLE
 from echo_edge.baseline_store import BaselineStore
 from echo_edge.errors import BaselineError
 from echo_edge.signing import load_key
@@ -308,10 +309,20 @@ def test_the_manifest_is_canonical_and_tells_all(tmp_path: Path) -> None:
     }
 
 
+def test_no_number_of_proposals_takes_away_what_rollbacks_lead_to(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    in_force = [enroll(store, small(seed % 2)).id for seed in range(13)]
+    for _ in range(WHOLE):
+        store.propose(small(1), "mallory")
+    assert [store.rollback(POINT, "vogt").id for _ in range(GENERATIONS)] == in_force[-2::-1][:GENERATIONS]
+    assert [one.object for one in store.audit(point=POINT) if one.what == "thin"] == in_force[:2]
+
+
 def test_of_old_versions_the_vectors_go_and_what_is_known_of_them_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echo_edge.baseline_rows.WHOLE", 2)
+    monkeypatch.setattr("echo_edge.baseline_rows.GENERATIONS", 1)
     store = make_store(tmp_path)
     other = enroll(store, small(1, OTHER_POINT))
     for seed in (1, 2, 1, 2, 1):

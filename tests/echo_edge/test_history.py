@@ -201,6 +201,18 @@ def test_hours_that_are_too_old_go_and_no_others(tmp_path: Path) -> None:
     assert history.read(POINT, 0, now_ns, model_sha256=MODEL).heard == 2
 
 
+def test_a_clock_that_is_years_ahead_for_a_moment_deletes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = time.time_ns()
+    kept(tmp_path, [memory(now_ns - h * HOUR_NS) for h in (1, 23)], keep_days=30)
+    history = History(tmp_path, keep_days=30)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns + 900 * 24 * HOUR_NS)
+    history.add(POINT, memory(now_ns + 900 * 24 * HOUR_NS))
+    history.flush()
+    assert history.read(POINT, 0, now_ns, model_sha256=MODEL).heard == 2
+
+
 def test_beyond_its_size_the_oldest_vectors_go_first_and_the_facts_stay(tmp_path: Path) -> None:
     starts = [START_NS + HOUR_NS * h + 5 * SECOND_NS * i for h in range(4) for i in range(50)]
     one_hour = sum(path.stat().st_size for path in _files(tmp_path / "one", [memory(t) for t in starts[:50]]))

@@ -23,7 +23,7 @@ from echo_edge.engine.onnx_cuda import (
     insist_on,
     provided,
 )
-from echo_edge.engine.prepare import standby_engine, verified
+from echo_edge.engine.prepare import find, standby_engine, verified
 from echo_edge.engine.retries import Retries
 from echo_edge.engine.standby import Progress, StandbyEngine, Wanted
 from echo_edge.errors import EngineError
@@ -104,6 +104,21 @@ def test_no_verdict_flips_when_the_gpu_takes_over(package: ModelPackage) -> None
     assert max(moved) < 0.01
 
 
+def test_a_gpu_that_served_and_is_gone_is_wanted_still(
+    package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
+    config = make_config()
+    if find(config, package) is not None:
+        pytest.skip("this machine has a GPU")
+    Retries(tmp_path / f"{config.gateway.id}.retries.json").serves("tensorrt")
+    wanted = find(config, package)
+    assert wanted is not None
+    assert wanted.name == "tensorrt"
+    with pytest.raises(EngineError, match="no GPU"):
+        wanted.prepare(lambda _: None)
+
+
 def test_an_engine_that_computes_something_else_never_serves(package: ModelPackage) -> None:
     made: list[HalfPrecise] = []
 
@@ -158,7 +173,7 @@ def test_without_a_gpu_auto_is_the_cpu_and_leaves_no_file(package: ModelPackage,
     engine.close()
     status = engine.status
     assert (status.serving, status.wanted, status.problem) == ("onnx", "onnx", None)
-    assert not no_gpu.exists()
+    assert not list(no_gpu.rglob("*"))
 
 
 @NO_CUDA_HERE

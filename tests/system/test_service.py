@@ -69,9 +69,13 @@ def test_it_is_ready_without_a_broker_fed_while_it_works_and_keeps_what_works_wh
         assert "rate_khz" in manager.status
         wait_for(lambda: "rate_khz" in alarms(daemon), "the alarm", 20)
 
+        daemon.config.write_text(CONFIG.replace("id: gw", "id: another"))
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "gateway.id: is not changed by a reload" in manager.status, "the refused name", 20)
+
         daemon.config.write_text(SECOND)
         daemon.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: manager.count("READY=1") == 3, "the reload", START_S)
+        wait_for(lambda: manager.count("READY=1") == 4, "the reload", START_S)
         wait_for(lambda: "points: 2 " in manager.status, "both points", 20)
         assert "refused" not in manager.status
         assert daemon.stop() == 0
