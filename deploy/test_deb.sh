@@ -76,7 +76,8 @@ echo "== update to 0.9.1"
 variant 0.9.1
 apt install -y "/echo-edge_0.9.1_$arch.deb" || bad "it does not update"
 is "echo-edge --version" "$(version)" 0.9.1
-is "state and configuration" "$(sha256sum "$root$state/state.db" "$root/etc/echo-edge/line1.yaml")" "$unchanged"
+[ "$(sha256sum "$root$state/state.db" "$root/etc/echo-edge/line1.yaml")" = "$unchanged" ] || bad "state or configuration"
+ok "state and configuration are what they were"
 is "a package that was added" "$(added)" 1
 is "the edited example" "$(tail -1 "$root/etc/echo-edge/example.yaml")" "# edited by a person"
 is "releases" "$(ls "$root/opt/echo-edge/releases" | paste -sd ' ')" "$old 0.9.1"

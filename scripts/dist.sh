@@ -51,6 +51,7 @@ pip --no-deps --no-index --find-links "$dist" "echo-edge==$version"
 # What is left names no path, so that the environment works wherever it lies: Python, the packages, one command.
 find "$venv/bin" -mindepth 1 ! -name 'python*' -delete
 sed -i '/^command/d' "$venv/pyvenv.cfg"
+sed -i '/^\(\.\.\/\)*bin\//d' "$venv"/lib/python3.*/site-packages/*.dist-info/RECORD
 install -m 755 deploy/debian/echo-edge "$venv/bin/"
 minor=$("$PYTHON" -c 'import sys; print(sys.version_info.minor)')
 # What a site adds for all releases, as for a GPU; it comes last, and is passed over where it is not there.
@@ -80,10 +81,10 @@ mkdir -p "$root/usr/bin" "$root/etc/echo-edge" "$root/DEBIAN"
 ln -s /opt/echo-edge/current/venv/bin/echo-edge "$root/usr/bin/echo-edge"
 sed '1,2d' configs/daemon/example.yaml >"$root/etc/echo-edge/example.yaml"    # without the editor's schema
 sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@PYTHON@/3.$minor/; s/@PYTHON_NEXT@/3.$((minor + 1))/
-    s/@SIZE_KB@/$(du -sk "$root" | cut -f 1)/" deploy/debian/control >"$root/DEBIAN/control"
+    s/@SIZE_KB@/$(du -sk --apparent-size "$root" | cut -f 1)/" deploy/debian/control >"$root/DEBIAN/control"
 install -m 644 -t "$root/DEBIAN" deploy/debian/conffiles
 install -m 755 -t "$root/DEBIAN" deploy/debian/preinst deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm
-(cd "$root" && find usr etc -type f -exec md5sum {} +) >"$root/DEBIAN/md5sums"    # for dpkg --verify
+(cd "$root" && find usr etc -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"    # for dpkg --verify
 dpkg-deb --root-owner-group -Zzstd -z10 --build "$root" "$dist" >/dev/null
 
 cd "$dist"
