@@ -55,7 +55,7 @@ line1.yaml:9: machines.pump-12.points.de.window.lenght_s: unknown key; did you m
 - An *id* has up to 48 lower-case letters, digits, `-` and `_`, and starts with a letter or digit. Ids become parts of
   MQTT topics.
 - A path is absolute, or relative to the folder of the configuration file. The files must exist.
-- The daemon reads the file once, at start. Restart it after a change.
+- The daemon reads the file at its start and when it is told to: `systemctl reload` (SIGHUP) after a change.
 - A change of `model`, of a point's `channels`, of `window.length_s`, or of the device's rate or unit makes the point
   `not_monitored` until it is enrolled again: its baseline was made with another signal. Another sensor shows as
   `sensor_changed`. A new `scale` in the same unit is not noticed so far: enroll again yourself.
