@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from echo_edge.config import Config
@@ -67,6 +68,14 @@ def printable(text: str) -> str:
 def cells(*values: object) -> list[Text]:
     """A table's cells: what people and files call themselves is no markup."""
     return [Text(printable("" if value is None else str(value))) for value in values]
+
+
+def table_of(*columns: str, whole: tuple[str, ...], title: str | None = None) -> Table:
+    """A table that cuts nothing on a narrow terminal: the columns ``whole`` keep one line, the others fold."""
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, no_wrap=name in whole, overflow="fold")
+    return table
 
 
 def local_time(time_ns: int | None) -> str:
