@@ -20,7 +20,8 @@ from echo_edge.bundle_machine import journal, metrics_page, plugged_in, versions
 from echo_edge.bundle_redaction import Redaction, readable
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
-from echo_edge.doctor_steps import ask, examine, last_working
+from echo_edge.config_versions import last_working
+from echo_edge.doctor_steps import ask, examine
 from echo_edge.errors import BaselineError, ConfigError, EchoEdgeError, OrderError
 from echo_edge.store import database, state_path
 

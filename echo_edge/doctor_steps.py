@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from echo_edge import doctor_broker, doctor_files, doctor_machine, doctor_model
 from echo_edge.config import Config
-from echo_edge.config_file import load_config, parse_config, read_password
+from echo_edge.config_file import load_config, read_password
 from echo_edge.config_orders import read_operators
+from echo_edge.config_versions import last_working
 from echo_edge.doctor_found import Found, Patient, bad
 from echo_edge.errors import ConfigError, OrderError
 from echo_edge.redact import redact
@@ -72,17 +72,6 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
         steps = [step for step in STEPS if step not in {doctor_machine.daemon, doctor_machine.devices}]
     for step in steps:
         yield from step(patient)
-
-
-def last_working(path: Path) -> Config | None:
-    """What the daemon goes on with when the file cannot be used; None without it, or where the state's folder
-    depends on the file."""
-    folder = os.environ.get("STATE_DIRECTORY")
-    if folder is None:
-        return None
-    with suppress(OSError, UnicodeDecodeError, ConfigError):
-        return parse_config((Path(folder) / "config_versions" / "works.yaml").read_text("utf-8"), path)
-    return None
 
 
 def credentials_of(path: Path) -> str | None:
