@@ -12,8 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from echo_edge import outbox_db, state_db
+from echo_edge.database_trouble import DAMAGED, trouble
 from echo_edge.doctor import LEAST_FREE_BYTES, LEAST_FREE_SHARE
 from echo_edge.doctor_found import Found, Patient, bad
+from echo_edge.outbox_file import kind_of
 from echo_edge.signing import KEY_FILE
 from echo_edge.store import database, outbox_file
 
@@ -100,7 +102,9 @@ def _write_test(folder: Path) -> Found:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return Found("disk", "broken", f"{folder}: cannot be written: {error.strerror}", "look at the disk's health")
+        full = kind_of(error) == "disk_full"
+        mend = "free space on this disk" if full else "look at the disk's health"
+        return Found("disk", "broken", f"{folder}: cannot be written: {error.strerror}", mend)
     return Found("disk", "ok", f"{folder}: can be written")
 
 
@@ -131,7 +135,6 @@ def _database(path: Path, version: int) -> Found:
         return Found("state", "ok", f"{path}: is not there yet")
     # without a log nobody has it open, and SQLite need not make one to read it
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    away = "look at the disk's health, then put a backup back or move the file away"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=2)) as db:
             (found,) = db.execute("PRAGMA user_version").fetchone()
@@ -140,7 +143,8 @@ def _database(path: Path, version: int) -> Found:
                 return Found("state", "broken", f"{path}: written by a newer version of echo-edge ({found})", mend)
             (whole,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.Error as error:
-        return Found("state", "broken", f"{path}: {error}", away)
+        what, mend = trouble(error, path)
+        return Found("state", "broken", f"{path}: {what}", mend)
     if whole != "ok":
-        return Found("state", "broken", f"{path}: is damaged: {whole}", away)
+        return Found("state", "broken", f"{path}: is damaged: {whole}", f"look at the disk's health, then {DAMAGED}")
     return Found("state", "ok", f"{path}: whole, version {found}")
