@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from echo_edge.cli_shared import EXIT_FAILED, EXIT_USAGE, ConfigPath, fail, say
+from echo_edge.credentials import credentials_of
 
 
 def bundle(
@@ -22,7 +23,6 @@ def bundle(
     Passwords, keys and names are hidden, serial numbers cut short; no sound and no embeddings. At most 10 MB.
     """
     from echo_edge.bundle import gather, write  # noqa: PLC0415  # seconds of imports that no other command needs
-    from echo_edge.doctor_steps import credentials_of  # noqa: PLC0415
 
     path = output or Path(f"echo-edge-{config.stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz")
     if not path.name.endswith(".tar.gz"):

@@ -95,10 +95,8 @@ def _tried(patient: Patient) -> Iterator[Found]:
         return
     try:
         settings = broker_settings(patient.config.mqtt, patient.credentials_folder)
-    except ConfigError as error:
-        yield Found(
-            "broker", "broken", "; ".join(error.problems), "give it the password, in a file that only the service reads"
-        )
+    except ConfigError:
+        yield bad("broker", "cannot be tried without its password", "see `secrets` above", broken=False)
         return
     topics = Topics(patient.config.mqtt.base_topic, patient.config.gateway.id)
     with closing(_probe(settings, topics, "hears")) as hears:

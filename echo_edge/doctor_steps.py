@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,7 @@ def examine(path: Path, credentials_folder: str | None = None) -> Iterator[Found
     """Look at everything that the gateway with this configuration needs, and tell each finding as it is made.
 
     Args:
-        credentials_folder: where systemd keeps its credentials; without it they are not looked at.
+        credentials_folder: of ``credentials_of``; without it systemd's are not looked at.
     """
     for found in _all(path, credentials_folder):
         yield replace(found, what=redact(found.what), mend=redact(found.mend))
@@ -74,14 +73,6 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
         yield from step(patient)
 
 
-def credentials_of(path: Path) -> str | None:
-    """``$CREDENTIALS_DIRECTORY``, else that of the service that runs with this configuration, which root can read."""
-    service = Path(f"/run/credentials/echo-edge@{path.stem}.service")
-    if path.parent.resolve() == Path("/etc/echo-edge") and os.access(service, os.R_OK | os.X_OK):
-        return os.environ.get("CREDENTIALS_DIRECTORY", str(service))
-    return os.environ.get("CREDENTIALS_DIRECTORY")
-
-
 def _secrets(patient: Patient) -> Iterator[Found]:
     """Whether the password and the operators' keys can be read; those of systemd only where it shows them."""
     mqtt, orders, folder = patient.config.mqtt, patient.config.orders, patient.credentials_folder
@@ -94,7 +85,9 @@ def _secrets(patient: Patient) -> Iterator[Found]:
             read()
         except ConfigError as error:
             problems += error.problems
-    yield from (Found("secrets", "broken", problem, "do as it says") for problem in problems)
+    for problem in problems:
+        what, _, mend = problem.partition("; ")
+        yield Found("secrets", "broken", what, mend or "give it, in a file that only the service reads")
     if not problems:
         yield Found("secrets", "ok", "passwords and keys can be read" + (HIDDEN if patient.hidden_credentials else ""))
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from echo_edge.errors import EchoEdgeError
 
+CONFIGURATIONS = Path("/etc/echo-edge")
+"""Where the services' configurations are; that of ``echo-edge@NAME`` is ``NAME.yaml``."""
+
 MAX_SOCKET_PATH = 107
 UNFINISHED_S = 3600.0
 
@@ -83,7 +86,7 @@ def service_folders(config: Path) -> None:
 
     A configuration elsewhere belongs to nobody, and folders that are named already stay.
     """
-    if config.parent.resolve() == Path("/etc/echo-edge") and "STATE_DIRECTORY" not in os.environ:
+    if config.parent.resolve() == CONFIGURATIONS and "STATE_DIRECTORY" not in os.environ:
         os.environ["STATE_DIRECTORY"] = f"/var/lib/echo-edge/{config.stem}"
         os.environ["RUNTIME_DIRECTORY"] = f"/run/echo-edge/{config.stem}"
 
