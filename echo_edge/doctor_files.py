@@ -26,7 +26,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 def rights(patient: Patient) -> Iterator[Found]:
     """Whether others may change what the daemon reads, or read what is secret."""
-    wrong = [*_others_write(patient), *_others_read(patient)]
+    wrong = [*_others_write(patient), *_others_read(patient), *_closed(patient)]
     yield from wrong or [Found("rights", "ok", "nobody else writes the configuration or reads a secret")]
 
 
@@ -59,6 +59,25 @@ def _others_read(patient: Patient) -> Iterator[Found]:
         yield Found(
             "rights", "warning", f"{folder}: everybody may read what is kept of the past", f"chmod 700 {folder}"
         )
+
+
+def _closed(patient: Patient) -> Iterator[Found]:
+    """What the daemon must read, and its user cannot: root, who looks, can."""
+    if (reader := patient.reader) is None:
+        return
+    for path in (patient.path, *secret_files(patient)):
+        try:
+            closed = reader.stopped_at(path)
+        except OSError:
+            continue  # told with the secrets
+        what = f"{path}: the service's user {reader.name} cannot read it"
+        if closed is None:
+            continue
+        if closed in (patient.path, *patient.path.absolute().parents):  # root's, for the service to use
+            mend = f"chgrp {reader.name} {closed} && chmod g+{'r' if closed == path else 'x'} {closed}"
+        else:
+            mend = f"chown {reader.name} {path}" if closed == path else f"move it to {patient.path.parent}"
+        yield Found("rights", "broken", what if closed == path else f"{what}: {closed} is closed to it", mend)
 
 
 def secret_files(patient: Patient) -> list[Path]:

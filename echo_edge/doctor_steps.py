@@ -12,7 +12,7 @@ from echo_edge.config import Config
 from echo_edge.config_file import load_config, read_password
 from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import last_working
-from echo_edge.doctor_found import Found, Patient, bad
+from echo_edge.doctor_found import Found, Patient, bad, service_user
 from echo_edge.errors import ConfigError, OrderError
 from echo_edge.redact import redact
 from echo_edge.store import StoreError, state_path
@@ -58,7 +58,7 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
     else:
         points = ", ".join(config.points())
         yield Found("config", "ok", f"{path}: {len(config.devices)} devices, points {points}")
-    patient = Patient(path, config, state_path(config.gateway.id), credentials_folder)
+    patient = Patient(path, config, state_path(config.gateway.id), credentials_folder, reader=service_user(path))
     yield from _secrets(patient)
     steps = list(STEPS)
     try:

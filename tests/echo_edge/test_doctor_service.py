@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from echo_edge.config_check import check
+from echo_edge.config_file import load_config
 from echo_edge.credentials import credential, credentials_of
+from echo_edge.doctor_files import rights
+from echo_edge.doctor_found import Patient, Reader
 from echo_edge.doctor_steps import examine
 from echo_edge.errors import ConfigError
 from echo_edge.operator_keys import SharedKey, write_key
@@ -63,3 +69,33 @@ def test_the_daemon_names_the_file_that_its_unit_takes_it_from(tmp_path: Path):
     for name, file in (("mqtt-password", "mqtt-password"), ("operators_alice", "operators/alice")):
         with pytest.raises(ConfigError, match=f"put it into /etc/echo-edge/secrets/hall3/{file},"):
             credential(str(folder), name, "where")
+
+
+@pytest.fixture
+def open_etc() -> Iterator[Path]:
+    """The same in a place that everybody reaches; the folders of tests are closed to others."""
+    with TemporaryDirectory(dir="/tmp") as made:
+        Path(made).chmod(0o755)
+        (Path(made) / "etc").mkdir(mode=0o755)
+        yield Path(made) / "etc"
+
+
+def test_a_password_that_root_can_read_and_the_service_cannot_is_broken(open_etc: Path):
+    path, password = open_etc / "hall3.yaml", open_etc / "password"
+    path.write_text(f"gateway: {{id: gw}}\nmqtt: {{username: gw, password_file: password}}\n{MACHINES}")
+    path.chmod(0o640)
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    stranger = Reader("echo-edge", 64000, frozenset({path.stat().st_gid}))
+    patient = Patient(path, load_config(path), open_etc / "state", None, reader=stranger)
+    assert [(f.where, f.mend) for f in rights(patient) if f.how == "broken"] == [
+        ("rights", f"chown echo-edge {password}")
+    ]
+    owner = Reader("echo-edge", password.stat().st_uid, frozenset())
+    assert [f for f in rights(replace(patient, reader=owner)) if f.how == "broken"] == []
+    secrets = open_etc / "secrets"
+    secrets.mkdir(mode=0o700)
+    path.write_text(path.read_text().replace("password_file: ", "password_file: secrets/"))
+    password.rename(secrets / "password")
+    patient = replace(patient, config=load_config(path))
+    assert {f.mend for f in rights(patient) if f.how == "broken"} == {f"move it to {open_etc}"}
