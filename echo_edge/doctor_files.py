@@ -20,8 +20,12 @@ from echo_edge.signing import KEY_FILE
 from echo_edge.store import database, outbox_file
 
 LEAST_FREE_FILES = 1000
-AS_SERVICE = "run this as root or as the service's user: sudo -u echo-edge echo-edge doctor CONFIG"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def as_service(configuration: Path) -> str:
+    """The mend where this user may not look."""
+    return f"run this as root or as the service's user: sudo -u echo-edge echo-edge doctor {configuration}"
 
 
 def rights(patient: Patient) -> Iterator[Found]:
@@ -110,7 +114,7 @@ def disk(patient: Patient) -> Iterator[Found]:
         yield _write_test(folder)
     elif there == folder:
         ours = folder.stat().st_uid == os.geteuid()
-        yield bad("disk", f"{folder}: this user may not use what lies there", AS_SERVICE, broken=ours)
+        yield bad("disk", f"{folder}: this user may not use what lies there", as_service(patient.path), broken=ours)
 
 
 def _write_test(folder: Path) -> Found:

@@ -65,7 +65,9 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
         patient = _asked(patient)
     except (OrderError, StoreError) as error:  # it may have its devices open: leave them alone
         hangs = isinstance(error, OrderError) and not isinstance(error.__cause__, PermissionError)
-        mend = "wait a minute: systemd ends and restarts a daemon that hangs" if hangs else doctor_files.AS_SERVICE
+        mend = (
+            "wait a minute: systemd ends and restarts a daemon that hangs" if hangs else doctor_files.as_service(path)
+        )
         yield bad("daemon", str(error), mend, broken=hangs)
         patient = replace(patient, daemon={"well": True, "findings": []})
         steps = [step for step in STEPS if step not in {doctor_machine.daemon, doctor_machine.devices}]

@@ -49,7 +49,8 @@ def state_folder(gateway: str) -> Path:
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}; name another in $STATE_DIRECTORY") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"{folder}: cannot be written by this user; name another in $STATE_DIRECTORY")
+        mend = "be the service's (sudo -u echo-edge echo-edge ...), or name another in $STATE_DIRECTORY"
+        raise StoreError(f"{folder}: cannot be used by this user; {mend}")
     return folder
 
 
