@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echo_edge.cli_shared import AsJson, By, ConfigPath, cells, load, login_name, out, say, table_of
+from echo_edge.cli_shared import AsJson, By, ConfigPath, cells, gateway_of, login_name, out, say, table_of
 from echo_edge.verb_client import give_order
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the alerts that are active or wait for a person: of what, since when, how severe, what was done."""
-    result = give_order(load(config), "alert.list", {"open": not everything, "limit": limit}, by=login_name())
+    result = give_order(gateway_of(config), "alert.list", {"open": not everything, "limit": limit}, by=login_name())
     if as_json:
         print(json.dumps(result))
         return
@@ -108,4 +108,4 @@ def clear(config: ConfigPath, alert_id: AlertId, by: By, note: Note = "", if_rev
 
 
 def _answer(config: Path, verb: str, args: dict[str, Any], by: str, if_rev: int | None) -> dict[str, Any]:
-    return give_order(load(config), verb, args, by=by, expect={} if if_rev is None else {"rev": if_rev})
+    return give_order(gateway_of(config), verb, args, by=by, expect={} if if_rev is None else {"rev": if_rev})

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echo_edge.cli_shared import EXIT_USAGE, AsJson, By, ConfigPath, PointName, fail, load, say
+from echo_edge.cli_shared import EXIT_USAGE, AsJson, By, ConfigPath, PointName, fail, gateway_of, say
 from echo_edge.verb_client import give_order
 
 LENGTH = re.compile(r"(\d+(?:\.\d+)?)(min|m|h|d)")
@@ -32,11 +32,11 @@ def mute(
     if end == (length is not None):
         fail("say how long with --for, or that it is over with --end", EXIT_USAGE)
     if length is None:
-        give_order(load(config), "maintenance.unmute", {"machine": machine, "note": note}, by=by)
+        give_order(gateway_of(config), "maintenance.unmute", {"machine": machine, "note": note}, by=by)
         say(f"{machine} is monitored again.")
         return
     args = {"machine": machine, "minutes": _minutes(length), "note": note}
-    give_order(load(config), "maintenance.mute", args, by=by)
+    give_order(gateway_of(config), "maintenance.mute", args, by=by)
     say(f"{machine} is not monitored for {length}.")
 
 
@@ -73,7 +73,7 @@ def threshold(
             fail(f"'{rate}' is no rate; give false alarms a month such as 0.5, or '{CONFIGURED}'", EXIT_USAGE)
     if hold is not None:
         args["hold_minutes"] = _minutes(hold)
-    result = give_order(load(config, point), "threshold.set", args, by=by, dry_run=dry_run)
+    result = give_order(gateway_of(config, point), "threshold.set", args, by=by, dry_run=dry_run)
     if as_json or dry_run:
         print(json.dumps(result))
         return
@@ -103,5 +103,5 @@ def order(
             fail(f"{option}: is no JSON: {error}", EXIT_USAGE)
         if not isinstance(parsed[option], dict):
             fail(f'{option}: is no JSON object; write it as \'{{"point": "pump/de"}}\'', EXIT_USAGE)
-    result = give_order(load(config), verb, parsed["--args"], by=by, dry_run=dry_run, expect=parsed["--if"])
+    result = give_order(gateway_of(config), verb, parsed["--args"], by=by, dry_run=dry_run, expect=parsed["--if"])
     print(json.dumps(result))

@@ -18,7 +18,7 @@ from rich.text import Text
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
 from echo_edge.errors import ConfigError
-from echo_edge.store import service_folders, state_path
+from echo_edge.store import control_socket, service_folders, state_path
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
@@ -103,6 +103,21 @@ def load(config: Path, point: str | None = None) -> Config:
     return read
 
 
+def gateway_of(config: Path, point: str | None = None) -> str:
+    """The id of the gateway whose daemon is to be asked, for what needs no more of the configuration.
+
+    Who may use the socket of a service, and not see its state, asks all the same while the file is broken; the daemon
+    itself says then whether it has the point.
+    """
+    try:
+        return load(config, point).gateway.id
+    except ConfigError as error:
+        if "STATE_DIRECTORY" not in os.environ or not os.access(control_socket(state_path("")), os.W_OK):
+            raise
+        _warn(error, "asking the daemon, which goes by the last one that worked")
+        return config.stem
+
+
 def _in_force(config: Path, why: ConfigError) -> Config:
     from echo_edge.config_versions import last_working  # noqa: PLC0415  # the model's imports, for a broken file alone
 
@@ -112,10 +127,14 @@ def _in_force(config: Path, why: ConfigError) -> Config:
             hint = f"{folder}: what the daemon goes on with is for its user to read: sudo -u echo-edge echo-edge ..."
             raise ConfigError([*why.problems, hint])
         raise why
-    more = f" (and {len(why.problems) - 1} more)" if len(why.problems) > 1 else ""
-    told = f"{why.problems[0]}{more}; going by the last configuration that worked"
-    err.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    _warn(why, "going by the last configuration that worked")
     return worked
+
+
+def _warn(why: ConfigError, what: str) -> None:
+    more = f" (and {len(why.problems) - 1} more)" if len(why.problems) > 1 else ""
+    text = f"{why.problems[0]}{more}; {what}"
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def progress_bar(hidden: bool) -> Progress:

@@ -17,7 +17,7 @@ from echo_edge.cli_shared import (
     ConfigPath,
     PointName,
     fail,
-    load,
+    gateway_of,
     out,
     say,
 )
@@ -126,7 +126,7 @@ def _told(answer: dict[str, Any]) -> str:
 
 
 def _ask(config: Path, order: dict[str, Any]) -> dict[str, Any]:
-    folder = state_folder(load(config, order["point"]).gateway.id)
+    folder = state_folder(gateway_of(config, order["point"]))
     try:
         answer = next(send_order(control_socket(folder), {"order": "state", **order}))
     except OSError as error:

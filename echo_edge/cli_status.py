@@ -12,8 +12,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from echo_edge.cli_shared import AsJson, ConfigPath, cells, load, login_name, out, printable, table_of
-from echo_edge.config import Config
+from echo_edge.cli_shared import AsJson, ConfigPath, cells, gateway_of, login_name, out, printable, table_of
 from echo_edge.errors import OrderError
 from echo_edge.verb_client import give_order
 
@@ -31,14 +30,14 @@ def status(
 
     Exit code 6 when no daemon runs.
     """
-    loaded = load(config)
+    gateway = gateway_of(config)
     if as_json:
-        print(json.dumps(_ask(loaded)))
+        print(json.dumps(_ask(gateway)))
         while watch:
             time.sleep(EVERY_S)
-            print(json.dumps(_ask(loaded)), flush=True)
+            print(json.dumps(_ask(gateway)), flush=True)
         return
-    shown = _ask(loaded)
+    shown = _ask(gateway)
     if not watch:
         out.print(view(shown))
         return
@@ -46,13 +45,13 @@ def status(
         while True:
             time.sleep(EVERY_S)
             try:
-                live.update(view(_ask(loaded)), refresh=True)
+                live.update(view(_ask(gateway)), refresh=True)
             except OrderError as error:  # it begins anew, perhaps
                 live.update(Text(str(error), BAD), refresh=True)
 
 
-def _ask(config: Config) -> dict[str, Any]:
-    return give_order(config, "status", by=login_name())
+def _ask(gateway: str) -> dict[str, Any]:
+    return give_order(gateway, "status", by=login_name())
 
 
 def view(told: dict[str, Any]) -> Group:

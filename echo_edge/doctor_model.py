@@ -82,7 +82,8 @@ def _baselines(patient: Patient, package: ModelPackage) -> Iterator[Found]:
     try:
         store = open_store(patient.config, patient.folder)
     except BaselineError as error:
-        yield Found("baselines", "broken", str(error), "see `state` above")
+        what, _, mend = str(error).partition("; ")
+        yield Found("baselines", "broken", what, mend or "see `state` above")
         return
     for point in patient.config.points():
         yield _baseline(patient, store, package, point)

@@ -96,7 +96,7 @@ def _secrets(patient: Patient) -> Iterator[Found]:
 
 def ask(config: Config, verb: str) -> dict[str, Any]:
     """What the running daemon answers, unless it hangs; raises as ``give_order``."""
-    return give_order(config, verb, by="doctor", timeout_s=ANSWER_S)
+    return give_order(config.gateway.id, verb, by="doctor", timeout_s=ANSWER_S)
 
 
 def _asked(patient: Patient) -> Patient:

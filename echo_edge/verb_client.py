@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from echo_edge.config import Config
 from echo_edge.control_client import send_order
 from echo_edge.errors import OrderError
 from echo_edge.store import control_socket, state_folder
@@ -14,7 +13,7 @@ EXIT_CONFLICT = 6
 
 
 def give_order(
-    config: Config,
+    gateway: str,
     verb: str,
     args: Mapping[str, Any] | None = None,
     *,
@@ -26,12 +25,12 @@ def give_order(
     """Have the daemon of this gateway do what a verb says, and return its answer.
 
     Args:
+        gateway: its id; a service's folders are named by systemd, and the id stands in messages only.
         timeout_s: how long to wait for it; absent, as long as it takes.
 
     Raises:
         OrderError: no daemon runs (6), or it refused, with its code.
     """
-    gateway = config.gateway.id
     given = {
         "order": "verb",
         "verb": verb,

@@ -210,7 +210,7 @@ def test_a_daemon_that_hangs_is_not_waited_for_without_end(tmp_path: Path, monke
         deaf.bind(str(one.folder / "control.sock"))
         deaf.listen(1)
         with pytest.raises(OrderError, match="does not answer: timed out"):
-            give_order(one.config, "doctor", by="test", timeout_s=0.1)
+            give_order(one.config.gateway.id, "doctor", by="test", timeout_s=0.1)
 
 
 def test_a_point_that_nobody_taught_and_a_baseline_of_another_model_are_told(tmp_path: Path):

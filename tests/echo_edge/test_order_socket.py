@@ -61,7 +61,7 @@ def command(*arguments: str | Path) -> Result:
 
 def test_without_a_daemon_orders_end_with_a_conflict(file: Path) -> None:
     with pytest.raises(OrderError, match="no daemon runs for gateway 'gw'") as caught:
-        give_order(load_config(file), "ping", by="lang")
+        give_order(load_config(file).gateway.id, "ping", by="lang")
     assert caught.value.exit_code == 6
 
 
