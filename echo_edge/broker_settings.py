@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from echo_edge.config_file import read_password
 from echo_edge.config_mqtt import MqttConfig
+from echo_edge.credentials import credential_file
 from echo_edge.mqtt import MqttSettings
 
 
@@ -38,4 +39,4 @@ def broker_settings(mqtt: MqttConfig, credentials_folder: str | None) -> MqttSet
 def _credential(mqtt: MqttConfig, credentials_folder: str | None) -> Path | None:
     if mqtt.password_credential is None or credentials_folder is None:
         return None
-    return Path(credentials_folder) / mqtt.password_credential
+    return credential_file(credentials_folder, mqtt.password_credential)

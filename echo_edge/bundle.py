@@ -20,19 +20,24 @@ from echo_edge.bundle_machine import journal, metrics_page, plugged_in, versions
 from echo_edge.bundle_redaction import Redaction, readable
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
-from echo_edge.doctor_steps import ask, examine, last_working
+from echo_edge.config_versions import last_working
+from echo_edge.doctor_steps import ask, examine
 from echo_edge.errors import BaselineError, ConfigError, EchoEdgeError, OrderError
-from echo_edge.store import database, state_path
+from echo_edge.store import StoreError, database, state_path
 
 MEMBER_BYTES = 900_000
 """Of each member at most; there are ten, or fewer, so that no archive is larger than 10 MB."""
+
+MISSING = "missing.txt"
+NOT_SEEN = ("not seeing messages from", "insufficient permissions")
+"""What ``journalctl`` says of lines that are for others to see."""
 
 FILES, BASELINES = 5000, 200
 UNREAD = "It is no YAML that can be read, and nobody knows for sure what in it is a name: it was left out.\n"
 
 
 def gather(path: Path, credentials_folder: str | None = None) -> Iterator[tuple[str, bytes]]:
-    """Name and contents of every member, cleaned and of bounded size.
+    """Name and contents of every member, cleaned and of bounded size. ``MISSING`` is last, where some are lacking.
 
     Args:
         path: of the configuration, which may be broken.
@@ -45,9 +50,17 @@ def gather(path: Path, credentials_folder: str | None = None) -> Iterator[tuple[
     yield "configuration.yaml", _bytes(redaction, text if readable(text) else UNREAD)
     yield "versions.json", _json(redaction, versions())
     yield "doctor.json", _json(redaction, [asdict(found) for found in examine(path, credentials_folder)])
-    if config is not None:
+    missing = []
+    if config is None:
+        missing.append("status, files, audit, baselines: the configuration cannot be used, nor can one that worked")
+    else:
         folder = state_path(config.gateway.id)
-        yield "status.json", _json(redaction, _status(config, folder))
+        status = _status(config, folder)
+        yield "status.json", _json(redaction, status)
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            missing.append(f"files, audit, baselines: this user may not use {folder}; run it with sudo")
+        if "problem" in status:
+            missing.append(f"status: {status['problem']}")
         if config.metrics is not None:
             yield "metrics.txt", _bytes(redaction, metrics_page(config.metrics.host, config.metrics.port))
         yield "files.json", _json(redaction, _files(folder))
@@ -55,7 +68,12 @@ def gather(path: Path, credentials_folder: str | None = None) -> Iterator[tuple[
         yield "audit.json", _json(redaction, _audit(store))
         yield "baselines.json", _json(redaction, _baselines(store))
     yield "devices.json", _json(redaction, plugged_in())
-    yield "journal.txt", _bytes(redaction, _end(journal(f"echo-edge@{path.stem}.service")))
+    lines = journal(f"echo-edge@{path.stem}.service")
+    yield "journal.txt", _bytes(redaction, _end(lines))
+    if any(words in lines for words in NOT_SEEN):
+        missing.append("journal: this user may not see the service's lines; run it with sudo")
+    if missing:
+        yield MISSING, _bytes(redaction, "".join(f"{one}\n" for one in missing))
 
 
 def write(path: Path, members: list[tuple[str, bytes]]) -> None:
@@ -117,7 +135,7 @@ def _status(config: Config, folder: Path) -> dict[str, Any]:
         return {"problem": "no daemon has run here yet"}
     try:
         return ask(config, "status")
-    except OrderError as error:
+    except (OrderError, StoreError) as error:
         return {"problem": str(error)}
 
 

@@ -58,9 +58,9 @@ def plugged_in() -> list[dict[str, Any]]:
 
 
 def journal(unit: str) -> str:
-    """The newest lines of a systemd unit, or why there are none."""
+    """The newest lines of a systemd unit, then what ``journalctl`` says of lines that this user may not see."""
     asked = ("journalctl", "--unit", unit, "--lines", str(JOURNAL_LINES), "--no-pager", "--no-hostname")
-    return _output((*asked, "--output", "short-iso"))
+    return _output((*asked, "--output", "short-iso"), both=True)
 
 
 def metrics_page(host: str, port: int) -> str:
@@ -75,9 +75,11 @@ def metrics_page(host: str, port: int) -> str:
         link.close()
 
 
-def _output(command: Sequence[str]) -> str:
+def _output(command: Sequence[str], *, both: bool = False) -> str:
+    """What it printed; its errors in place of nothing, or after it."""
     try:
         done = subprocess.run(command, capture_output=True, timeout=PROGRAM_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{command[0]}: {error}"
-    return (done.stdout or done.stderr).decode("utf-8", "replace")
+    text = done.stdout + done.stderr if both else done.stdout or done.stderr
+    return text.decode("utf-8", "replace")

@@ -16,6 +16,7 @@ import yaml
 from echo_edge.audit import MAX_TEXT
 from echo_edge.config_file import MAX_PASSWORD, NO_VALUE
 from echo_edge.config_orders import UNSIGNED
+from echo_edge.credentials import credential_file
 from echo_edge.redact import HIDDEN, redact
 
 SECRET_FILES = {"password_file", "key_file", "client_key_file"}
@@ -129,7 +130,7 @@ def _secrets(pairs: Iterable[tuple[str, Any]], folder: Path, credentials_folder:
         if key in SECRET_FILES and isinstance(value, str):
             path = folder / value
         elif key in SECRET_CREDENTIALS and isinstance(value, str) and credentials_folder is not None:
-            path = Path(credentials_folder) / value
+            path = credential_file(credentials_folder, value)
         else:
             continue
         with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:

@@ -51,6 +51,7 @@ from echo_edge.cli_shared import (
 from echo_edge.cli_state import state as state_commands
 from echo_edge.cli_status import status
 from echo_edge.config_file import load_config
+from echo_edge.credentials import credentials_of
 from echo_edge.errors import (
     ArtifactError,
     ConfigError,
@@ -155,7 +156,7 @@ def check(config: ConfigPath, as_json: AsJson = False) -> None:
 
     problems: list[str] = []
     try:
-        loaded = check_config(config)
+        loaded = check_config(config, credentials_folder=credentials_of(config))
     except ConfigError as error:
         problems = error.problems
     if as_json:

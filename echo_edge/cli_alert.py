@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from echo_edge.cli_shared import AsJson, By, ConfigPath, cells, load, login_name, out, say
+from echo_edge.cli_shared import AsJson, By, ConfigPath, cells, load, login_name, out, say, table_of
 from echo_edge.verb_client import give_order
 
 app = typer.Typer(
@@ -48,7 +47,8 @@ def list_(
     if as_json:
         print(json.dumps(result))
         return
-    table = Table("alert", "of", "kind", "opened", "severity", "now", "rev", title="Alerts")
+    columns = ("alert", "of", "kind", "opened", "severity", "now", "rev")
+    table = table_of(*columns, whole=("alert", "severity"), title="Alerts")
     for one in result["alerts"]:
         table.add_row(
             *cells(

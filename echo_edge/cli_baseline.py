@@ -25,6 +25,7 @@ from echo_edge.cli_shared import (
     out,
     printable,
     say,
+    table_of,
 )
 from echo_edge.config import Config
 
@@ -58,7 +59,8 @@ def list_(config: ConfigPath, point: OptionalPoint = None, as_json: AsJson = Fal
     if as_json:
         print(json.dumps(result))
         return
-    table = Table("id", "point", "status", "follows", "states", "learned", "by", "made", "note", title="Baselines")
+    columns = ("id", "point", "status", "follows", "states", "learned", "by", "made", "note")
+    table = table_of(*columns, whole=("id", "status", "follows"), title="Baselines")
     for one in result["baselines"]:
         learned = f"{one['learned_s'] / 60:.0f} min"
         told = (one["parent"] or one["imported_from"], ", ".join(one["states"]), learned, one["author"])
@@ -248,7 +250,8 @@ def audit(
         if not result["problems"]:
             say(f"whole: {result['entries']} entries, and all that they tell of")
     else:
-        table = Table("entry", "when", "who", "what", "point", "object", "why", title="Audit log")
+        columns = ("entry", "when", "who", "what", "point", "object", "why")
+        table = table_of(*columns, whole=("entry",), title="Audit log")
         for row in result["entries"]:
             told = (row["who"], row["what"], row["point"], row["object"], row["why"])
             table.add_row(*cells(row["seq"], local_time(row["time_ns"]), *told))

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from echo_edge.cli_shared import EXIT_FAILED, EXIT_USAGE, ConfigPath, fail, say
+from echo_edge.cli_shared import EXIT_FAILED, EXIT_USAGE, ConfigPath, err, fail, printable, say
+from echo_edge.credentials import credentials_of
 
 
 def bundle(
@@ -21,8 +22,7 @@ def bundle(
 
     Passwords, keys and names are hidden, serial numbers cut short; no sound and no embeddings. At most 10 MB.
     """
-    from echo_edge.bundle import gather, write  # noqa: PLC0415  # seconds of imports that no other command needs
-    from echo_edge.doctor_steps import credentials_of  # noqa: PLC0415
+    from echo_edge.bundle import MISSING, gather, write  # noqa: PLC0415  # seconds of imports that no other command needs
 
     path = output or Path(f"echo-edge-{config.stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz")
     if not path.name.endswith(".tar.gz"):
@@ -35,6 +35,12 @@ def bundle(
         write(path, members)
     except OSError as error:
         fail(f"{error.filename or path}: {error.strerror}", EXIT_FAILED)
-    say(f"{path}: {path.stat().st_size / 1e6:.2f} MB, only you can read it.")
+    for line in dict(members).get(MISSING, b"").decode().splitlines():
+        err.print(printable(f"missing: {line}"), style="yellow", markup=False, highlight=False, soft_wrap=True)
+    say(f"{path}: {_size(path.stat().st_size)}, only you can read it.")
     say("Secrets, names and serial numbers were taken out as far as a program can know them: look through it before")
     say(f"you send it (tar -xzf {path}).")
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e3:.1f} kB" if size_bytes < 10_000 else f"{size_bytes / 1e6:.2f} MB"

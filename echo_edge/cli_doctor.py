@@ -9,6 +9,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from echo_edge.cli_shared import EXIT_FAILED, AsJson, ConfigPath, out, printable
+from echo_edge.credentials import credentials_of
 
 COLOURS = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 
@@ -19,7 +20,7 @@ def doctor(config: ConfigPath, as_json: AsJson = False) -> None:
     Configuration, rights of files, clock, disk, databases, daemon, devices, broker, model, engine, baselines.
     While no daemon runs, each device is opened once. Exit code 1 when something is broken.
     """
-    from echo_edge.doctor_steps import credentials_of, examine  # noqa: PLC0415  # seconds of imports that no other command needs
+    from echo_edge.doctor_steps import examine  # noqa: PLC0415  # seconds of imports that no other command needs
 
     found = []
     for one in examine(config, credentials_of(config)):

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from echo_edge.cli_shared import AsJson, ConfigPath, err, load, say
+from echo_edge.cli_shared import AsJson, ConfigPath, err, say
+from echo_edge.config_file import load_config
 from echo_edge.store import cache_folder
 
 
@@ -23,7 +24,7 @@ def build_engine(config: ConfigPath, as_json: AsJson = False) -> None:
     from echo_edge.engine.exact import exact_tensorrt  # noqa: PLC0415  # onnxruntime, which no other command needs
     from echo_edge.engine.profiles import window_shapes  # noqa: PLC0415
 
-    loaded = load(config)
+    loaded = load_config(config)
     package = load_package(loaded.model)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=as_json or not err.is_terminal) as bar:

@@ -22,10 +22,10 @@ from echo_edge.cli_shared import (
     err,
     fail,
     known_point,
+    load,
     out,
     progress_bar,
 )
-from echo_edge.config import Config
 from echo_edge.config_file import load_config
 from echo_edge.config_model import ID_PATTERN
 
@@ -88,7 +88,8 @@ def start(
     """
     from echo_edge.enroll_command import accept_or_reject, starting_desk  # noqa: PLC0415
 
-    loaded = _loaded(config, point)
+    loaded = load_config(config)
+    known_point(loaded, point)
     if not re.match(ID_PATTERN, state):
         fail(f"--state '{state}' is not an id: use up to 48 lower-case letters, digits, '-' and '_'", EXIT_USAGE)
     if files and past:
@@ -122,7 +123,7 @@ def status(config: ConfigPath, point: PointName, as_json: AsJson = False) -> Non
     """How far is it? Also tells how the latest one ended."""
     from echo_edge.enroll_command import open_desk  # noqa: PLC0415
 
-    with open_desk(_loaded(config, point), point) as desk:
+    with open_desk(load(config, point), point) as desk:
         progress = desk.ask("status")
     if as_json:
         print(json.dumps({"ok": True, "result": progress}))
@@ -139,7 +140,7 @@ def watch(config: ConfigPath, point: PointName, by: By, as_json: AsJson = False)
     """Follow an enrollment that was started elsewhere, to its decision."""
     from echo_edge.enroll_command import open_desk, outcome  # noqa: PLC0415
 
-    with open_desk(_loaded(config, point), point) as desk:
+    with open_desk(load(config, point), point) as desk:
         view = _View(as_json)
         progress = _follow(desk, desk.ask("status"), view)
         if progress["phase"] != "deciding":
@@ -165,7 +166,7 @@ def accept(
     """Put what was learned in force."""
     from echo_edge.enroll_command import open_desk, outcome  # noqa: PLC0415
 
-    with open_desk(_loaded(config, point), point) as desk:
+    with open_desk(load(config, point), point) as desk:
         fields = {"by": by, "healthy": healthy}
         _done(outcome(desk.ask("accept", session=_session(desk, session), **fields)), as_json)
 
@@ -181,7 +182,7 @@ def extend(
     """Listen for longer, then test again."""
     from echo_edge.enroll_command import open_desk  # noqa: PLC0415
 
-    with open_desk(_loaded(config, point), point) as desk:
+    with open_desk(load(config, point), point) as desk:
         progress = desk.ask("extend", session=_session(desk, session), minutes=minutes)
         _print_json(as_json, progress)
         _View(as_json).say(f"collecting goes on: {progress['useful']} of {progress['needed']} windows")
@@ -209,16 +210,10 @@ def stop(config: ConfigPath, point: PointName, by: By, session: Session = None, 
 def _end(config: Path, point: str, session: str | None, by: str, why: str, as_json: bool) -> None:
     from echo_edge.enroll_command import open_desk  # noqa: PLC0415
 
-    with open_desk(_loaded(config, point), point) as desk:
+    with open_desk(load(config, point), point) as desk:
         progress = desk.ask("reject", session=_session(desk, session), by=by, why=why)
         _print_json(as_json, progress)
         _View(as_json).say(f"{progress['reason']}; nothing was changed")
-
-
-def _loaded(config: Path, point: str) -> Config:
-    loaded = load_config(config)
-    known_point(loaded, point)
-    return loaded
 
 
 def _session(desk: EnrollDesk, session: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
-from echo_edge.store import service_folders
+from echo_edge.errors import ConfigError
+from echo_edge.store import service_folders, state_path
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
@@ -69,6 +72,14 @@ def cells(*values: object) -> list[Text]:
     return [Text(printable("" if value is None else str(value))) for value in values]
 
 
+def table_of(*columns: str, whole: tuple[str, ...], title: str | None = None) -> Table:
+    """A table that cuts nothing on a narrow terminal: the columns ``whole`` keep one line, the others fold."""
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, no_wrap=name in whole, overflow="fold")
+    return table
+
+
 def local_time(time_ns: int | None) -> str:
     return "" if time_ns is None else f"{datetime.fromtimestamp(time_ns / 1e9).astimezone():%Y-%m-%d %H:%M}"
 
@@ -78,11 +89,33 @@ def say(text: str) -> None:
 
 
 def load(config: Path, point: str | None = None) -> Config:
-    """Read the configuration, and insist that it has the point."""
-    read = load_config(config)
+    """Read the configuration that is in force, and insist that it has the point.
+
+    Where the file cannot be used that is, as for the daemon, the last one that worked; a line on stderr says so. What
+    goes by the file itself calls ``load_config``.
+    """
+    try:
+        read = load_config(config)
+    except ConfigError as error:
+        read = _in_force(config, error)
     if point is not None:
         known_point(read, point)
     return read
+
+
+def _in_force(config: Path, why: ConfigError) -> Config:
+    from echo_edge.config_versions import last_working  # noqa: PLC0415  # the model's imports, for a broken file alone
+
+    if (worked := last_working(config)) is None:
+        folder = state_path("")
+        if os.environ.get("STATE_DIRECTORY") and folder.is_dir() and not os.access(folder, os.X_OK):
+            hint = f"{folder}: what the daemon goes on with is for its user to read: sudo -u echo-edge echo-edge ..."
+            raise ConfigError([*why.problems, hint])
+        raise why
+    more = f" (and {len(why.problems) - 1} more)" if len(why.problems) > 1 else ""
+    told = f"{why.problems[0]}{more}; going by the last configuration that worked"
+    err.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return worked
 
 
 def progress_bar(hidden: bool) -> Progress:

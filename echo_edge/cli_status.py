@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from echo_edge.cli_shared import AsJson, ConfigPath, cells, load, login_name, out, printable
+from echo_edge.cli_shared import AsJson, ConfigPath, cells, load, login_name, out, printable, table_of
 from echo_edge.config import Config
 from echo_edge.errors import OrderError
 from echo_edge.verb_client import give_order
@@ -41,13 +40,13 @@ def status(
         return
     shown = _ask(loaded)
     if not watch:
-        out.print(_view(shown))
+        out.print(view(shown))
         return
-    with Live(_view(shown), console=out, auto_refresh=False) as live:
+    with Live(view(shown), console=out, auto_refresh=False) as live:
         while True:
             time.sleep(EVERY_S)
             try:
-                live.update(_view(_ask(loaded)), refresh=True)
+                live.update(view(_ask(loaded)), refresh=True)
             except OrderError as error:  # it begins anew, perhaps
                 live.update(Text(str(error), BAD), refresh=True)
 
@@ -56,8 +55,9 @@ def _ask(config: Config) -> dict[str, Any]:
     return give_order(config, "status", by=login_name())
 
 
-def _view(told: dict[str, Any]) -> Group:
-    table = Table("point", "level", "since", "state", "score", "sensor", "why, alert")
+def view(told: dict[str, Any]) -> Group:
+    """The gateway in lines, its points in a table; ``told`` is what the daemon answers to ``status``."""
+    table = table_of("point", "level", "since", "state", "score", "sensor", "why, alert", whole=("level",))
     for point in told["points"]:
         level, score, alert = point["level"], point.get("score"), point.get("alert")
         row = cells(

@@ -14,18 +14,24 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from echo_edge.config import Config
 from echo_edge.config_check import check
-from echo_edge.config_file import parse_config
+from echo_edge.config_file import NO_VALUE, parse_config
+from echo_edge.config_model import ID_PATTERN
 from echo_edge.envelope import timestamp
 from echo_edge.errors import ConfigError, EchoEdgeError, OrderError
-from echo_edge.store import write_durably
+from echo_edge.store import state_path, write_durably
 
 log = logging.getLogger(__name__)
 
+FOLDER, WORKS = "config_versions", "works.yaml"
 KEPT = 20
 MAX_BYTES = 1 << 20
 EXIT_USAGE, EXIT_CONFLICT = 2, 6
@@ -60,7 +66,7 @@ class ConfigVersions:
 
     def __init__(self, path: Path, folder: Path, credentials_folder: str | None = None) -> None:
         self.path = path.resolve()
-        self._folder = folder / "config_versions"
+        self._folder = folder / FOLDER
         self._credentials_folder = credentials_folder
         self.reached: Callable[[], bool] = lambda: False
         """Says whether the broker is reached now; set by the daemon."""
@@ -133,7 +139,7 @@ class ConfigVersions:
 
     @property
     def _works(self) -> Path:
-        return self._folder / "works.yaml"
+        return self._folder / WORKS
 
     @staticmethod
     def name(text: str) -> str:
@@ -249,3 +255,26 @@ class ConfigVersions:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def gateway_named(path: Path) -> str | None:
+    """The gateway's id as it stands in the file, however wrong the rest is; None without one."""
+    try:
+        root: Any = yaml.safe_load(path.read_bytes())
+        gateway = str(root["gateway"]["id"])
+    except (OSError, *NO_VALUE):
+        return None
+    return gateway if re.fullmatch(ID_PATTERN, gateway) else None
+
+
+def last_working(path: Path) -> Config | None:
+    """What the daemon goes on with when this file cannot be used.
+
+    None where there is none that this user may read, or the state's folder depends on what cannot be read.
+    """
+    gateway = gateway_named(path)
+    if gateway is None and not os.environ.get("STATE_DIRECTORY"):
+        return None
+    with suppress(OSError, UnicodeDecodeError, ConfigError):
+        return parse_config((state_path(gateway or "") / FOLDER / WORKS).read_text("utf-8"), path)
+    return None

@@ -46,6 +46,9 @@ MENDS = {
 }
 """What mends a connection, by a word of the problem; the first that is found."""
 
+UNSEEN = {"client_id_conflict", "no_subscriber"}
+"""Faults of the daemon's link that a connection of ours does not meet."""
+
 ROOT = "root, who sees systemd's credentials"
 N = TypeVar("N", bound=Notice)
 
@@ -75,16 +78,25 @@ class _Probe:
 
 
 def broker(patient: Patient) -> Iterator[Found]:
+    """What is wrong with the link: as we find it ourselves, and only what else the daemon says of it."""
+    ours = list(_tried(patient))
+    yield from ours
+    failed = any(one.how == "broken" for one in ours)
+    for told in patient.daemon["findings"] if patient.daemon else ():
+        seen = failed and told["what"].partition(":")[0] not in UNSEEN
+        if told["where"] == "mqtt" and not seen:
+            yield bad("daemon", f"mqtt: {told['what']}", told["mend"], broken=True)
+
+
+def _tried(patient: Patient) -> Iterator[Found]:
     """Connect as the daemon would, and try what it needs."""
     if patient.hidden_credentials:
         yield _as_told(patient)
         return
     try:
         settings = broker_settings(patient.config.mqtt, patient.credentials_folder)
-    except ConfigError as error:
-        yield Found(
-            "broker", "broken", "; ".join(error.problems), "give it the password, in a file that only the service reads"
-        )
+    except ConfigError:
+        yield bad("broker", "cannot be tried without its password", "see `secrets` above", broken=False)
         return
     topics = Topics(patient.config.mqtt.base_topic, patient.config.gateway.id)
     with closing(_probe(settings, topics, "hears")) as hears:

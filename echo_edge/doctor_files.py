@@ -12,19 +12,25 @@ from pathlib import Path
 from urllib.parse import quote
 
 from echo_edge import outbox_db, state_db
+from echo_edge.database_trouble import DAMAGED, trouble
 from echo_edge.doctor import LEAST_FREE_BYTES, LEAST_FREE_SHARE
 from echo_edge.doctor_found import Found, Patient, bad
+from echo_edge.outbox_file import kind_of
 from echo_edge.signing import KEY_FILE
 from echo_edge.store import database, outbox_file
 
 LEAST_FREE_FILES = 1000
-AS_SERVICE = "run this as root or as the service's user: sudo -u echo-edge echo-edge doctor CONFIG"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def as_service(configuration: Path) -> str:
+    """The mend where this user may not look."""
+    return f"run this as root or as the service's user: sudo -u echo-edge echo-edge doctor {configuration}"
 
 
 def rights(patient: Patient) -> Iterator[Found]:
     """Whether others may change what the daemon reads, or read what is secret."""
-    wrong = [*_others_write(patient), *_others_read(patient)]
+    wrong = [*_others_write(patient), *_others_read(patient), *_closed(patient)]
     yield from wrong or [Found("rights", "ok", "nobody else writes the configuration or reads a secret")]
 
 
@@ -59,6 +65,25 @@ def _others_read(patient: Patient) -> Iterator[Found]:
         )
 
 
+def _closed(patient: Patient) -> Iterator[Found]:
+    """What the daemon must read, and its user cannot: root, who looks, can."""
+    if (reader := patient.reader) is None:
+        return
+    for path in (patient.path, *secret_files(patient)):
+        try:
+            closed = reader.stopped_at(path)
+        except OSError:
+            continue  # told with the secrets
+        what = f"{path}: the service's user {reader.name} cannot read it"
+        if closed is None:
+            continue
+        if closed in (patient.path, *patient.path.absolute().parents):  # root's, for the service to use
+            mend = f"chgrp {reader.name} {closed} && chmod g+{'r' if closed == path else 'x'} {closed}"
+        else:
+            mend = f"chown {reader.name} {path}" if closed == path else f"move it to {patient.path.parent}"
+        yield Found("rights", "broken", what if closed == path else f"{what}: {closed} is closed to it", mend)
+
+
 def secret_files(patient: Patient) -> list[Path]:
     """Files with a password or a key that the configuration names; credentials are systemd's to guard."""
     mqtt, operators = patient.config.mqtt, patient.config.orders.operators.values()
@@ -89,7 +114,7 @@ def disk(patient: Patient) -> Iterator[Found]:
         yield _write_test(folder)
     elif there == folder:
         ours = folder.stat().st_uid == os.geteuid()
-        yield bad("disk", f"{folder}: this user may not use what lies there", AS_SERVICE, broken=ours)
+        yield bad("disk", f"{folder}: this user may not use what lies there", as_service(patient.path), broken=ours)
 
 
 def _write_test(folder: Path) -> Found:
@@ -100,7 +125,9 @@ def _write_test(folder: Path) -> Found:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return Found("disk", "broken", f"{folder}: cannot be written: {error.strerror}", "look at the disk's health")
+        full = kind_of(error) == "disk_full"
+        mend = "free space on this disk" if full else "look at the disk's health"
+        return Found("disk", "broken", f"{folder}: cannot be written: {error.strerror}", mend)
     return Found("disk", "ok", f"{folder}: can be written")
 
 
@@ -131,7 +158,6 @@ def _database(path: Path, version: int) -> Found:
         return Found("state", "ok", f"{path}: is not there yet")
     # without a log nobody has it open, and SQLite need not make one to read it
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    away = "look at the disk's health, then put a backup back or move the file away"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=2)) as db:
             (found,) = db.execute("PRAGMA user_version").fetchone()
@@ -140,7 +166,8 @@ def _database(path: Path, version: int) -> Found:
                 return Found("state", "broken", f"{path}: written by a newer version of echo-edge ({found})", mend)
             (whole,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.Error as error:
-        return Found("state", "broken", f"{path}: {error}", away)
+        what, mend = trouble(error, path)
+        return Found("state", "broken", f"{path}: {what}", mend)
     if whole != "ok":
-        return Found("state", "broken", f"{path}: is damaged: {whole}", away)
+        return Found("state", "broken", f"{path}: is damaged: {whole}", f"look at the disk's health, then {DAMAGED}")
     return Found("state", "ok", f"{path}: whole, version {found}")

@@ -51,9 +51,10 @@ def daemon(patient: Patient) -> Iterator[Found]:
         return
     yield Found("daemon", "ok", "it runs" + (", and says that all is well" if patient.daemon["well"] else ""))
     for told in patient.daemon["findings"]:
-        if told["where"] not in patient.config.devices and told["mend"] != TEACH:  # devices and baselines: below
-            broken = told["where"] in {"mqtt", "outbox", "disk"}
-            yield bad("daemon", f"{told['where']}: {told['what']}", told["mend"], broken=broken)
+        if told["where"] in {*patient.config.devices, "mqtt"} or told["mend"] == TEACH:
+            continue  # told below, with what is looked at there
+        broken = told["where"] in {"outbox", "disk"}
+        yield bad("daemon", f"{told['where']}: {told['what']}", told["mend"], broken=broken)
 
 
 def devices(patient: Patient) -> Iterator[Found]:

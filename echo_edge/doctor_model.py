@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from echo_edge.artifact import ModelPackage, load_package, verify
 from echo_edge.baseline_store import BaselineStore, open_store
-from echo_edge.config import Config
 from echo_edge.doctor_found import Found, Patient, bad
 from echo_edge.engine import create_engine
 from echo_edge.errors import ArtifactError, BaselineError, EngineError
@@ -58,13 +57,14 @@ def _would_serve(kind: str) -> Iterator[Found]:
     """Whether the daemon would find the GPU engine that is configured."""
     if kind == "onnx":
         return
-    from echo_edge.engine.cuda import device  # noqa: PLC0415 - only where somebody wants a GPU
+    from echo_edge.engine.cuda import NONE_HERE, device, nvidia_here  # noqa: PLC0415 - only where somebody wants a GPU
     from echo_edge.engine.prepare import best  # noqa: PLC0415
 
     try:
         gpu = device()
     except EngineError as error:
-        told = f"the CPU would serve: {error}"
+        absent = kind == "auto" and not nvidia_here()
+        told = f"the CPU would serve: {NONE_HERE if absent else error}"
         mend = "look at the GPU and its driver, or write `engine.kind: onnx`"
         yield Found("engine", "ok", told) if kind == "auto" else bad("engine", told, mend, broken=False)
         return
@@ -77,7 +77,7 @@ def _baselines(patient: Patient, package: ModelPackage) -> Iterator[Found]:
         return  # told with the disk
     if not database(patient.folder).exists():
         for point in patient.config.points():
-            yield _never_taught(point)
+            yield _never_taught(patient, point)
         return
     try:
         store = open_store(patient.config, patient.folder)
@@ -85,23 +85,23 @@ def _baselines(patient: Patient, package: ModelPackage) -> Iterator[Found]:
         yield Found("baselines", "broken", str(error), "see `state` above")
         return
     for point in patient.config.points():
-        yield _baseline(patient.config, store, package, point)
+        yield _baseline(patient, store, package, point)
 
 
-def _never_taught(point: str) -> Found:
-    return Found(
-        f"baseline {point}", "warning", "nobody taught it what is normal", "echo-edge enroll start CONFIG POINT"
-    )
+def _never_taught(patient: Patient, point: str) -> Found:
+    mend = f"echo-edge enroll start {patient.path} {point}"
+    return Found(f"baseline {point}", "warning", "nobody taught it what is normal", mend)
 
 
-def _baseline(config: Config, store: BaselineStore, package: ModelPackage, point: str) -> Found:
+def _baseline(patient: Patient, store: BaselineStore, package: ModelPackage, point: str) -> Found:
+    config = patient.config
     where, told = f"baseline {point}", config.points()[point]
     try:
         active = store.active(point)
     except BaselineError as error:
         return Found(where, "broken", str(error), "activate another version, put a backup back, or enroll again")
     if active is None:
-        return _never_taught(point)
+        return _never_taught(patient, point)
     now = replace(
         active.origin,
         model_name=package.name,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from echo_edge import doctor_broker, doctor_files, doctor_machine, doctor_model
 from echo_edge.config import Config
-from echo_edge.config_file import load_config, parse_config, read_password
+from echo_edge.config_file import load_config, read_password
 from echo_edge.config_orders import read_operators
-from echo_edge.doctor_found import Found, Patient, bad
+from echo_edge.config_versions import last_working
+from echo_edge.doctor_found import Found, Patient, bad, service_user
 from echo_edge.errors import ConfigError, OrderError
 from echo_edge.redact import redact
 from echo_edge.store import StoreError, state_path
@@ -37,7 +36,7 @@ def examine(path: Path, credentials_folder: str | None = None) -> Iterator[Found
     """Look at everything that the gateway with this configuration needs, and tell each finding as it is made.
 
     Args:
-        credentials_folder: where systemd keeps its credentials; without it they are not looked at.
+        credentials_folder: of ``credentials_of``; without it systemd's are not looked at.
     """
     for found in _all(path, credentials_folder):
         yield replace(found, what=redact(found.what), mend=redact(found.mend))
@@ -59,38 +58,21 @@ def _all(path: Path, credentials_folder: str | None) -> Iterator[Found]:
     else:
         points = ", ".join(config.points())
         yield Found("config", "ok", f"{path}: {len(config.devices)} devices, points {points}")
-    patient = Patient(path, config, state_path(config.gateway.id), credentials_folder)
+    patient = Patient(path, config, state_path(config.gateway.id), credentials_folder, reader=service_user(path))
     yield from _secrets(patient)
     steps = list(STEPS)
     try:
         patient = _asked(patient)
     except (OrderError, StoreError) as error:  # it may have its devices open: leave them alone
         hangs = isinstance(error, OrderError) and not isinstance(error.__cause__, PermissionError)
-        mend = "wait a minute: systemd ends and restarts a daemon that hangs" if hangs else doctor_files.AS_SERVICE
+        mend = (
+            "wait a minute: systemd ends and restarts a daemon that hangs" if hangs else doctor_files.as_service(path)
+        )
         yield bad("daemon", str(error), mend, broken=hangs)
         patient = replace(patient, daemon={"well": True, "findings": []})
         steps = [step for step in STEPS if step not in {doctor_machine.daemon, doctor_machine.devices}]
     for step in steps:
         yield from step(patient)
-
-
-def last_working(path: Path) -> Config | None:
-    """What the daemon goes on with when the file cannot be used; None without it, or where the state's folder
-    depends on the file."""
-    folder = os.environ.get("STATE_DIRECTORY")
-    if folder is None:
-        return None
-    with suppress(OSError, UnicodeDecodeError, ConfigError):
-        return parse_config((Path(folder) / "config_versions" / "works.yaml").read_text("utf-8"), path)
-    return None
-
-
-def credentials_of(path: Path) -> str | None:
-    """``$CREDENTIALS_DIRECTORY``, else that of the service that runs with this configuration, which root can read."""
-    service = Path(f"/run/credentials/echo-edge@{path.stem}.service")
-    if path.parent.resolve() == Path("/etc/echo-edge") and os.access(service, os.R_OK | os.X_OK):
-        return os.environ.get("CREDENTIALS_DIRECTORY", str(service))
-    return os.environ.get("CREDENTIALS_DIRECTORY")
 
 
 def _secrets(patient: Patient) -> Iterator[Found]:
@@ -105,7 +87,9 @@ def _secrets(patient: Patient) -> Iterator[Found]:
             read()
         except ConfigError as error:
             problems += error.problems
-    yield from (Found("secrets", "broken", problem, "do as it says") for problem in problems)
+    for problem in problems:
+        what, _, mend = problem.partition("; ")
+        yield Found("secrets", "broken", what, mend or "give it, in a file that only the service reads")
     if not problems:
         yield Found("secrets", "ok", "passwords and keys can be read" + (HIDDEN if patient.hidden_credentials else ""))
 

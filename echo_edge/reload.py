@@ -11,21 +11,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from echo_edge.baseline_store import open_store
 from echo_edge.config import Config
-from echo_edge.config_file import NO_VALUE, load_config
-from echo_edge.config_model import ID_PATTERN
-from echo_edge.config_versions import ConfigVersions, Trial
+from echo_edge.config_file import load_config
+from echo_edge.config_versions import ConfigVersions, Trial, gateway_named
 from echo_edge.errors import ArtifactError, ConfigError, EchoEdgeError, EngineError
 from echo_edge.store import StoreBusyError, StoreError, state_folder
 
@@ -145,11 +140,7 @@ def _go_back(versions: ConfigVersions, trial: Trial, why: str) -> None:
 
 def _versions(path: Path, credentials_folder: str | None) -> ConfigVersions | None:
     """The versions of this file, in the state folder; None where that goes by the gateway, and the file names none."""
-    try:
-        root: Any = yaml.safe_load(path.read_bytes())
-        gateway = str(root["gateway"]["id"])
-    except (OSError, *NO_VALUE):
-        gateway = ""  # whoever loads it says what is wrong
-    if re.fullmatch(ID_PATTERN, gateway) is None and not os.environ.get("STATE_DIRECTORY"):
-        return None
-    return ConfigVersions(path, state_folder(gateway), credentials_folder)
+    gateway = gateway_named(path)
+    if gateway is None and not os.environ.get("STATE_DIRECTORY"):
+        return None  # whoever loads it says what is wrong
+    return ConfigVersions(path, state_folder(gateway or ""), credentials_folder)

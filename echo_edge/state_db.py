@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from echo_edge import audit
+from echo_edge.database_trouble import trouble
 from echo_edge.errors import BaselineError
 
 VERSION = 1  # PRAGMA user_version; 0 with a table ``baseline`` is what came before versions were counted
@@ -66,9 +67,7 @@ class StateDb:
                 db.text_factory = _text
                 yield db
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: a message that quotes a damaged schema
-            raise BaselineError(
-                f"{self._path}: {error}; look at the disk, or move the file away to begin anew"
-            ) from error
+            raise BaselineError(f"{self._path}: {'; '.join(trouble(error, self._path))}") from error
 
     def _check(self, db: sqlite3.Connection) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()

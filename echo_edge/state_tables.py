@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from echo_edge.database_trouble import trouble
 from echo_edge.errors import HistoryError
 
 
@@ -36,4 +37,4 @@ class StateTables:
                 db.execute("PRAGMA synchronous=FULL")
                 yield db
         except sqlite3.Error as error:
-            raise HistoryError(f"{self._path}: {error}; look at the disk") from error
+            raise HistoryError(f"{self._path}: {'; '.join(trouble(error, self._path))}") from error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ WHY_NONE = {
     NO_DRIVER: "there is no NVIDIA driver, or it is older than this CUDA; nvidia-smi says which",
     NO_DEVICE: "the driver sees no device; nvidia-smi and dmesg may say why",
 }
+NONE_HERE = "no NVIDIA GPU here"
 # After these every further call of this process fails as well, until it ends: the context is poisoned, or the device
 # fell off the bus. 999 (unknown) is what drivers answer when they cannot say more, and was never seen to pass.
 LOST = frozenset(
@@ -142,6 +144,12 @@ def load_cudart() -> Any:
         return import_module("cuda.bindings.runtime")
     except (ImportError, OSError, RuntimeError) as error:  # a library that does not load is told in any of these
         raise EngineError(f"no GPU: cuda-bindings cannot be imported: {error}; install echo-edge[gpu]") from error
+
+
+def nvidia_here(root: Path = Path("/")) -> bool:
+    """Whether the kernel shows anything of NVIDIA's; where not, nobody needs to hear what CUDA lacks."""
+    nodes = (node for pattern in ("nvidia*", "nvhost*") for node in (root / "dev").glob(pattern))
+    return any(nodes) or (root / "proc/driver/nvidia").exists()
 
 
 def device(cudart: Any = None) -> GpuDevice:

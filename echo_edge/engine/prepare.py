@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echo_edge.engine.base import Engine
-from echo_edge.engine.cuda import device
+from echo_edge.engine.cuda import NONE_HERE, device, nvidia_here
 from echo_edge.engine.retries import Retries
 from echo_edge.engine.standby import GpuEngine, Progress, StandbyEngine, Wanted
 from echo_edge.engine_parity import check_parity
@@ -49,7 +49,7 @@ def best() -> str:
     try:
         gpu = device()
     except EngineError as error:
-        log.info("the CPU computes: %s", error)
+        log.info("the CPU computes: %s", error if nvidia_here() else NONE_HERE)
         return "onnx"
     if find_spec("tensorrt") is not None:
         return "tensorrt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from urllib.parse import quote
@@ -136,3 +137,22 @@ def test_a_name_that_is_the_gateways_id_stays_in_topics_but_not_as_user_name(tmp
     cleaned = Redaction(text, tmp_path, None).clean(text + "# echo-edge/v1/gw-hall3/status")
     assert "username: ***" in cleaned
     assert "v1/gw-hall3/status" in cleaned
+
+
+def test_what_a_user_without_rights_cannot_have_is_told_on_the_terminal_and_in_the_archive(
+    gateway: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hint = "Hint: You are currently not seeing messages from other users and the system."
+    (gateway / "bin" / "journalctl").write_text(f"#!/bin/sh\necho '-- No entries --'\necho '{hint}' >&2\n")
+    state = gateway / "state"
+    real = os.access  # root, who may run this test, is refused nothing
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: path != state and real(path, mode, **how))
+    archive = gateway / "out.tar.gz"
+    done = CliRunner().invoke(app, ["bundle", str(gateway / "line1.yaml"), "--output", str(archive)])
+    assert done.exit_code == 0, done.output
+    told = contents(archive)["missing.txt"].splitlines()
+    assert f"files, audit, baselines: this user may not use {state}; run it with sudo" in told
+    assert "journal: this user may not see the service's lines; run it with sudo" in told
+    assert [line.removeprefix("missing: ") for line in done.stderr.splitlines()] == told
+    assert any(one.startswith(f"status: {state}: cannot be used by this user; be the service's (sudo") for one in told)
+    assert " kB, only you" in done.stdout

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from echo_edge.engine.cuda import Cuda, device
+from echo_edge.engine.cuda import Cuda, device, nvidia_here
 from echo_edge.errors import EngineError
 from tests.engines import GPU, FakeCudart
 
@@ -95,3 +97,10 @@ def test_a_capture_that_fails_leaves_the_stream_usable_and_nothing_behind() -> N
         cuda.capture(lambda: None)
     assert set(cudart.taken) == taken
     cuda.close()
+
+
+def test_nothing_of_nvidia_is_seen_where_the_kernel_shows_none(tmp_path: Path):
+    (tmp_path / "dev").mkdir()
+    assert not nvidia_here(tmp_path)
+    (tmp_path / "dev" / "nvhost-ctrl").touch()
+    assert nvidia_here(tmp_path)

@@ -23,9 +23,10 @@ from echo_edge.config_file import load_config
 from echo_edge.doctor_broker import broker
 from echo_edge.doctor_files import databases, disk, rights
 from echo_edge.doctor_found import Found, Patient
-from echo_edge.doctor_machine import clock, devices
+from echo_edge.doctor_machine import clock, daemon, devices
 from echo_edge.doctor_model import model
 from echo_edge.doctor_steps import examine
+from echo_edge.engine.cuda import nvidia_here
 from echo_edge.errors import OrderError
 from echo_edge.outbox_db import OutboxDb
 from echo_edge.verb_client import give_order
@@ -241,3 +242,24 @@ def test_a_broken_configuration_is_told_line_by_line_and_the_rest_is_not_guessed
     assert (done.exit_code, told["well"]) == (1, False)
     assert any("did you mean 'gateway'" in f["what"] for f in told["findings"])
     assert told["findings"][-1]["what"].startswith("the rest was not looked at")
+
+
+def test_one_fault_of_the_link_is_told_once_with_the_mend_that_was_found_by_trying(tmp_path: Path):
+    told = [
+        {"where": "mqtt", "what": "connection refused", "mend": "look at the broker"},
+        {"where": "mqtt", "what": "client_id_conflict: twice", "mend": "stop the other process"},
+        {"where": "outbox", "what": "it is full in 2 h", "mend": "bring the broker back before"},
+    ]
+    one = patient(tmp_path, more="mqtt: {port: 1}\n", well=False, findings=told)
+    assert [(f.where, f.mend) for f in (*daemon(one), *broker(one)) if f.how == "broken"] == [
+        ("daemon", "bring the broker back before"),
+        ("broker", "start the broker, or correct `mqtt.host` and `mqtt.port`"),
+        ("daemon", "stop the other process"),
+    ]
+
+
+@pytest.mark.skipif(nvidia_here(), reason="there is something of NVIDIA's here")
+def test_without_a_gpu_nobody_is_told_what_cuda_lacks(tmp_path: Path):
+    found = list(model(patient(tmp_path)))
+    assert [f.what for f in found if f.where == "engine"][-1] == "the CPU would serve: no NVIDIA GPU here"
+    assert found[-1].mend == f"echo-edge enroll start {tmp_path}/etc/line1.yaml pump/de"
