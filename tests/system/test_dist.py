@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,17 @@ def test_the_wheel_has_all_that_is_not_python_too() -> None:
             if path.is_dir() or {"__pycache__", "firmware"} & set(path.parts):
                 continue
             assert path.parent in packages if path.suffix == ".py" else path in taken, path
+
+
+def test_the_pages_on_a_gateway_have_no_dead_links() -> None:
+    (told,) = re.findall('^PAGES="(.*)"$', (ROOT / "scripts/dist.sh").read_text("utf-8"), re.MULTILINE)
+    taken = [ROOT / page for page in told.split()]
+    pages = [page for top in taken for page in ([top] if top.suffix == ".md" else top.rglob("*.md"))]
+    assert len(pages) > 30
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
+            target = (page.parent / link).resolve()
+            assert "://" in link or any(target.is_relative_to(top) for top in taken), f"{page}: {link}"
 
 
 def put_in_force(folder: Path, version: str, restart: str = "true", process: str = "echo steady") -> tuple[int, str]:
