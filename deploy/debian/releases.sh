@@ -25,7 +25,7 @@ point() {  # LINK VERSION: in one step, so that there is no moment without one
 
 serves() {  # NAME: its service is enabled, or runs
     systemctl is-enabled --quiet "echo-edge@$1.service" 2>/dev/null ||
-        systemctl is-active --quiet "echo-edge@$1.service" 2>/dev/null
+        running_instances | grep -qxF "echo-edge@$1.service"
 }
 
 as_daemon() { runuser -u echo-edge -- "$@"; }
