@@ -213,3 +213,27 @@ def test_what_is_still_enabled_is_started_when_the_package_comes_back(gateway: s
     assert status == 0, said
     assert "starting what is enabled: echo-edge@line1.service\n" in said
     assert (tmp_path / "started").read_text() == "start echo-edge@line1.service\n"
+
+
+@pytest.mark.parametrize("before", ["2", None])
+def test_the_installer_gives_a_beginner_advice_and_says_after_an_update_what_runs(
+    before: str | None, gateway: str, tmp_path: Path
+) -> None:
+    script = (ROOT / "deploy/install.sh").read_text().replace("/opt/echo-edge", str(tmp_path))
+    if before is None:
+        (tmp_path / "current").unlink()
+        gateway += "running_instances() { :; }\n"
+    stand_ins = f"""
+        cd() {{ command cd {tmp_path}; }}
+        sha256sum() {{ :; }}
+        dpkg() {{ echo amd64; }}
+        ls() {{ echo package.deb; }}
+        get() {{ rm -f {tmp_path}/current; ln -s releases/3 {tmp_path}/current; }}
+    """
+    status, said = in_sh(gateway + stand_ins, script.replace("apt-get install -y", "get"))
+    assert status == 0, said
+    if before is None:
+        assert "sudo cp -n /etc/echo-edge/example.yaml /etc/echo-edge/line1.yaml" in said
+    else:
+        assert said.startswith("echo-edge 3 is in force (before: 2). Running: echo-edge@line2.service\n")
+        assert "line1.yaml" not in said
