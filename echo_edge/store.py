@@ -13,12 +13,9 @@ from pathlib import Path
 
 from echo_edge.errors import EchoEdgeError
 
-<<<<<<< HEAD
 log = logging.getLogger(__name__)
-=======
 CONFIGURATIONS = Path("/etc/echo-edge")
 """Where the services' configurations are; that of ``echo-edge@NAME`` is ``NAME.yaml``."""
->>>>>>> c0c00e28d76d4d4b072b9a75fd87fadd3a4187fd
 
 MAX_SOCKET_PATH = 107
 SERVICES_STATE = Path("/var/lib/echo-edge")
@@ -57,12 +54,7 @@ def state_folder(gateway: str) -> Path:
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}; {mend}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-<<<<<<< HEAD
         raise StoreError(f"{folder}: cannot be written by this user; {mend}")
-=======
-        mend = "be the service's (sudo -u echo-edge echo-edge ...), or name another in $STATE_DIRECTORY"
-        raise StoreError(f"{folder}: cannot be used by this user; {mend}")
->>>>>>> c0c00e28d76d4d4b072b9a75fd87fadd3a4187fd
     return folder
 
 
@@ -113,13 +105,8 @@ def service_folders(config: Path) -> None:
 
     A configuration elsewhere belongs to nobody, and folders that are named already stay.
     """
-<<<<<<< HEAD
-    if config.parent.resolve() == Path("/etc/echo-edge") and "STATE_DIRECTORY" not in os.environ:
-        os.environ["STATE_DIRECTORY"] = str(SERVICES_STATE / config.stem)
-=======
     if config.parent.resolve() == CONFIGURATIONS and "STATE_DIRECTORY" not in os.environ:
-        os.environ["STATE_DIRECTORY"] = f"/var/lib/echo-edge/{config.stem}"
->>>>>>> c0c00e28d76d4d4b072b9a75fd87fadd3a4187fd
+        os.environ["STATE_DIRECTORY"] = str(SERVICES_STATE / config.stem)
         os.environ["RUNTIME_DIRECTORY"] = f"/run/echo-edge/{config.stem}"
 
 
