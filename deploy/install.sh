@@ -11,12 +11,21 @@ fail() { echo "install: $*" >&2; exit 1; }
 sha256sum --quiet --check SHA256SUMS || fail "these files are not what was released: fetch them again"
 arch=$(dpkg --print-architecture)
 package=$(ls ./echo-edge_*_"$arch".deb 2>/dev/null) || fail "no package for $arch here"
+before=$(readlink /opt/echo-edge/current || true)
 apt-get install -y "$package"
+
+# shellcheck source=deploy/debian/releases.sh
+. /usr/lib/echo-edge/releases.sh
+running=$(running_instances | paste -sd ' ')
+if [ -n "$before" ] || [ -n "$running" ]; then
+    echo "echo-edge $(release_of current) is in force (before: $(basename "${before:-none}")). Running: ${running:-none}"
+    echo "If it does worse than the release before: sudo echo-edge-rollback"
+    exit 0
+fi
 cat <<'END'
-echo-edge is installed; nothing runs by itself. Next:
-  1. a configuration: sudo cp /etc/echo-edge/example.yaml /etc/echo-edge/line1.yaml, and edit it
+echo-edge is installed; nothing runs yet. Next, with a name of your own for line1:
+  1. a configuration: sudo cp -n /etc/echo-edge/example.yaml /etc/echo-edge/line1.yaml, and edit it
   2. is it fine?      sudo echo-edge check /etc/echo-edge/line1.yaml
   3. run it:          sudo systemctl enable --now echo-edge@line1
   4. look:            systemctl status echo-edge@line1; journalctl -fu echo-edge@line1
-After an update that does worse than the release before: sudo echo-edge-rollback
 END

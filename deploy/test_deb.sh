@@ -67,6 +67,7 @@ said=$(in_root timeout 15 runuser -u echo-edge -- env STATE_DIRECTORY=$state ech
 says "$said" "echo-tiny on onnx"
 stored() { (cd "$root$state" && find . -name '*.db' | sort | paste -sd ' '); }
 is "stored" "$(stored)" "./outbox.db ./state.db"
+in_root systemctl -q enable echo-edge@line1
 in_root sh -c 'mkdir /opt/echo-edge/site-packages; echo here=1 >/opt/echo-edge/site-packages/added.py'
 added() { in_root /opt/echo-edge/current/venv/bin/python -I -c 'import added; print(added.here)'; }
 is "a package that was added" "$(added)" 1
@@ -83,8 +84,14 @@ is "the edited example" "$(tail -1 "$root/etc/echo-edge/example.yaml")" "# edite
 is "releases" "$(ls "$root/opt/echo-edge/releases" | paste -sd ' ')" "$old 0.9.1"
 
 echo "== back by hand, and forth"
+says "$(in_root echo-edge-rollback --help)" "Usage: sudo echo-edge-rollback"
+in_root echo-edge-rollback 0.1 2>/dev/null && bad "a word that it does not know"
+is "echo-edge --version" "$(version)" 0.9.1
+in_root sh -c 'echo "mqt: {}" >/etc/echo-edge/draft.yaml'
 in_root echo-edge-rollback >>"$folder/apt.log" 2>&1
+says "$(cat "$folder/apt.log")" "warning: not in service: /etc/echo-edge/draft.yaml: "
 is "echo-edge --version" "$(version)" "$old"
+in_root rm /etc/echo-edge/draft.yaml
 in_root echo-edge-rollback >>"$folder/apt.log" 2>&1
 is "echo-edge --version" "$(version)" 0.9.1
 
@@ -106,6 +113,12 @@ is "echo-edge --version" "$(version)" 0.9.1
 sqlite 1
 in_root dpkg --configure echo-edge >>"$folder/apt.log" 2>&1 || bad "not taken after the mend"
 is "echo-edge --version" "$(version)" 0.9.3
+mv "$root/etc/echo-edge/line1.yaml" "$root/etc/echo-edge/line1.kept"
+in_root sh -c 'echo "mqt: {}" >/etc/echo-edge/line1.yaml'
+if apt install -y --reinstall "/echo-edge_0.9.3_$arch.deb"; then bad "it was taken"; else ok "apt says that it failed"; fi
+says "$(cat "$folder/apt.log")" "RELEASE 0.9.3 CANNOT GO ON HERE: /etc/echo-edge/line1.yaml: "
+mv "$root/etc/echo-edge/line1.kept" "$root/etc/echo-edge/line1.yaml"
+in_root dpkg --configure echo-edge >>"$folder/apt.log" 2>&1 || bad "not taken after the mend"
 is "releases" "$(ls "$root/opt/echo-edge/releases" | paste -sd ' ')" "0.9.1 0.9.3"
 
 echo "== remove, install again, purge"
@@ -115,8 +128,12 @@ is "left of the releases" "$(ls "$root/opt/echo-edge")" site-packages
 ok "remove takes the releases, and keeps configuration and state"
 apt install -y "/echo-edge_0.9.3_$arch.deb" || bad "it does not install again"
 is "echo-edge --version" "$(version)" 0.9.3
+is "enabled still" "$(in_root systemctl is-enabled echo-edge@line1)" enabled
 rm -r "$root/opt/echo-edge/site-packages"    # a person's
+in_root useradd -M anna && in_root usermod -aG echo-edge,echo-edge-admin anna
 apt purge -y echo-edge
+if grep -q "has other members" "$folder/apt.log"; then bad "userdel complains"; fi
+in_root userdel anna
 rm "$root"/*.deb
 left=$(find "$root" -xdev \( -path "$root/proc" -o -path "$root/dev" \) -prune -o -print | sort | comm -13 "$folder/before" - |
     sed "s|^$root||" | grep -vE '^/(var/(lib/dpkg|cache/(apt|ldconfig)|log|lib/apt)|etc/.*-$|tmp)' | head -20 || true)

@@ -209,14 +209,22 @@ def _locate(name_or_path: str | Path) -> tuple[Path, Path]:
     bare = len(path.parts) == 1
     if path.suffix in (".onnx", ".json"):
         path = path.with_suffix("")
-    if bare and not path.with_name(path.name + ".json").is_file():
+    if bare and _is_file(MODELS_DIR / f"{path.name}.json"):  # first: no folder that we are in may bring its own
         path = MODELS_DIR / path.name
     json_path, onnx_path = path.with_name(path.name + ".json"), path.with_name(path.name + ".onnx")
     for file in (json_path, onnx_path):
-        if not file.is_file():
+        if not _is_file(file):
             known = ", ".join(sorted(found.stem for found in MODELS_DIR.glob("*.json"))) or "none"
             raise ArtifactError(f"{file}: no such file; a model is a path or one of those that came along: {known}")
     return json_path, onnx_path
+
+
+def _is_file(path: Path) -> bool:
+    """False also where we may not look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read_manifest(path: Path) -> Manifest:

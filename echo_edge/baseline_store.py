@@ -316,7 +316,7 @@ class BaselineStore:
             if not self._keeps:
                 return SigningKey.new()
             key = make_key(self._folder)
-            log.warning("%s: made, key %s; keep a copy in a safe place", self._folder / KEY_FILE, key.public.id)
+            log.info("%s: made, key %s; keep a copy in a safe place", self._folder / KEY_FILE, key.public.id)
         return key
 
     def _add(self, rows: Rows, baseline: Baseline, what: str, author: str, note: str) -> Baseline:

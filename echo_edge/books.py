@@ -65,7 +65,8 @@ class Books:
         """Remember a window, and note what it did to an alert."""
         self.history.add(point.name, memory_of(verdict, point))
         if (event := verdict.event) is not None:
-            log.warning("%s: alert %s %s", point.name, event.alert_id, event.type)
+            level = logging.INFO if event.type == "clear" else logging.WARNING
+            log.log(level, "%s: alert %s %s", point.name, event.alert_id, event.type)
             promise = point.promise(point.promised_by)
             self._write(lambda books: books.note(event, promise))
             self._save(point)

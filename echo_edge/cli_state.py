@@ -23,7 +23,7 @@ from echo_edge.cli_shared import (
 )
 from echo_edge.config_model import ID_PATTERN
 from echo_edge.control_client import send_order
-from echo_edge.store import control_socket, state_folder
+from echo_edge.store import control_socket, how_to_start, state_folder
 
 state = typer.Typer(
     no_args_is_help=True,
@@ -132,7 +132,7 @@ def _ask(config: Path, order: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         fail(
             f"{folder}: no daemon answers there ({error.strerror}), and a state is told to a running one; "
-            "start 'echo-edge run'",
+            f"start it: {how_to_start(folder)}",
             EXIT_FAILED,
         )
     except StopIteration:

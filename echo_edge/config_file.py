@@ -46,6 +46,9 @@ def load_config(path: Path) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except PermissionError as error:
+        why = "this user may not read it; use sudo, or join the group that may (of a service: echo-edge)"
+        raise ConfigError([f"{path}: {why}"]) from error
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:

@@ -24,7 +24,7 @@ from echo_edge.health import EVERY_S
 from echo_edge.monitor import Monitor
 from echo_edge.payload import encode
 from echo_edge.reload import RELOAD
-from echo_edge.store import exclusive, state_folder
+from echo_edge.store import exclusive, keep_reserve, spend_reserve, state_folder
 from echo_edge.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
     """
     folder = state_folder(config.gateway.id)
     with exclusive(folder), _signals() as asked, Crashes(folder) as crashes:
+        spend_reserve(folder)
         parts = wire(config, folder, list(config.devices), credentials_folder, versions=versions, crashes=crashes)
         embedder = parts.embedder
         log.info("model %s on %s, %d points", embedder.model_name, embedder.engine_name, len(config.points()))
@@ -57,7 +58,7 @@ def run(config: Config, credentials_folder: str | None = None, versions: ConfigV
             parts.publisher.start()
             if parts.sparkplug is not None:
                 parts.sparkplug.start()
-            code = _watch(asked, parts)
+            code = _watch(asked, parts, folder)
         crashes.ended_well = code != EXIT_ENGINE
     return code
 
@@ -114,7 +115,7 @@ def _metrics(config: Config, parts: Parts) -> Iterator[None]:
         metrics.stop()
 
 
-def _watch(asked: Asked, parts: Parts) -> int:
+def _watch(asked: Asked, parts: Parts, folder: Path) -> int:
     """The main loop, once a second: end when asked to, or when a thread failed or hangs; tell how we are."""
     warned, warned_s, told_s = 0, -WARNED_EVERY_S, -EVERY_S
     told: dict[str, str] | None = None  # not {}: what was wrong before a restart and is well now, ends
@@ -137,6 +138,7 @@ def _watch(asked: Asked, parts: Parts) -> int:
         _tell_status(parts)
         if time.monotonic() - told_s >= EVERY_S:
             told_s = time.monotonic()
+            keep_reserve(folder)
             parts.publisher.set_state(parts.topics.health, encode(parts.health.payload(parts.envelope)), qos=0)
         dropped = sum(parts.mailbox.windows_dropped.values())
         if dropped > warned and time.monotonic() - warned_s >= WARNED_EVERY_S:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LEAST_BYTES, LEAST_SHARE = 200e6, 0.02
 MOST_SHARE = 0.2  # on a small disk 200 MB would be always missing
+ROOMY, TIGHT = 1.25, 1.1  # floors that are free: below the one the history gives way, below the other it rests
 CALM_S, BUSY_S = 30.0, 5.0  # between two looks
 FILES_AT_ONCE = 100
 
@@ -41,8 +42,8 @@ class DiskGuard:
     """Keeps the floor, as far as what is ours can.
 
     Below it go, the oldest first: damaged files of the outbox (all but the newest), the history except its
-    newest day, examples of faults, pictures of alerts. Below half of it the history writes nothing, until the floor is
-    reached again.
+    newest day, examples of faults, pictures of alerts. The history gives way earlier, and where that is not enough it
+    writes nothing for a while: it must not be what brings a disk below the floor.
 
     Args:
         outbox: its file, beside which damaged ones lie; the disk is the one that it is on.
@@ -72,27 +73,29 @@ class DiskGuard:
             return
         try:
             usage = self._usage(self._outbox.parent)
-            missing = floor_bytes(usage.total) - usage.free
-            self._due_s = self._now_s() + (BUSY_S if missing > 0 else CALM_S)
-            self._rest(missing, floor_bytes(usage.total))
-            if missing > 0:
-                self._make_room(missing)
+            floor = floor_bytes(usage.total)
+            missing, wanted = floor - usage.free, ROOMY * floor - usage.free
+            self._due_s = self._now_s() + (BUSY_S if wanted > 0 else CALM_S)
+            self._rest(usage.free, floor)
+            if wanted > 0:
+                self._make_room(missing, wanted)
         except OSError as error:  # told as a trouble by the supervisor
             self._due_s = self._now_s() + CALM_S
             log.debug("no room is made: %s", error)
 
-    def _rest(self, missing: float, floor: float) -> None:
-        if missing > floor / 2 and not self._history.rests:
-            log.error("the disk is nearly full: the history rests; monitoring and alerts go on")
+    def _rest(self, free: float, floor: float) -> None:
+        if free < TIGHT * floor and not self._history.rests:
+            log.warning("the disk is nearly full: the history rests; monitoring and alerts go on")
             self._history.rests = True
-        elif missing <= 0 and self._history.rests:
+        elif free >= ROOMY * floor and self._history.rests:
             log.warning("the disk has room again: the history goes on")
             self._history.rests = False
 
-    def _make_room(self, missing: float) -> None:
-        freed, files = float(outbox_file.forget_aside(self._outbox, 1)), 0
-        for path, size in self._candidates():
-            if freed >= missing or files >= FILES_AT_ONCE:
+    def _make_room(self, missing: float, wanted: float) -> None:
+        """Give up so many bytes: ``wanted`` of the history, ``missing`` of whatever there is."""
+        freed, files = float(outbox_file.forget_aside(self._outbox, 1)) if missing > 0 else 0.0, 0
+        for path, size, needed in self._candidates(missing, wanted):
+            if freed >= needed or files >= FILES_AT_ONCE:
                 break
             if path.is_dir():
                 shutil.rmtree(path)
@@ -103,8 +106,8 @@ class DiskGuard:
             log.warning("the disk is nearly full: the oldest of what is kept is deleted; see docs/retention.md")
         self._short = files > 0
 
-    def _candidates(self) -> Iterator[tuple[Path, int]]:
-        """What may go and its bytes, the least valuable first."""
-        yield from self._history.oldest()
-        yield from examples.oldest(self._examples)
-        yield from ((path, path.stat().st_size) for path in album.oldest(self._pictures))
+    def _candidates(self, missing: float, wanted: float) -> Iterator[tuple[Path, int, float]]:
+        """What may go, its bytes, and for how many it does; the least valuable first."""
+        yield from ((path, size, wanted) for path, size in self._history.oldest())
+        yield from ((path, size, missing) for path, size in examples.oldest(self._examples))
+        yield from ((path, path.stat().st_size, missing) for path in album.oldest(self._pictures))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from echo_edge import outbox_db
@@ -25,31 +26,41 @@ from echo_edge.store import database, outbox_file
 
 USER_VERSION_AT = 60  # in the header of an SQLite file, big-endian, 4 bytes (sqlite.org/fileformat2.html)
 
-Result = tuple[str, str | None]
-"""What was looked at, and why it cannot be used; None: it can."""
+
+@dataclass(frozen=True)
+class Result:
+    """What was looked at."""
+
+    what: str
+    problem: str | None
+    """Why it cannot be used; None: it can."""
+    idle: bool = False
+    """It belongs to an instance that no service runs: a problem of it stops no release."""
 
 
-def release_test(configs: Path, states: Path) -> Iterator[Result]:
+def release_test(configs: Path, states: Path, idle: Collection[str] = ()) -> Iterator[Result]:
     """Look at the models, the configurations and the state of every instance, one after the other.
 
     Args:
         configs: folder of ``INSTANCE.yaml``.
         states: folder of state folders, each named as its instance.
+        idle: names of instances that no service runs.
     """
     read: dict[str, Config] = {}
-    models = {str(path.with_suffix("")) for path in MODELS_DIR.glob("*.json")}
+    unneeded = {str(path.with_suffix("")): False for path in MODELS_DIR.glob("*.json")}
     for path in sorted(configs.glob("*.yaml")):
         try:
             read[path.stem] = check(path)
-            models.add(_model(read[path.stem].model))
+            model = _model(read[path.stem].model)
+            unneeded[model] = unneeded.get(model, True) and path.stem in idle
         except ConfigError as error:
-            yield str(path), "; ".join(error.problems)
+            yield Result(str(path), "; ".join(error.problems), path.stem in idle)
         else:
-            yield str(path), None
-    for model in sorted(models):
-        yield f"model {Path(model).name}", _reason(model)
+            yield Result(str(path), None)
+    for model in sorted(unneeded):
+        yield Result(f"model {Path(model).name}", _reason(model), unneeded[model])
     for folder in sorted(path for path in states.glob("*") if path.is_dir()):
-        yield str(folder), _unreadable(folder, read.get(folder.name))
+        yield Result(str(folder), _unreadable(folder, read.get(folder.name)), folder.name in idle)
 
 
 def _model(name: str) -> str:

@@ -205,7 +205,8 @@ class AlertReporter:
         reasons = () if trouble is None else trouble.reasons
         text = step_text(life, where) if what is None else step_text(life, where, what)
         before = None if life.type == "open" else self._messages.get(life.key)
-        log.warning("alert %s %s: %s", life.alert_id, life.type, text)
+        level = logging.INFO if life.type == "clear" else logging.WARNING
+        log.log(level, "alert %s %s: %s", life.alert_id, life.type, text)
         self._put(life, step_payload(self._envelope, life, text, before, reasons))
 
     def _of_gateway(self, life: Life) -> str | None:
@@ -233,9 +234,7 @@ class AlertReporter:
         last = life.cleared(time.time_ns())
         text = step_text(last, place(life.about), GONE)
         payload = step_payload(self._envelope, last, text, self._messages.pop(life.key))
-        log.warning(
-            "%s: alert %s is cleared: the point is not in the configuration any more", life.about, life.alert_id
-        )
+        log.info("%s: alert %s is cleared: the point is not in the configuration any more", life.about, life.alert_id)
         self._outbox.put(
             Outgoing(
                 self._topics.alert(life.about),

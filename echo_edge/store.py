@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tempfile
 import time
@@ -12,10 +13,13 @@ from pathlib import Path
 
 from echo_edge.errors import EchoEdgeError
 
+log = logging.getLogger(__name__)
 CONFIGURATIONS = Path("/etc/echo-edge")
 """Where the services' configurations are; that of ``echo-edge@NAME`` is ``NAME.yaml``."""
 
 MAX_SOCKET_PATH = 107
+SERVICES_STATE = Path("/var/lib/echo-edge")
+RESERVE, RESERVE_BYTES = "reserve", 1 << 20
 UNFINISHED_S = 3600.0
 
 
@@ -44,14 +48,28 @@ def state_folder(gateway: str) -> Path:
     folder = state_path(gateway)
     if os.access(control_socket(folder), os.W_OK) and not os.access(folder, os.X_OK):
         return folder  # the service's own; who may use its socket needs no more
+    mend = _mend_of_a_service(folder) or "name another in $STATE_DIRECTORY"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StoreError(f"{folder}: cannot be made: {error.strerror}; name another in $STATE_DIRECTORY") from error
+        raise StoreError(f"{folder}: cannot be made: {error.strerror}; {mend}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        mend = "be the service's (sudo -u echo-edge echo-edge ...), or name another in $STATE_DIRECTORY"
-        raise StoreError(f"{folder}: cannot be used by this user; {mend}")
+        raise StoreError(f"{folder}: cannot be written by this user; {mend}")
     return folder
+
+
+def how_to_start(folder: Path) -> str:
+    """The command that starts the daemon of a state folder."""
+    return f"sudo systemctl start echo-edge@{folder.name}" if folder.parent == SERVICES_STATE else "echo-edge run"
+
+
+def _mend_of_a_service(folder: Path) -> str:
+    """What a user can do who may not use the folder of a service; empty where it is none's."""
+    if folder.parent != SERVICES_STATE:
+        return ""
+    if not runtime_folder(folder).exists():
+        return f"start its daemon with `{how_to_start(folder)}`, or be its user with `sudo -u echo-edge`"
+    return "use sudo, or join the groups echo-edge and echo-edge-admin, who may give its daemon orders, and log in anew"
 
 
 def cache_folder() -> Path:
@@ -88,7 +106,7 @@ def service_folders(config: Path) -> None:
     A configuration elsewhere belongs to nobody, and folders that are named already stay.
     """
     if config.parent.resolve() == CONFIGURATIONS and "STATE_DIRECTORY" not in os.environ:
-        os.environ["STATE_DIRECTORY"] = f"/var/lib/echo-edge/{config.stem}"
+        os.environ["STATE_DIRECTORY"] = str(SERVICES_STATE / config.stem)
         os.environ["RUNTIME_DIRECTORY"] = f"/run/echo-edge/{config.stem}"
 
 
@@ -114,6 +132,26 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.fsync(folder)  # the new name, too, must survive
     finally:
         os.close(folder)
+
+
+def spend_reserve(folder: Path) -> None:
+    """On a disk without room, give up what ``keep_reserve`` put by: a database cannot be opened without a free byte."""
+    if _free_bytes(folder) < RESERVE_BYTES // 4 and (folder / RESERVE).exists():
+        log.warning("%s: the disk is full; the room that was reserved for a start is used now", folder)
+        (folder / RESERVE).unlink(missing_ok=True)
+
+
+def keep_reserve(folder: Path) -> None:
+    """Put room by for a start on a full disk, where there is enough of it."""
+    reserve = folder / RESERVE
+    with suppress(OSError):  # the disk; it is told elsewhere
+        if not reserve.exists() and _free_bytes(folder) > 4 * RESERVE_BYTES:
+            write_durably(reserve, os.urandom(RESERVE_BYTES))  # what a file system cannot make smaller
+
+
+def _free_bytes(folder: Path) -> int:
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize
 
 
 def history_folder(folder: Path) -> Path:

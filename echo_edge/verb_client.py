@@ -7,7 +7,7 @@ from typing import Any
 
 from echo_edge.control_client import send_order
 from echo_edge.errors import OrderError
-from echo_edge.store import control_socket, state_folder
+from echo_edge.store import control_socket, how_to_start, state_folder
 
 EXIT_CONFLICT = 6
 
@@ -31,6 +31,7 @@ def give_order(
     Raises:
         OrderError: no daemon runs (6), or it refused, with its code.
     """
+    folder = state_folder(gateway)
     given = {
         "order": "verb",
         "verb": verb,
@@ -40,13 +41,14 @@ def give_order(
         "if": dict(expect or {}),
     }
     try:
-        for answer in send_order(control_socket(state_folder(gateway)), given, timeout_s):
+        for answer in send_order(control_socket(folder), given, timeout_s):
             if not answer["ok"]:
                 raise OrderError(answer["error"], answer["code"])
             result: dict[str, Any] = answer["result"]
             return result
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise OrderError(f"no daemon runs for gateway '{gateway}'; start 'echo-edge run'", EXIT_CONFLICT) from error
+        mend = f"start it: {how_to_start(folder)}"
+        raise OrderError(f"no daemon runs for gateway '{gateway}'; {mend}", EXIT_CONFLICT) from error
     except OSError as error:
         raise OrderError(f"the daemon of gateway '{gateway}' does not answer: {error}", EXIT_CONFLICT) from error
     raise OrderError("the daemon went away before it answered; look whether it was done")

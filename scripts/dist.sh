@@ -18,6 +18,8 @@ tools=$(pwd)/.venv/bin dist=$(pwd)/dist
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 022
+# To read on the gateway, in the folders of the source, so that links lead somewhere.
+PAGES="README.md CHANGELOG.md LICENSE docs deploy configs echo_edge/schemas sensors/firmware trainer/config.py"
 
 say() { echo "dist: $*"; }
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }; }
@@ -72,10 +74,10 @@ install -D -m 644 -t "$root/usr/lib/systemd/system" deploy/systemd/*.service
 install -D -m 644 deploy/systemd/sysusers.conf "$root/usr/lib/sysusers.d/echo-edge.conf"
 install -D -m 644 deploy/systemd/tmpfiles.conf "$root/usr/lib/tmpfiles.d/echo-edge.conf"
 install -D -m 644 -t "$root/usr/lib/udev/rules.d" deploy/udev/*.rules
-install -D -m 644 -t "$docs/dropins" deploy/systemd/dropins/*
-install -D -m 644 -t "$docs" docs/*.md
 install -D -m 644 -t "$docs" deploy/debian/copyright
-gzip -9n <CHANGELOG.md >"$docs/changelog.gz"
+# shellcheck disable=SC2086  # a list of words
+cp -r --parents $PAGES "$docs"
+chmod -R u=rwX,go=rX "$docs"
 gzip -9n <"$dist/sbom.cdx.json" >"$docs/sbom.cdx.json.gz"
 mkdir -p "$root/usr/bin" "$root/etc/echo-edge" "$root/DEBIAN"
 ln -s /opt/echo-edge/current/venv/bin/echo-edge "$root/usr/bin/echo-edge"

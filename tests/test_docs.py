@@ -141,9 +141,10 @@ def test_every_command_and_option_named_exists(page: Path):
         "--encoder",
         "--clips",
         "--configure",
+        "--allow-downgrades",
         "--force",
         "--now",
-    }  # of trainer, docs, bench, tensorboard; dpkg, echo-edge-rollback, systemctl
+    }  # of trainer, docs, bench, tensorboard; dpkg, apt, echo-edge-rollback, systemctl
     assert set(re.findall(r"(?<![\w-])--[a-z0-9-]+", code)) <= known
 
 

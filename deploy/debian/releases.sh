@@ -7,6 +7,8 @@
 # /opt/echo-edge/refused           names the release that was tried and did not stay up
 
 RELEASES=/opt/echo-edge
+CONFIGS=/etc/echo-edge
+STATES=/var/lib/echo-edge
 READY_S=75      # for all instances to say READY; a start takes some 10 s
 STAYS_UP_S=40   # longer than the watchdog's 30 s: a release that starts and hangs is found, too
 
@@ -21,13 +23,42 @@ point() {  # LINK VERSION: in one step, so that there is no moment without one
     mv -T "$RELEASES/.$1.new" "$RELEASES/$1"
 }
 
-fits_here() {  # FOLDER of a release: its self-test passes. As the daemon's user, whose files are to be read
-    runuser -u echo-edge -- env TMPDIR=/var/tmp "$1/venv/bin/echo-edge" self-test >&2
+serves() {  # NAME: its service is enabled, or runs
+    systemctl is-enabled --quiet "echo-edge@$1.service" 2>/dev/null ||
+        running_instances | grep -qxF "echo-edge@$1.service"
+}
+
+as_daemon() { runuser -u echo-edge -- "$@"; }
+
+fits_here() {  # FOLDER of a release: its self-test passes. Else $problem says the first thing that is wrong
+    release=$1
+    set --
+    for file in "$CONFIGS"/*.yaml "$STATES"/*/; do
+        [ -e "$file" ] || continue
+        name=$(basename "$file" .yaml)
+        serves "$name" || set -- "$@" "--idle=$name"
+    done
+    # as the daemon's user, whose files are to be read; without colours, for apt's log is no terminal
+    if said=$(as_daemon env TERM=dumb TMPDIR=/var/tmp "$release/venv/bin/echo-edge" self-test "$@" 2>&1); then
+        echo "$said" >&2
+        return 0
+    fi
+    echo "$said" >&2
+    problem=$(echo "$said" | sed -n 's/^bad: //p' | head -n 1)
+    problem=${problem:-its self-test failed, see above}
+    return 1
 }
 
 running_instances() {
     [ -d /run/systemd/system ] || return 0
     systemctl list-units --plain --no-legend --state=active 'echo-edge@*.service' | cut -d ' ' -f 1
+}
+
+enabled_instances() {  # that have a configuration
+    for file in "$CONFIGS"/*.yaml; do
+        unit=echo-edge@$(basename "$file" .yaml).service
+        if systemctl is-enabled --quiet "$unit" 2>/dev/null; then echo "$unit"; fi
+    done
 }
 
 processes() { systemctl show --property=Id,ActiveState,MainPID "$@"; }

@@ -53,6 +53,15 @@ def test_its_test_vectors_come_out_of_onnx_runtime():
     assert largest < 5e-5
 
 
+def test_no_file_in_the_folder_that_somebody_is_in_takes_the_place_of_the_model_that_comes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "echo-tiny.json").write_text("{}")
+    (tmp_path / "echo-tiny.onnx").write_bytes(b"planted")
+    monkeypatch.chdir(tmp_path)
+    assert load_package("echo-tiny").onnx_path.parent == MODELS_DIR
+
+
 def test_a_missing_model_is_named_with_those_that_exist():
     with pytest.raises(ArtifactError, match=r"no-such-model\.json: no such file.*echo-tiny"):
         load_package("no-such-model")

@@ -154,5 +154,5 @@ def test_what_a_user_without_rights_cannot_have_is_told_on_the_terminal_and_in_t
     assert f"files, audit, baselines: this user may not use {state}; run it with sudo" in told
     assert "journal: this user may not see the service's lines; run it with sudo" in told
     assert [line.removeprefix("missing: ") for line in done.stderr.splitlines()] == told
-    assert any(one.startswith(f"status: {state}: cannot be used by this user; be the service's (sudo") for one in told)
+    assert any(one.startswith(f"status: {state}: cannot be written by this user") for one in told)
     assert " kB, only you" in done.stdout

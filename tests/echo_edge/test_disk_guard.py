@@ -87,17 +87,17 @@ def test_the_floor_is_200_mb_or_2_percent_and_never_a_large_part_of_a_small_disk
 
 def test_nothing_goes_while_there_is_room(gateway: Gateway) -> None:
     before = gateway.names("**/*")
-    gateway.leave(free=201 * KB)
+    gateway.leave(free=251 * KB)
     assert gateway.names("**/*") == before
     assert not gateway.history.rests
 
 
 def test_the_oldest_hours_vectors_go_first_and_no_more_than_needed(gateway: Gateway) -> None:
     hours, facts = gateway.hours, gateway.names("history/*/*/*.facts")
-    gateway.leave(free=200 * KB - 1)
+    gateway.leave(free=250 * KB - 1)
     assert gateway.hours == hours[1:]
     assert gateway.names("history/*/*/*.facts") == facts
-    assert gateway.free >= 200 * KB
+    assert gateway.free >= 250 * KB
     assert len(gateway.names("examples/*")) == len(gateway.names("evidence/*")) == 3
 
 
@@ -117,7 +117,7 @@ def test_a_clock_that_is_not_set_yet_saves_no_old_history_at_the_cost_of_confirm
 ) -> None:
     monkeypatch.setattr("echo_edge.history.time", SimpleNamespace(time_ns=lambda: HOUR_NS, monotonic=time.monotonic))
     hours = gateway.hours
-    gateway.leave(free=200 * KB - 1)
+    gateway.leave(free=250 * KB - 1)
     assert gateway.hours == hours[1:]
     gateway.leave(free=0)
     assert gateway.hours == hours[-2:], "the newest day that was heard"
@@ -132,16 +132,16 @@ def test_what_the_daemon_lives_by_stays_whatever_others_do_to_the_disk(gateway: 
 
 
 def test_the_history_rests_before_the_disk_is_full_and_goes_on_when_there_is_room(gateway: Gateway) -> None:
-    gateway.leave(free=150 * KB)
+    gateway.leave(free=221 * KB)
     assert not gateway.history.rests
-    gateway.leave(free=99 * KB)
+    gateway.leave(free=219 * KB)
     used = gateway.used
     gateway.history.add(POINT, memory(time.time_ns()))
     gateway.history.flush()
     assert (gateway.used, gateway.history.lost) == (used, 1)
-    gateway.leave(free=150 * KB)
+    gateway.leave(free=249 * KB)
     assert gateway.history.rests, "not again and again about one mark"
-    gateway.leave(free=201 * KB)
+    gateway.leave(free=251 * KB)
     gateway.history.add(POINT, memory(time.time_ns()))
     gateway.history.flush()
     assert gateway.used > used

@@ -10,8 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from echo_edge import outbox_db
+from echo_edge.cli import app
 from echo_edge.release_test import release_test
 from echo_edge.store import database, outbox_file
 from tests.baselines import GATEWAY, enroll, make_store, small
@@ -37,7 +39,7 @@ def gateway(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def refused(configs: Path, states: Path) -> dict[str, str]:
-    return {what: problem for what, problem in release_test(configs, states) if problem is not None}
+    return {found.what: found.problem for found in release_test(configs, states) if found.problem is not None}
 
 
 def set_version(path: Path, version: int) -> None:
@@ -49,7 +51,7 @@ def test_state_of_this_version_is_taken_and_left_as_it_was(gateway: tuple[Path, 
     folder = gateway[1] / "line1"
     set_version(outbox_file(folder), outbox_db.VERSION)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    looked_at = [what for what, _ in release_test(*gateway)]
+    looked_at = [found.what for found in release_test(*gateway)]
     assert refused(*gateway) == {}
     assert looked_at == [str(gateway[0] / "line1.yaml"), "model echo-tiny", str(folder)]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -94,6 +96,18 @@ def test_a_configuration_that_cannot_be_used_is_named_with_its_line(gateway: tup
     problems = refused(*gateway)
     assert list(problems) == [str(gateway[0] / "line2.yaml")]
     assert "mqt" in problems[str(gateway[0] / "line2.yaml")]
+
+
+def test_an_instance_that_no_service_runs_stops_no_release(gateway: tuple[Path, Path]) -> None:
+    draft = gateway[0] / "draft.yaml"
+    draft.write_text(CONFIG.replace("mqtt", "mqt"))
+    options = ["--configs", str(gateway[0]), "--states", str(gateway[1])]
+    done = CliRunner().invoke(app, ["self-test", *options, "--idle", "draft"])
+    assert done.exit_code == 0
+    assert f"warning: not in service: {draft}: " in done.stderr
+    done = CliRunner().invoke(app, ["self-test", *options, "--idle", "line1"])
+    assert done.exit_code == 78
+    assert f"bad: {draft}: " in done.stderr
 
 
 def test_the_command_leaves_nothing_in_the_home_folder_and_says_what_it_looked_at(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -114,13 +115,16 @@ def test_a_driver_that_starts_is_no_alarm() -> None:
     assert ledger.events == []
 
 
-def test_what_is_wrong_with_the_gateway_goes_to_a_topic_of_its_own() -> None:
+def test_what_is_wrong_with_the_gateway_goes_to_a_topic_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     line = Line()
     line.reporter.monitor_alarms({"outbox": "disk_full: no space left on device"})
     line.reporter.monitor_alarms({})
     assert line.ledger.topics == [TOPICS.alerts, TOPICS.alerts]
     assert line.ledger.copies == []
     opened, cleared = line.ledger.events
+    told = [record.levelno for record in caplog.records if record.message.startswith("alert ")]
+    assert told == [logging.WARNING, logging.INFO], "its end needs nobody's eyes"
     assert opened["text"].startswith("gateway gw: disk_full: no space left on device; open since")
     assert cleared["text"].startswith("gateway gw: no longer: disk_full: no space left on device at ")
     assert (opened["kind"], opened["problem"]) == ("monitor", "outbox")

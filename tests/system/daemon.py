@@ -149,7 +149,11 @@ class MosquittoSub:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(5)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:  # seen once: it took no notice, and its reader then waited for ever
+            self._process.kill()
+            self._process.wait(5)
         self._reader.join(5)
         assert self._process.stdout is not None
         self._process.stdout.close()

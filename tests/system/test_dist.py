@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,17 @@ def test_the_wheel_has_all_that_is_not_python_too() -> None:
             assert path.parent in packages if path.suffix == ".py" else path in taken, path
 
 
+def test_the_pages_on_a_gateway_have_no_dead_links() -> None:
+    (told,) = re.findall('^PAGES="(.*)"$', (ROOT / "scripts/dist.sh").read_text("utf-8"), re.MULTILINE)
+    taken = [ROOT / page for page in told.split()]
+    pages = [page for top in taken for page in ([top] if top.suffix == ".md" else top.rglob("*.md"))]
+    assert len(pages) > 30
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
+            target = (page.parent / link).resolve()
+            assert "://" in link or any(target.is_relative_to(top) for top in taken), f"{page}: {link}"
+
+
 def put_in_force(folder: Path, version: str, restart: str = "true", process: str = "echo steady") -> tuple[int, str]:
     """Switch to a release where one instance runs. Return the status, and which is in force then.
 
@@ -85,3 +97,143 @@ def test_a_release_whose_instances_do_not_start_or_stay_up_gives_way_to_the_one_
     assert put_in_force(tmp_path, "4", process=f"echo told >>{tmp_path}/told; wc -l <{tmp_path}/told") == (1, "2")
     assert restarted.read_text().split() == ["4", "2"]
     assert (tmp_path / "previous").readlink().name == "1"
+
+
+ROLLBACK = DEBIAN / "echo-edge-rollback"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["--help"], 0), (["-h"], 0), (["--hlep"], 2), (["0.1.0"], 2), (["--force", "--help"], 2)]
+)
+def test_going_back_is_asked_for_with_no_word_or_one_that_is_known(words: list[str], status: int) -> None:
+    done = subprocess.run(["sh", ROLLBACK, *words], check=False, capture_output=True, text=True)
+    assert done.returncode == status
+    assert "Usage: sudo echo-edge-rollback [--force]" in (done.stdout if status == 0 else done.stderr)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> str:
+    """A gateway where line1 is enabled, line2 runs, and two configurations are drafts; sh, to begin a script with."""
+    for name in ("line1.yaml", "line2.yaml", "example.yaml", "my draft.yaml", "state/line1/", "state/old/"):
+        path = tmp_path / name
+        path.mkdir(parents=True) if name.endswith("/") else path.touch()
+    for version in "12":
+        command = tmp_path / "releases" / version / "venv/bin/echo-edge"
+        command.parent.mkdir(parents=True)
+        command.write_text(f"""#!/bin/sh
+            echo "$@" >{tmp_path}/asked
+            [ -e {tmp_path}/broken ] || exit 0
+            echo "warning: not in service: draft.yaml: b"; echo "bad: {tmp_path}/line1.yaml: mqt: unknown key"; exit 78
+        """)
+        command.chmod(0o755)
+    (tmp_path / "current").symlink_to("releases/2")
+    (tmp_path / "previous").symlink_to("releases/1")
+    return f"""
+        . {DEBIAN}/releases.sh
+        RELEASES={tmp_path} CONFIGS={tmp_path} STATES={tmp_path}/state STAYS_UP_S=0
+        as_daemon() {{ "$@"; }}
+        timeout() {{ shift; "$@"; }}
+        processes() {{ :; }}
+        id() {{ echo 0; }}
+        running_instances() {{ echo echo-edge@line2.service; }}
+        systemctl() {{
+            case $* in
+                "is-enabled --quiet echo-edge@line1.service") ;;
+                daemon-reload) ;;
+                restart* | start*) echo "$@" >>{tmp_path}/started ;;
+                *) return 1 ;;
+            esac
+        }}
+    """
+
+
+def in_sh(gateway: str, script: str) -> tuple[int, str]:
+    """Run a script on this gateway; return its status, and all that it said."""
+    done = subprocess.run(
+        ["sh", "-c", gateway + script.replace(". /usr/lib/echo-edge/releases.sh", "")],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def test_only_what_is_enabled_or_runs_can_stop_a_release(gateway: str, tmp_path: Path) -> None:
+    assert in_sh(gateway, f"fits_here {tmp_path}/releases/2") == (0, "\n")
+    asked = (tmp_path / "asked").read_text()
+    assert asked == "self-test --idle=example --idle=my draft --idle=old\n"
+
+
+def test_what_stops_a_way_back_is_named_with_the_mend_and_force_goes_back_all_the_same(
+    gateway: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").touch()
+    status, said = in_sh(gateway, ROLLBACK.read_text())
+    assert status == 1
+    assert f"1 cannot go on here: {tmp_path}/line1.yaml: mqt: unknown key\n" in said
+    assert said.endswith("2 stays in force. Mend that, or go back all the same: sudo echo-edge-rollback --force\n")
+    status, said = in_sh(f"set -- --force\n{gateway}", ROLLBACK.read_text())
+    assert status == 0, said
+    assert said.endswith("1 is in force; the next update of the package ends that\n")
+    assert (tmp_path / "current").readlink().name == "1"
+
+
+def configured(gateway: str, folder: Path, version: str) -> tuple[int, str]:
+    """What the package's script does and says with this version unpacked; with stand-ins for systemd and udev."""
+    script = (DEBIAN / "postinst").read_text().replace("/usr/lib/echo-edge/release\n", f"{folder}/unpacked\n")
+    script = script.replace("/run/systemd/system", str(folder))
+    (folder / "bin").mkdir(exist_ok=True)
+    for name in ("systemd-sysusers", "systemd-tmpfiles", "udevadm", "dpkg-query"):
+        (folder / "bin" / name).write_text(f"#!/bin/sh\necho {version}\n")
+        (folder / "bin" / name).chmod(0o755)
+    shutil.rmtree(folder / "unpacked", ignore_errors=True)
+    shutil.copytree(folder / "releases/1", folder / "unpacked")
+    stand_ins = f'PATH="{folder}/bin:$PATH"; running_instances() {{ :; }}\n'
+    return in_sh(f"set -- configure\n{gateway}\n{stand_ins}", script)
+
+
+def test_a_refused_update_says_what_is_in_force_and_a_release_installed_anew_does_not_contradict_itself(
+    gateway: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").touch()
+    status, said = configured(gateway, tmp_path, "3")
+    assert status == 1
+    assert f"RELEASE 3 WAS REFUSED: {tmp_path}/line1.yaml: mqt: unknown key\n" in said
+    assert "RELEASE 2 IS IN FORCE" in said
+    status, said = configured(gateway, tmp_path, "2")
+    assert status == 1
+    assert f"RELEASE 2 CANNOT GO ON HERE: {tmp_path}/line1.yaml: mqt: unknown key\n" in said
+    assert "REFUSED" not in said
+
+
+def test_what_is_still_enabled_is_started_when_the_package_comes_back(gateway: str, tmp_path: Path) -> None:
+    (tmp_path / "current").unlink()
+    status, said = configured(gateway, tmp_path, "3")
+    assert status == 0, said
+    assert "starting what is enabled: echo-edge@line1.service\n" in said
+    assert (tmp_path / "started").read_text() == "start echo-edge@line1.service\n"
+
+
+@pytest.mark.parametrize("before", ["2", None])
+def test_the_installer_gives_a_beginner_advice_and_says_after_an_update_what_runs(
+    before: str | None, gateway: str, tmp_path: Path
+) -> None:
+    script = (ROOT / "deploy/install.sh").read_text().replace("/opt/echo-edge", str(tmp_path))
+    if before is None:
+        (tmp_path / "current").unlink()
+        gateway += "running_instances() { :; }\n"
+    stand_ins = f"""
+        cd() {{ command cd {tmp_path}; }}
+        sha256sum() {{ :; }}
+        dpkg() {{ echo amd64; }}
+        ls() {{ echo package.deb; }}
+        get() {{ rm -f {tmp_path}/current; ln -s releases/3 {tmp_path}/current; }}
+    """
+    status, said = in_sh(gateway + stand_ins, script.replace("apt-get install -y", "get"))
+    assert status == 0, said
+    if before is None:
+        assert "sudo cp -n /etc/echo-edge/example.yaml /etc/echo-edge/line1.yaml" in said
+    else:
+        assert said.startswith("echo-edge 3 is in force (before: 2). Running: echo-edge@line2.service\n")
+        assert "line1.yaml" not in said

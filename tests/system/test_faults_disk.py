@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from echo_edge.store import RESERVE
 from sensors import Machine, PtyAccelerometer
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
 from tests.system.daemon import START_S, Daemon, MosquittoSub
@@ -19,6 +20,7 @@ from tests.system.test_daemon import config
 
 SEED, RATE_HZ = 5, 16_000
 SIZE = "size=48m,nr_inodes=2000"
+READY = "ready: the way to a verdict works"
 TOLD_S = 150.0  # looked at once a minute, and told again once a minute
 
 
@@ -75,6 +77,7 @@ def test_an_alarm_is_stored_and_delivered_whatever_became_of_the_disk(
         teach(daemon, SEED, RATE_HZ)
         with daemon:
             heard.wait_level("m/de", "normal", daemon)
+            wait_for((disk / RESERVE).exists, "the room that is put by for a start")
             broken(disk)
             machine.set_fault("cavitation")
             begun_s = time.monotonic()
@@ -85,6 +88,10 @@ def test_an_alarm_is_stored_and_delivered_whatever_became_of_the_disk(
                 words = TOLD[broken]
                 wait_for(lambda: any(words in m.payload["text"] for m in heard.on("/gw/alerts")), words, TOLD_S)
                 assert heard.last("/p/de/state")["level"] in {"warning", "fault"}, "it judges on"
+            assert daemon.stop() == 0
+        if broken is fill:
+            daemon.start()
+            wait_for(lambda: daemon.log.count(READY) == 2, "a start on the full disk", START_S)
             assert daemon.stop() == 0
         assert floods(daemon.log, time.monotonic() - begun_s) == {}
     print(f"{broken.__name__}: the alert came {alert.at_s - begun_s:.1f} s after the machine began to fail")

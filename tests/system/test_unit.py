@@ -66,6 +66,14 @@ def test_what_a_crash_leaves_behind_outlives_the_restart() -> None:
     assert "\nRuntimeDirectoryPreserve=restart\n" in (SYSTEMD / UNIT).read_text("utf-8")
 
 
+def test_a_file_is_checked_before_the_daemon_is_told_to_read_it() -> None:
+    text = (SYSTEMD / UNIT).read_text("utf-8")
+    assert re.findall("^ExecReload=(.*)$", text, re.MULTILINE) == [
+        f"{PYTHON} -I -m echo_edge check /etc/echo-edge/%i.yaml",
+        "/bin/kill -HUP $MAINPID",
+    ]
+
+
 @needs_systemd
 def test_a_misspelt_key_would_be_seen(tmp_path: Path) -> None:
     unit = copied(tmp_path, python="/bin/sh")

@@ -42,7 +42,7 @@ topic write echo-edge/v1/{GATEWAY}/cmd/+
 # The console must not hear what the stranger sends: mosquitto_sub writes one line for each message, whatever is in it.
 
 CONFIG = """\
-gateway: {{id: {gateway}, outbox: {{max_mb: 8}}}}
+gateway: {{id: {gateway}, outbox: {{max_mb: 8}}, history: {{max_mb: 10}}}}
 mqtt:
   port: {port}
   username: {gateway}

@@ -112,3 +112,5 @@ def test_rollback_by_hand_and_removal_stop_and_start_what_they_must(box: Box, pa
     assert in_force(box) == before
     box.run("dpkg", "--remove", "echo-edge")
     assert box.show(UNIT, "ActiveState")["ActiveState"] == "inactive"
+    assert install(box, package) == 0
+    assert in_force(box)[1] == "active", "it is enabled still"
