@@ -32,8 +32,10 @@ def credentials_of(
         root: who looks is root, who alone can see the latter; absent, the system is asked.
     """
     given = os.environ.get("CREDENTIALS_DIRECTORY")
-    if given is not None or path.parent.resolve() != etc:
-        return given
+    if given is not None:  # systemd names them to ExecReload= as well, and shows them to ExecStart= alone
+        return given if os.access(given, os.R_OK | os.X_OK) else None
+    if path.parent.resolve() != etc:
+        return None
     service = handed_over / f"echo-edge@{path.stem}.service"
     if os.access(service, os.R_OK | os.X_OK):
         return str(service)
