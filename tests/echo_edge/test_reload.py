@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,3 +229,27 @@ def test_a_configuration_that_the_daemon_cannot_come_up_with_leaves_the_last_tha
     assert daemon.rates == [8000, 16000]
     with pytest.raises(ArtifactError):  # and where that one does not work any more either, somebody must know
         run_reloading(file, Daemon(no_model, no_model))
+
+
+def test_nothing_of_the_daemon_before_is_left_when_the_next_one_begins(file: Path) -> None:
+    class Part:
+        """Knows itself, as the daemon's parts know each other."""
+
+        def __init__(self) -> None:
+            self.other = self
+
+    left: list[weakref.ref[Part]] = []
+
+    def reloads(_config: Config, _versions: ConfigVersions) -> int:
+        left.append(weakref.ref(Part()))
+        return RELOAD
+
+    def looks(_config: Config, _versions: ConfigVersions) -> int:
+        assert left[0]() is None
+        return 0
+
+    gc.disable()
+    try:
+        assert run_reloading(file, Daemon(reloads, looks)) == 0
+    finally:
+        gc.enable()
