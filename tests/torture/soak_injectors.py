@@ -7,39 +7,38 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from tests.torture.soak_plant import ACL, GATEWAY, KEEPALIVE_S, PASSWORD, Plant
+
+Injector = Callable[[Plant], AbstractContextManager[None]]
+
+
+def _between(begin: Callable[[Plant], object], end: Callable[[Plant], object]) -> Injector:
+    """A fault that one thing begins and another ends."""
+
+    @contextmanager
+    def injected(plant: Plant) -> Iterator[None]:
+        begin(plant)
+        try:
+            yield
+        finally:
+            end(plant)
+
+    return injected
+
 
 # sensors
 
 
-@contextmanager
-def unplugged(plant: Plant) -> Iterator[None]:
-    plant.ee1.unplug()
-    try:
-        yield
-    finally:
-        plant.ee1.plug()
+unplugged = _between(lambda plant: plant.ee1.unplug(), lambda plant: plant.ee1.plug())
 
 
-@contextmanager
-def silent(plant: Plant) -> Iterator[None]:
-    plant.quake.silent.set()
-    try:
-        yield
-    finally:
-        plant.quake.silent.clear()
+silent = _between(lambda plant: plant.quake.silent.set(), lambda plant: plant.quake.silent.clear())
 
 
-@contextmanager
-def stalled(plant: Plant) -> Iterator[None]:
-    plant.mic.stalled.set()
-    try:
-        yield
-    finally:
-        plant.mic.stalled.clear()
+stalled = _between(lambda plant: plant.mic.stalled.set(), lambda plant: plant.mic.stalled.clear())
 
 
 @contextmanager
@@ -53,22 +52,14 @@ def garbage(plant: Plant) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def stuck(plant: Plant) -> Iterator[None]:
-    plant.machine.stuck = True
-    try:
-        yield
-    finally:
-        plant.machine.stuck = False
+stuck = _between(
+    lambda plant: setattr(plant.machine, "stuck", True), lambda plant: setattr(plant.machine, "stuck", False)
+)
 
 
-@contextmanager
-def overdriven(plant: Plant) -> Iterator[None]:
-    plant.machine.overdriven = True
-    try:
-        yield
-    finally:
-        plant.machine.overdriven = False
+overdriven = _between(
+    lambda plant: setattr(plant.machine, "overdriven", True), lambda plant: setattr(plant.machine, "overdriven", False)
+)
 
 
 @contextmanager
@@ -83,31 +74,13 @@ def broken_bearing(plant: Plant) -> Iterator[None]:
 # broker and network
 
 
-@contextmanager
-def killed_broker(plant: Plant) -> Iterator[None]:
-    plant.broker.kill()
-    try:
-        yield
-    finally:
-        plant.broker.start()
+killed_broker = _between(lambda plant: plant.broker.kill(), lambda plant: plant.broker.start())
 
 
-@contextmanager
-def frozen_broker(plant: Plant) -> Iterator[None]:
-    plant.broker.freeze()
-    try:
-        yield
-    finally:
-        plant.broker.thaw()
+frozen_broker = _between(lambda plant: plant.broker.freeze(), lambda plant: plant.broker.thaw())
 
 
-@contextmanager
-def half_open(plant: Plant) -> Iterator[None]:
-    plant.proxy.half_open()
-    try:
-        yield
-    finally:
-        plant.proxy.half_open(stuck=False)
+half_open = _between(lambda plant: plant.proxy.half_open(), lambda plant: plant.proxy.half_open(stuck=False))
 
 
 @contextmanager
@@ -208,13 +181,7 @@ def refused_writes(plant: Plant) -> Iterator[None]:
 # process and time
 
 
-@contextmanager
-def killed_daemon(plant: Plant) -> Iterator[None]:
-    plant.kill()
-    try:
-        yield
-    finally:
-        plant.daemon.start()
+killed_daemon = _between(lambda plant: plant.kill(), lambda plant: plant.daemon.start())
 
 
 @contextmanager
