@@ -23,7 +23,7 @@ from echo_edge.config_file import load_config
 from echo_edge.config_versions import last_working
 from echo_edge.doctor_steps import ask, examine
 from echo_edge.errors import BaselineError, ConfigError, EchoEdgeError, OrderError
-from echo_edge.store import StoreError, database, state_path
+from echo_edge.store import StoreError, database, may_use, state_path
 
 MEMBER_BYTES = 900_000
 """Of each member at most; there are ten, or fewer, so that no archive is larger than 10 MB."""
@@ -57,7 +57,7 @@ def gather(path: Path, credentials_folder: str | None = None) -> Iterator[tuple[
         folder = state_path(config.gateway.id)
         status = _status(config, folder)
         yield "status.json", _json(redaction, status)
-        if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        if folder.is_dir() and not may_use(folder):
             missing.append(f"files, audit, baselines: this user may not use {folder}; run it with sudo")
         if "problem" in status:
             missing.append(f"status: {status['problem']}")
@@ -114,7 +114,7 @@ def _config(path: Path) -> Config | None:
 
 def _store(config: Config) -> BaselineStore | None:
     folder = state_path(config.gateway.id)
-    if not os.access(folder, os.W_OK | os.X_OK) or not database(folder).exists():  # opening would make it
+    if not may_use(folder) or not database(folder).exists():  # opening would make it
         return None
     with suppress(BaselineError):  # the doctor tells what is wrong
         return open_store(config, folder)

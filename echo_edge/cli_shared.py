@@ -18,7 +18,7 @@ from rich.text import Text
 from echo_edge.config import Config
 from echo_edge.config_file import load_config
 from echo_edge.errors import ConfigError
-from echo_edge.store import control_socket, service_folders, state_path
+from echo_edge.store import AS_SERVICE, control_socket, service_folders, state_path
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SENSOR, EXIT_NO_DATA, EXIT_CONFLICT, EXIT_ENGINE, EXIT_CONFIG = 1, 2, 3, 4, 6, 70, 78
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
@@ -124,7 +124,7 @@ def _in_force(config: Path, why: ConfigError) -> Config:
     if (worked := last_working(config)) is None:
         folder = state_path("")
         if os.environ.get("STATE_DIRECTORY") and folder.is_dir() and not os.access(folder, os.X_OK):
-            hint = f"{folder}: what the daemon goes on with is for its user to read: sudo -u echo-edge echo-edge ..."
+            hint = f"{folder}: what the daemon goes on with is for its user to read; {AS_SERVICE}"
             raise ConfigError([*why.problems, hint])
         raise why
     _warn(why, "going by the last configuration that worked")

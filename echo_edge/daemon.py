@@ -37,7 +37,7 @@ LINK_WITHIN_S = 180.0  # a new configuration must reach the broker again, if the
 
 
 def run(config: Config, credentials_folder: str | None = None, versions: ConfigVersions | None = None) -> int:
-    """Monitor until SIGTERM or SIGINT; return the exit code, or ``RELOAD`` when an order changed the configuration.
+    """Monitor until SIGTERM or SIGINT; return the exit code, or ``RELOAD`` when the configuration is to be read again.
 
     Args:
         versions: of the configuration's file, where an order may change it.

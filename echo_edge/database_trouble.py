@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from echo_edge.outbox_file import kind_of
+from echo_edge.store import AS_SERVICE, free_bytes, may_use
 
 DAMAGED = "put a backup back, or move the file away to begin anew"
 
@@ -21,7 +23,7 @@ def trouble(error: Exception, path: Path, *, room: int | None = None, may_use: b
     if kind == "disk_full" or (kind == "io_error" and (_room(path) if room is None else room) == 0):
         return f"the disk is full ({error})", f"free space on the disk of {path.parent}"
     if kind != "damaged" and not (_may_use(path) if may_use is None else may_use):
-        return f"this user may not use it ({error})", "be the service's user: sudo -u echo-edge echo-edge ..."
+        return f"this user may not use it ({error})", AS_SERVICE
     if "locked" in str(error):
         return str(error), "another program has it open: wait, or stop that"
     if kind == "storage_ro":
@@ -32,13 +34,10 @@ def trouble(error: Exception, path: Path, *, room: int | None = None, may_use: b
 
 
 def _room(path: Path) -> int | None:
-    try:
-        about = os.statvfs(path.parent)
-    except OSError:
-        return None
-    return about.f_bavail * about.f_frsize
+    with suppress(OSError):
+        return free_bytes(path.parent)
+    return None
 
 
 def _may_use(path: Path) -> bool:
-    how = os.R_OK | os.W_OK
-    return os.access(path.parent, how | os.X_OK) and (not path.exists() or os.access(path, how))
+    return may_use(path.parent) and (not path.exists() or os.access(path, os.R_OK | os.W_OK))

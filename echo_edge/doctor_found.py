@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from echo_edge.config import Config
-from echo_edge.store import CONFIGURATIONS
+from echo_edge.store import CONFIGURATIONS, may_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Patient:
     @property
     def may_look(self) -> bool:
         """Whether this user may use what lies in the state folder."""
-        return os.access(self.folder, os.R_OK | os.W_OK | os.X_OK)
+        return may_use(self.folder)
 
     @property
     def hidden_credentials(self) -> bool:

@@ -14,6 +14,9 @@ from pathlib import Path
 from echo_edge.errors import EchoEdgeError
 
 log = logging.getLogger(__name__)
+AS_SERVICE = "be its user: sudo -u echo-edge echo-edge ..."
+"""The mend where only the service's own user may do something."""
+
 CONFIGURATIONS = Path("/etc/echo-edge")
 """Where the services' configurations are; that of ``echo-edge@NAME`` is ``NAME.yaml``."""
 
@@ -29,6 +32,11 @@ class StoreError(EchoEdgeError):
 
 class StoreBusyError(StoreError):
     """Another process of ours writes to this state folder."""
+
+
+def may_use(folder: Path) -> bool:
+    """Whether this user may read and change what lies in a state folder."""
+    return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
 
 
 def _of_systemd(variable: str) -> Path | None:
@@ -136,7 +144,7 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 def spend_reserve(folder: Path) -> None:
     """On a disk without room, give up what ``keep_reserve`` put by: a database cannot be opened without a free byte."""
-    if _free_bytes(folder) < RESERVE_BYTES // 4 and (folder / RESERVE).exists():
+    if free_bytes(folder) < RESERVE_BYTES // 4 and (folder / RESERVE).exists():
         log.warning("%s: the disk is full; the room that was reserved for a start is used now", folder)
         (folder / RESERVE).unlink(missing_ok=True)
 
@@ -145,11 +153,16 @@ def keep_reserve(folder: Path) -> None:
     """Put room by for a start on a full disk, where there is enough of it."""
     reserve = folder / RESERVE
     with suppress(OSError):  # the disk; it is told elsewhere
-        if not reserve.exists() and _free_bytes(folder) > 4 * RESERVE_BYTES:
+        if not reserve.exists() and free_bytes(folder) > 4 * RESERVE_BYTES:
             write_durably(reserve, os.urandom(RESERVE_BYTES))  # what a file system cannot make smaller
 
 
-def _free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
+    """Of its disk, for users who are not root.
+
+    Raises:
+        OSError: it cannot be asked.
+    """
     about = os.statvfs(folder)
     return about.f_bavail * about.f_frsize
 
@@ -185,7 +198,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     if not os.access(folder, os.W_OK | os.X_OK) or (os.geteuid() == 0 and folder.stat().st_uid != 0):
         if control_socket(folder).exists():
             raise StoreBusyError(f"{folder}: the daemon is using this state folder")
-        raise StoreError(f"{folder}: is the service's; as its user: sudo -u echo-edge echo-edge ...")
+        raise StoreError(f"{folder}: is the service's; {AS_SERVICE}")
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
