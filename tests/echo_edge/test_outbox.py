@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from echo_edge.outbox import Outbox
 from echo_edge.outbox_db import Entry, Loss, OutboxDb
 from echo_edge.outgoing import CRITICAL, REST, WARNING, Outgoing, Row
 from tests.broker import wait_for
+from tests.small_disk import fill, free, small_disk
 
 LONG = os.environ.get("ECHO_EDGE_TORTURE") == "1"
 TOPIC = "gw1/alert"
@@ -313,34 +314,10 @@ def test_without_a_disk_events_go_on_in_memory_and_say_so_until_it_is_back(
         assert box.lives == {"machine:a/b": {"alert_id": "1"}}, "known before it was restarted"
 
 
-@contextmanager
-def small_disk(folder: Path, mb: int) -> Iterator[Path]:
-    """A file system of its own in memory; skips where this user may not mount."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a file system needs root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Callable[[], int]:
-    """Take every byte that is left; returns a function that tells how many are."""
-    with (disk / "ballast").open("wb", buffering=0) as ballast:
-        for size in (1 << 20, 4096, 1):
-            with suppress(OSError):
-                while ballast.write(b"x" * size):
-                    pass
-    return lambda: os.statvfs(disk).f_bavail
-
-
 def test_on_a_disk_without_a_free_byte_a_thousand_alarms_are_recorded_and_delivered(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 20) as disk:
+    with small_disk(tmp_path / "disk", "size=20m") as disk:
         with outbox(disk / "outbox.db", max_mb=8.0) as box:
-            free = fill(disk)
-            assert free() == 0
+            fill(disk)
             for number in range(1000):
                 put(box, number, CRITICAL, 1500)
             rows = []
@@ -351,7 +328,7 @@ def test_on_a_disk_without_a_free_byte_a_thousand_alarms_are_recorded_and_delive
                 time.sleep(0.001)
             assert all(row.durable for row in rows)
             assert sorted(numbers(rows)) == list(range(1000))
-            assert free() == 0
+            assert free(disk) == 0
         with outbox(disk / "outbox.db") as box:  # the disk is full still
             put(box, 2000)
             wait_for(lambda: numbers(box.front()) == [2000], "an event after a restart")
@@ -500,7 +477,7 @@ def test_an_alert_that_cleared_while_there_was_no_room_is_over_after_a_restart(t
 
 
 def test_a_disk_too_small_for_the_outbox_is_not_filled_in_vain(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 10) as disk, outbox(disk / "outbox.db", max_mb=64.0) as box:
+    with small_disk(tmp_path / "disk", "size=10m") as disk, outbox(disk / "outbox.db", max_mb=64.0) as box:
         put(box, 1)
         wait_for(lambda: len(box.front()) == 1, "the alarm")
         assert (box.status.problem or "").startswith("disk_full")

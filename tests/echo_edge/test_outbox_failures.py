@@ -14,7 +14,8 @@ from echo_edge.outbox_db import AT_ONCE, MAX_PAYLOAD_BYTES, Entry, NoRoomError, 
 from echo_edge.outbox_file import LOG_BYTES
 from echo_edge.outgoing import CRITICAL, REST, WARNING
 from tests.broker import wait_for
-from tests.echo_edge.test_outbox import numbers, outbox, put, settle, small_disk, stored
+from tests.echo_edge.test_outbox import numbers, outbox, put, settle, stored
+from tests.small_disk import small_disk
 
 LIFE = "machine:a/b"
 
@@ -56,7 +57,7 @@ def fail(box: Outbox, disk: Disk, number: int) -> None:
 
 
 def test_a_file_for_which_there_is_no_room_takes_none(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 8) as disk, outbox(disk / "outbox.db", max_mb=16.0) as box:
+    with small_disk(tmp_path / "disk", "size=8m") as disk, outbox(disk / "outbox.db", max_mb=16.0) as box:
         assert (box.status.problem or "").startswith("disk_full")
         assert not list(disk.iterdir())
         put(box, 1)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from echo_edge.store import RESERVE
 from sensors import Machine, PtyAccelerometer
 from tests.broker import Mosquitto, needs_mosquitto, wait_for
+from tests.small_disk import fill, small_disk
 from tests.system.daemon import START_S, Daemon, MosquittoSub
 from tests.system.faults import LONG, floods, teach
 from tests.system.test_daemon import config
@@ -22,29 +22,6 @@ SEED, RATE_HZ = 5, 16_000
 SIZE = "size=48m,nr_inodes=2000"
 READY = "ready: the way to a verdict works"
 TOLD_S = 150.0  # looked at once a minute, and told again once a minute
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of its own in memory; skips where this user may not mount."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a file system needs root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> None:
-    """Take every byte."""
-    with (disk / "ballast").open("wb", buffering=0) as ballast:
-        for size in (1 << 20, 4096):
-            with suppress(OSError):
-                while ballast.write(b"x" * size):
-                    pass
-    assert os.statvfs(disk).f_bavail == 0
 
 
 def take_inodes(disk: Path) -> None:
@@ -66,7 +43,7 @@ def test_an_alarm_is_stored_and_delivered_whatever_became_of_the_disk(
 ) -> None:
     machine = Machine(SEED, RATE_HZ, 1)
     with (
-        small_disk(tmp_path / "disk") as disk,
+        small_disk(tmp_path / "disk", SIZE) as disk,
         PtyAccelerometer(machine) as sensor,
         Mosquitto(tmp_path / "broker") as broker,
         MosquittoSub(broker.port) as heard,
