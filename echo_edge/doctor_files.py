@@ -18,8 +18,8 @@ from echo_edge.doctor_found import Found, Patient, bad
 from echo_edge.outbox_file import kind_of
 from echo_edge.signing import KEY_FILE
 from echo_edge.store import database, outbox_file
+from echo_edge.supervision import LEAST_FREE_FILES
 
-LEAST_FREE_FILES = 1000
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

@@ -17,7 +17,7 @@ from echo_edge.publisher import Publisher
 FRESH_S = 60.0  # a dropped window is a trouble of now for so long
 LOST_TOLD_S = 3600.0
 CERTIFICATE_DAYS = 30.0
-LEAST_NAMES = 500  # inodes: history makes a file a day and point
+LEAST_FREE_FILES = 500  # inodes: history makes two files an hour and point
 SLOW_EVERY_S = 60.0  # disk and certificates change slowly
 TOLD_BY_MQTT = ("mqtt_denied", "mqtt_subscribe_denied", "client_id_conflict")
 """Troubles of the connection that can be told over it; of the others the status tells, and the last will."""
@@ -83,7 +83,7 @@ class Supervision:
             if usage.free < floor_bytes(usage.total):
                 found["disk"] = f"{usage.free / 1e6:.0f} MB are free where {self._folder.name} is kept"
             names = os.statvfs(self._folder)
-            if names.f_files and names.f_favail < LEAST_NAMES:  # some file systems have no such limit
+            if names.f_files and names.f_favail < LEAST_FREE_FILES:  # some file systems have no such limit
                 found["disk"] = f"only {names.f_favail} files can still be made where {self._folder.name} is kept"
         except OSError as error:
             self.disk_bytes = None
