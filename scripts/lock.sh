@@ -5,7 +5,7 @@
 #   make lock UPGRADE=1     move everything to the newest that resolves
 #
 # bootstrap.lock  pip itself, and the build backend
-# daemon.lock     what a gateway installs
+# daemon.lock     what a gateway installs, its page included
 # demo.lock       daemon.lock and the demo's fallback broker
 # dev.lock        demo.lock, the linters, the tests, and the trainer without torch (see torch-deps.in)
 # Each is the next one's constraint, so that one version of a package serves all of them.
@@ -31,9 +31,9 @@ compile() {  # LOCK INPUT...
 }
 
 compile bootstrap.lock requirements/bootstrap.in
-compile daemon.lock pyproject.toml --constraints requirements/bootstrap.lock
-compile demo.lock   pyproject.toml --extra demo --constraints requirements/daemon.lock
-compile dev.lock    pyproject.toml requirements/torch-deps.in --extra demo --extra dev --extra trainer \
+compile daemon.lock pyproject.toml --extra web --constraints requirements/bootstrap.lock
+compile demo.lock   pyproject.toml --extra web --extra demo --constraints requirements/daemon.lock
+compile dev.lock    pyproject.toml requirements/torch-deps.in --extra web --extra demo --extra dev --extra trainer \
         --excludes "$scratch/excluded" --constraints requirements/demo.lock --constraints requirements/bootstrap.lock
 
 for version in 3.10 3.11 3.12 3.13; do

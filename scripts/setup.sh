@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 CPU_INDEX=https://download.pytorch.org/whl/cpu
 DEMO_PACKAGES='libportaudio2 mosquitto'    # neither is required: a microphone needs the first, amqtt replaces the second
 TEST_PACKAGES='libportaudio2 mosquitto mosquitto-clients pulseaudio pulseaudio-utils libasound2-plugins fuse3 strace
-    shellcheck systemd systemd-container
+    shellcheck systemd systemd-container chromium
     gcc libc6-dev cmake make gcc-arm-none-eabi libnewlib-arm-none-eabi'    # the last line: the reference firmware
 
 say() { echo "setup: $*"; }
