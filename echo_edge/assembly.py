@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from echo_edge.artifact import ModelPackage, load_package, verify
 from echo_edge.audit_mirror import mirror
 from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
+from echo_edge.board import Board
 from echo_edge.books import Books
 from echo_edge.broker_settings import broker_settings
 from echo_edge.capture import Capture, SensorStatus
@@ -22,8 +24,10 @@ from echo_edge.config import Config
 from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
 from echo_edge.control import Control
+from echo_edge.control_answers import Answers
 from echo_edge.crashes import Crashes
 from echo_edge.disk_guard import DiskGuard
+from echo_edge.doors import COMMAND_LINE, PAGE
 from echo_edge.embedder import Embedder
 from echo_edge.engine import Engine, create_engine
 from echo_edge.engine.prepare import standby_engine
@@ -50,17 +54,21 @@ from echo_edge.records import TopicMessage
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
+    StoreError,
     control_socket,
     database,
     examples_folder,
     history_folder,
     outbox_file,
+    page_socket,
 )
 from echo_edge.supervision import Supervision
 from sensors import create_source
 
 if TYPE_CHECKING:
     from echo_edge.sparkplug_link import SparkplugLink
+
+log = logging.getLogger(__name__)
 
 
 def make_embedder(config: Config) -> Embedder:
@@ -95,7 +103,9 @@ class Parts:
     reporter: Reporter
     monitor: Monitor
     captures: list[Capture]
-    control: Control
+    controls: list[Control]
+    """One for each local socket."""
+
     orders: OrderBridge | None
     """None: no orders over MQTT."""
 
@@ -142,6 +152,7 @@ def wire(
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
     hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
     path = None if silent else outbox_file(folder)
+    board = Board(topics)
     outbox = Outbox(path, config.gateway.id, max_mb=kept.max_mb, max_age_days=kept.max_age_days)
     publisher = Publisher(
         settings,
@@ -152,6 +163,7 @@ def wire(
         reread=lambda: broker_settings(mqtt, credentials_folder),
         listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
         hear=lambda message: _hand_on(message, hearers),
+        show=board.put,
     )
     if versions is not None:
         versions.reached = lambda: publisher.connected
@@ -173,6 +185,7 @@ def wire(
         _info(config, embedder, versions),
         album,
         listeners=listeners,
+        board=board,
     )
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
@@ -209,14 +222,20 @@ def wire(
         DiskGuard(outbox_file(folder), history, books.examples, folder / "evidence").tick,
     ]
     desk = Desk(bench, VERBS, store.note)
-    control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
+    answers = Answers(
+        config,
+        mailbox,
+        monitor,
+        by_device,
+        None if silent else desk.carry_out,
+        board=None if silent else board,
+    )
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, engine, folder, settings.client_cert))
     bridge = None
     if taken:
         ledger = Ledger(database(folder))
         bridge = OrderBridge(config.orders, operators, desk, mailbox.order, publisher, topics, envelope, ledger)
         hearers.append(bridge.hear)
-    supervision = Supervision(publisher, outbox, engine, folder, settings.client_cert)
     return Parts(
         embedder,
         engine,
@@ -226,11 +245,11 @@ def wire(
         topics,
         envelope,
         health,
-        supervision,
+        Supervision(publisher, outbox, engine, folder, settings.client_cert),
         reporter,
         monitor,
         captures,
-        control,
+        _controls(folder, answers, page=not silent),
         bridge,
         sparkplug,
         discovery,
@@ -238,6 +257,16 @@ def wire(
         crashes,
         restart,
     )
+
+
+def _controls(folder: Path, answers: Answers, *, page: bool) -> list[Control]:
+    controls = [Control(control_socket(folder), COMMAND_LINE, answers)]
+    if page:
+        try:
+            controls.append(Control(page_socket(folder), PAGE, answers))
+        except (OSError, StoreError) as error:  # no reason not to monitor
+            log.warning("the page cannot reach this daemon: no socket for it: %s", error)
+    return controls
 
 
 def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine]:
