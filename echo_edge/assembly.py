@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +22,10 @@ from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
 from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
-from echo_edge.control import Control
+from echo_edge.control import Control, local_sockets
 from echo_edge.control_answers import Answers
 from echo_edge.crashes import Crashes
 from echo_edge.disk_guard import DiskGuard
-from echo_edge.doors import COMMAND_LINE, PAGE
 from echo_edge.embedder import Embedder
 from echo_edge.engine import Engine, create_engine
 from echo_edge.engine.prepare import standby_engine
@@ -54,21 +52,16 @@ from echo_edge.records import TopicMessage
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
-    StoreError,
-    control_socket,
     database,
     examples_folder,
     history_folder,
     outbox_file,
-    page_socket,
 )
 from echo_edge.supervision import Supervision
 from sensors import create_source
 
 if TYPE_CHECKING:
     from echo_edge.sparkplug_link import SparkplugLink
-
-log = logging.getLogger(__name__)
 
 
 def make_embedder(config: Config) -> Embedder:
@@ -249,7 +242,7 @@ def wire(
         reporter,
         monitor,
         captures,
-        _controls(folder, answers, page=not silent),
+        local_sockets(folder, answers, page=not silent),
         bridge,
         sparkplug,
         discovery,
@@ -257,16 +250,6 @@ def wire(
         crashes,
         restart,
     )
-
-
-def _controls(folder: Path, answers: Answers, *, page: bool) -> list[Control]:
-    controls = [Control(control_socket(folder), COMMAND_LINE, answers)]
-    if page:
-        try:
-            controls.append(Control(page_socket(folder), PAGE, answers))
-        except (OSError, StoreError) as error:  # no reason not to monitor
-            log.warning("the page cannot reach this daemon: no socket for it: %s", error)
-    return controls
 
 
 def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine]:

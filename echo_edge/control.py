@@ -20,9 +20,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from echo_edge.control_answers import Answers, Told, refused
-from echo_edge.doors import Door
+from echo_edge.doors import COMMAND_LINE, PAGE, Door
 from echo_edge.errors import OrderRefusedError
 from echo_edge.orders import ORDER, Order
+from echo_edge.store import StoreError, control_socket, page_socket
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,21 @@ class Control(threading.Thread):
         if self._door.orders is not None and order.order not in self._door.orders:
             raise OrderRefusedError("forbidden", f"'{order.order}' is not taken here, only at the gateway")
         return order
+
+
+def local_sockets(folder: Path, answers: Answers, *, page: bool) -> list[Control]:
+    """One for the command line and, if wanted, one for the page; without it where its socket cannot be made.
+
+    Raises:
+        OSError, StoreError: the command line's cannot be made.
+    """
+    found = [Control(control_socket(folder), COMMAND_LINE, answers)]
+    if page:
+        try:
+            found.append(Control(page_socket(folder), PAGE, answers))
+        except (OSError, StoreError) as error:  # no reason not to monitor
+            log.warning("the page cannot reach this daemon: no socket for it: %s", error)
+    return found
 
 
 def _line(answer: dict[str, Any] | bytes) -> bytes:

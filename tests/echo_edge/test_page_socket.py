@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from echo_edge.board import Board
-from echo_edge.control import Control
+from echo_edge.control import Control, local_sockets
 from echo_edge.control_answers import Answers
 from echo_edge.control_client import send_order
-from echo_edge.doors import COMMAND_LINE, PAGE, Door
+from echo_edge.doors import PAGE
 from echo_edge.errors import OrderRefusedError
 from echo_edge.order_desk import Desk
 from echo_edge.order_types import Role
@@ -67,14 +67,16 @@ def read(what: str, _args: Any, role: Role) -> dict[str, Any]:
 
 
 @contextmanager
-def served(path: Path, door: Door, answers: Answers) -> Iterator[None]:
-    control = Control(path, door, answers)
-    control.start()
+def served(*controls: Control) -> Iterator[None]:
+    for control in controls:
+        control.start()
     try:
         yield
     finally:
-        control.stop()
-        control.join(10)
+        for control in controls:
+            control.stop()
+        for control in controls:
+            control.join(10)
 
 
 @pytest.fixture
@@ -86,10 +88,7 @@ def gateway(state_folder: Path) -> Iterator[Gateway]:
     answers = Answers(bench.config, mailbox, monitor, {}, desk.carry_out, board=board, read=read)
     monitor.start()
     try:
-        with (
-            served(control_socket(state_folder), COMMAND_LINE, answers),
-            served(page_socket(state_folder), PAGE, answers),
-        ):
+        with served(*local_sockets(state_folder, answers, page=True)):
             yield Gateway(bench, board, state_folder)
     finally:
         mailbox.close()
@@ -147,7 +146,7 @@ def test_a_watch_ends_when_the_daemon_stops(gateway: Gateway, state_folder: Path
     path = state_folder / "again.sock"
     for _ in range(2):  # as a reload does: the old one ends, and a new one listens on the same path
         with ExitStack() as stack:
-            stack.enter_context(served(path, PAGE, again))
+            stack.enter_context(served(Control(path, PAGE, again)))
             told = send_order(path, {"order": "watch"}, PATIENCE_S)
             assert next(told) == {"progress": {"complete": True}}
         last = list(told)[-1]
@@ -256,6 +255,20 @@ def test_it_lies_where_the_unit_says_else_beside_that_for_orders(
     monkeypatch.setenv("ECHO_EDGE_PAGE_SOCKET", "/run/" + "x" * MAX_SOCKET_PATH)
     with pytest.raises(StoreError, match="more than"):
         page_socket(state_folder)
+
+
+def test_without_a_folder_for_it_there_is_no_page_and_the_command_line_is_served(
+    state_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ECHO_EDGE_PAGE_SOCKET", str(state_folder / "absent" / "hall3.sock"))
+    (only,) = local_sockets(state_folder, Answers(None, None, None, {}), page=True)  # type: ignore[arg-type]
+    assert control_socket(state_folder).exists()
+    assert [record.message for record in caplog.records] == [
+        "the page cannot reach this daemon: no socket for it: [Errno 2] No such file or directory: "
+        f"'{state_folder / 'absent'}'"
+    ]
+    only.stop()
+    only.run()
 
 
 def test_nonsense_and_silence_cost_a_place_and_nothing_more(gateway: Gateway) -> None:
