@@ -7,7 +7,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -279,3 +279,16 @@ def test_nonsense_and_silence_cost_a_place_and_nothing_more(gateway: Gateway) ->
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(str(page_socket(gateway.folder)))
         assert gateway.order("ping", "viewer")["ok"]
+
+
+def test_a_watcher_that_says_more_than_its_order_is_let_go(gateway: Gateway) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(str(page_socket(gateway.folder)))
+        with client.makefile("rb") as lines:
+            client.sendall(b'{"order":"watch"}\n')
+            assert json.loads(lines.readline()) == {"progress": {"complete": True}}
+            client.sendall(b"and more")
+            with suppress(ConnectionResetError):
+                assert lines.readline() == b""
+    wait_for(lambda: gateway.board.watchers == 0, "the watch to end")
