@@ -75,7 +75,8 @@ class Guard:
             return
         headers = Headers(scope=scope)
         new_visit: list[str] = []
-        guarded = self._guarded(scope, send, new_visit)
+        begun: list[bool] = []
+        guarded = self._guarded(scope, send, new_visit, begun)
         try:
             self._look_at_head(scope, headers)
             session = self._recognize(scope, headers, new_visit)
@@ -90,7 +91,12 @@ class Guard:
             why = Refusal(503, "Nobody can log in: the file of accounts cannot be used. The log of the page says why.")
             await _answer(why)(scope, receive, guarded)
             return
-        await self._app(scope, receive, guarded)
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception:  # the server logs it; what it would answer itself would lack our headers
+            if not begun:
+                await _answer(Refusal(500, "This page failed. The log of the page says more."))(scope, receive, guarded)
+            raise
 
     def _look_at_head(self, scope: Scope, headers: Headers) -> None:
         raw_path, path, method = scope["raw_path"], scope["path"], scope["method"]
@@ -180,11 +186,12 @@ class Guard:
             raise Refusal(403, "This form is too old. Load its page again and send it anew. Nothing was changed.")
         return _replay(body, receive)
 
-    def _guarded(self, scope: Scope, send: Send, new_visit: list[str]) -> Send:
+    def _guarded(self, scope: Scope, send: Send, new_visit: list[str], begun: list[bool]) -> Send:
         door = self._door
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
+                begun.append(True)
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
