@@ -46,6 +46,7 @@ from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
+from echo_edge.readings import Readings
 from echo_edge.records import TopicMessage
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
@@ -209,7 +210,15 @@ def wire(
         DiskGuard(outbox_file(folder), history, books.examples, folder / "evidence").tick,
     ]
     desk = Desk(bench, VERBS, store.note)
-    control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
+    control = Control(
+        control_socket(folder),
+        config,
+        mailbox,
+        monitor,
+        by_device,
+        None if silent else desk.carry_out,
+        None if silent else _readings(config, folder, reporter, versions, credentials_folder),
+    )
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, engine, folder, settings.client_cert))
     bridge = None
     if taken:
@@ -244,6 +253,13 @@ def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine
     package, cpu = _load_model(config)
     engine = StandbyEngine(cpu) if cpu_only else standby_engine(config, package, cpu)
     return Embedder(package, engine), engine
+
+
+def _readings(
+    config: Config, folder: Path, reporter: Reporter, versions: ConfigVersions | None, credentials_folder: str | None
+) -> Readings:
+    file = None if versions is None else versions.path
+    return Readings(config, folder, lambda: reporter.alerts.standing, file, credentials_folder)
 
 
 def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> SparkplugLink | None:

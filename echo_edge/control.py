@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import queue
+import re
 import select
 import socket
 import stat
@@ -25,17 +26,20 @@ from pydantic import ValidationError
 from echo_edge.capture import Capture, SensorStatus
 from echo_edge.config import Config
 from echo_edge.enroll_orders import EnrollOrder, EnrollWatch
-from echo_edge.errors import EchoEdgeError, EngineError, OrderError
+from echo_edge.errors import EchoEdgeError, EngineError, OrderError, OrderRefusedError
 from echo_edge.mailbox import Mailbox
 from echo_edge.monitor import Monitor
 from echo_edge.order_types import Call
-from echo_edge.orders import ORDER, AnyOrder, ListenOrder, StateOrder, VerbOrder
+from echo_edge.orders import ORDER, AnyOrder, ListenOrder, ReadOrder, StateOrder, VerbOrder
+from echo_edge.readings import MAX_FILE_BYTES, Readings
 from echo_edge.tap import block_message, info_message
 
 log = logging.getLogger(__name__)
 
 CarryOut = Callable[[str, Mapping[str, Any], Call], dict[str, Any]]
 MAX_ORDER_BYTES = 2 << 20  # a configuration of full size, quoted
+MAX_IMPORT_BYTES = MAX_FILE_BYTES * 4 // 3 + 4096  # a file in base64
+AN_IMPORT = re.compile(rb'\s*\{\s*"order":\s*"read",\s*"what":\s*"import"')
 MAX_CLIENTS = 8
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
@@ -52,14 +56,17 @@ class Control(threading.Thread):
         monitor: Monitor,
         captures: Mapping[str, Capture],
         carry_out: CarryOut | None = None,
+        readings: Readings | None = None,
     ) -> None:
         """Nobody is let in before ``start``.
 
         Args:
             carry_out: does what a verb says, in the pipeline's thread; absent, there are no verbs.
+            readings: absent, nothing can be read.
         """
         super().__init__(name="control", daemon=True)
         self._carry_out = carry_out
+        self._readings = readings
         self._config = config
         self._captures = captures
         self._mailbox = mailbox
@@ -117,6 +124,8 @@ class Control(threading.Thread):
                     answers = self._state(order)
                 elif isinstance(order, AnyOrder):
                     answers = self._any(order)
+                elif isinstance(order, ReadOrder):
+                    answers = self._read(order)
                 elif isinstance(order, VerbOrder):
                     answers = self._verb(order)
                 else:
@@ -170,6 +179,18 @@ class Control(threading.Thread):
             yield {"ok": False, "code": 6, "error": "no daemon runs here, only a command that uses its folder"}
             return
         yield from self._asked(lambda: carry_out(order.verb, order.args, call))
+
+    def _read(self, order: ReadOrder) -> Generator[dict[str, Any], None, None]:
+        """In this client's own thread."""
+        try:
+            if self._readings is None:
+                raise OrderError("no daemon runs here, only a command that uses its folder", 6)
+            yield {"ok": True, "result": self._readings.read(order.what, order.args, order.role)}
+        except OrderRefusedError as error:
+            where = {} if error.where is None else {"where": error.where}
+            yield {"ok": False, "code": error.exit_code, "error": str(error), "kind": error.code, **where}
+        except EchoEdgeError as error:
+            yield {"ok": False, "code": error.exit_code if isinstance(error, OrderError) else 1, "error": str(error)}
 
     def _progress(self, order: EnrollWatch, client: socket.socket) -> Generator[dict[str, Any], None, None]:
         """Every change of a session until it is over; the client may go away and come back."""
@@ -251,11 +272,14 @@ def _line(answer: dict[str, Any]) -> bytes:
 
 
 def _read_line(client: socket.socket) -> bytes:
-    """One order; empty when the client sends none of a sane size."""
-    data = b""
-    while not data.endswith(b"\n") and len(data) < MAX_ORDER_BYTES:
+    """One order; without its end when the client sends none of a sane size."""
+    data = bytearray()
+    most = MAX_ORDER_BYTES
+    while not data.endswith(b"\n") and len(data) < most:
         part = client.recv(65536)
         if not part:
             break
         data += part
-    return data
+        if len(data) >= MAX_ORDER_BYTES and AN_IMPORT.match(data):
+            most = MAX_IMPORT_BYTES
+    return bytes(data)

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, m
 
 from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll_orders import LATEST_NS, EnrollOrder, EnrollWatch
+from echo_edge.order_types import Role
 
 
 class VerbOrder(BaseModel):
@@ -30,6 +31,17 @@ class AnyOrder(BaseModel):
     dry_run: bool = False
     expect: dict[str, Any] = Field(default_factory=dict, alias="if")
     """What must still be so."""
+
+
+class ReadOrder(BaseModel):
+    """Look at something beside the messages: see ``readings``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["read"]
+    what: str = Field(max_length=64)
+    args: dict[str, Any] = Field(default_factory=dict)
+    role: Role = "admin"
+    """The caller's; who may open the control socket may read anything."""
 
 
 class ListenOrder(BaseModel):
@@ -64,6 +76,6 @@ class StateOrder(BaseModel):
         return self
 
 
-Order = EnrollOrder | EnrollWatch | VerbOrder | AnyOrder | ListenOrder | StateOrder
+Order = EnrollOrder | EnrollWatch | VerbOrder | AnyOrder | ReadOrder | ListenOrder | StateOrder
 
 ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="order")])
