@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 MOST_DAYS = 90
 MAX_BUCKETS = 600
-PATIENCE_S = 60.0  # of a reading that waits for another of its kind
+PATIENCE_S = 60.0
 MAX_PICTURE_BYTES = 4 << 20
 MAX_FILE_BYTES = 16 << 20
 """Of a baseline that is exported or imported this way; a point in use has a few MB."""
@@ -115,6 +115,7 @@ class Readings:
         standing: newest message of every alert that somebody has to know of; from any thread.
         path: of the configuration, for a support archive; None: there is no file.
         credentials_folder: where systemd put the secrets.
+        patience_s: how long a reading waits for another of its kind.
     """
 
     def __init__(
@@ -124,7 +125,9 @@ class Readings:
         standing: Callable[[], Mapping[str, Payload]] = dict,
         path: Path | None = None,
         credentials_folder: str | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        self._patience_s = patience_s
         self.config, self.folder, self.path, self.credentials_folder = config, folder, path, credentials_folder
         self.evidence = folder / "evidence"
         self.history = HistoryReader(history_folder(folder))
@@ -164,7 +167,7 @@ class Readings:
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
         """One reading of a kind at a time; another waits a while."""
-        if not self._locks[what].acquire(timeout=PATIENCE_S):
+        if not self._locks[what].acquire(timeout=self._patience_s):
             raise OrderRefusedError("busy", f"somebody else's {what} takes long; try again in a minute")
         try:
             yield

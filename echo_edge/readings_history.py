@@ -3,14 +3,14 @@
 A bucket without a window is None in every column: a gap is a gap. What the pipeline has not written yet, at most a
 minute, is not in it.
 
-Shape suffixes: W = windows, C = channels, K = indicators, B = buckets.
+Shape suffixes: W = windows, C = channels, K = indicators, B = buckets, M = columns.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ SECOND_NS, HOUR_NS = 10**9, 3600 * 10**9
 STEPS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 """Lengths of a bucket that a person can read off a scale; beyond them whole days."""
 
-YIELD_S = 0.0005  # after each file, so that other threads have their turn
+YIELD_S = 0.0002  # after each file, so that other threads have their turn
 OF_REST = ("normal", "resting", "unjudged", "not_monitored")
 """Levels of which a bucket has the one of most windows, where none of it was worse; of equally many the later one."""
 
@@ -90,8 +90,10 @@ class _Drawn:
     def __init__(self, span: Grid, labels: Sequence[str]) -> None:
         self._span, self._labels = span, labels
         self._hour = ""
-        self._waiting: dict[str, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
-        self._columns: dict[str, NDArray[np.float64]] = {}
+        self._waiting: list[tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]] = []
+        """Of windows whose buckets are not finished: shape (W,) the bucket, and shape (W,) for each column."""
+
+        self._medians: dict[str, NDArray[np.float64]] = {}
         self._levels = np.zeros((span.count, len(LEVELS)), np.int64)
         self._alert = np.zeros(span.count, np.bool_)
         self._heard_ns = np.zeros(span.count)
@@ -109,63 +111,67 @@ class _Drawn:
         np.add.at(self._levels, (bucket, np.minimum(facts["level"], len(LEVELS) - 1)), 1)
         self._alert[bucket[np.any(facts["alert"] != 0, axis=1)]] = True
         self._heard_ns += _covered_ns(facts["start_ns"], facts["end_ns"], self._span)
-        value, ratio = facts["value"].astype(np.float64), facts["ratio"].astype(np.float64)
-        scored = np.isfinite(value)
-        np.fmax.at(self._score_max, bucket[scored], value[scored])
-        self._wait("score_median", bucket, value)
+        value, ratio = facts["value"], facts["ratio"]
+        np.fmax.at(self._score_max, bucket, value.astype(np.float64))
         with np.errstate(divide="ignore", invalid="ignore"):
-            self._wait("threshold", bucket, np.where(ratio > 0, value / ratio, np.nan))
+            columns = {"score_median": value, "threshold": np.where(ratio > 0, value / ratio, np.float32(np.nan))}
         names = facts.dtype.names or ()
         if "level_db" in names:
-            self._wait("level_db", bucket, _together_db(facts["level_db"].astype(np.float64)))
+            columns["level_db"] = _together_db(facts["level_db"])
         if "indicators" in names:
-            for name, values in _indicators(part, facts["indicators"], self._labels):
-                self._wait(f"indicators.{name}", bucket, values)
+            columns |= _indicators(part, facts["indicators"], self._labels)
+        self._waiting.append((bucket, columns))
 
     def told(self) -> dict[str, Any]:
         self._finish(self._span.to_ns + HOUR_NS)
         span, empty = self._span, np.full(self._span.count, np.nan)
-        indicators = {name: _plain(values) for name, values in self._columns.items() if name.startswith("indicators.")}
+        indicators = {name: _plain(values) for name, values in self._medians.items() if name.startswith("indicators.")}
         return {
             "from": timestamp(span.from_ns),
             "to": timestamp(span.to_ns),
             "bucket_s": span.bucket_s,
             "t": [timestamp(int(edge)) for edge in span.edges_ns[:-1]],
             "score_max": _plain(self._score_max),
-            "score_median": _plain(self._columns.get("score_median", empty)),
-            "threshold": _plain(self._columns.get("threshold", empty)),
+            "score_median": _plain(self._medians.get("score_median", empty)),
+            "threshold": _plain(self._medians.get("threshold", empty)),
             "level": [_worst(counts) for counts in self._levels],
             "alert": self._alert.tolist(),
             "heard": [round(float(ns) / (span.bucket_s * SECOND_NS), 4) for ns in self._heard_ns],
-            "level_db": _plain(self._columns.get("level_db", empty)),
+            "level_db": _plain(self._medians.get("level_db", empty)),
             "indicators": {name.partition(".")[2]: values for name, values in sorted(indicators.items())},
         }
-
-    def _wait(self, name: str, bucket: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        known = np.isfinite(values)
-        if known.any():
-            self._waiting.setdefault(name, []).append((bucket[known], values[known]))
 
     def _finish(self, upto_ns: int) -> None:
         """Take the medians of all buckets that end by then."""
         upto = (upto_ns - self._span.from_ns) // (self._span.bucket_s * SECOND_NS)
-        left: dict[str, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
-        for name, pieces in self._waiting.items():
-            bucket, values = (np.concatenate(column) for column in zip(*pieces, strict=True))
-            later = bucket >= upto
-            if later.any():
-                left[name] = [(bucket[later], values[later])]
-            if not later.all():
-                column = self._columns.setdefault(name, np.full(self._span.count, np.nan))
-                _medians(column, bucket[~later], values[~later])
-        self._waiting = left
+        if not self._waiting or not any((bucket < upto).any() for bucket, _ in self._waiting):
+            return
+        names = list(dict.fromkeys(name for _, columns in self._waiting for name in columns))
+        bucket = np.concatenate([bucket for bucket, _ in self._waiting])
+        values_mw = np.full((len(names), len(bucket)), np.nan, np.float32)
+        at = 0
+        for piece, columns in self._waiting:
+            for name, column in columns.items():
+                values_mw[names.index(name), at : at + len(piece)] = column
+            at += len(piece)
+        order = np.argsort(bucket, kind="stable")
+        bucket, values_mw = bucket[order], values_mw[:, order]
+        first = int(np.searchsorted(bucket, upto))
+        for which, start, count in zip(*np.unique(bucket[:first], return_index=True, return_counts=True), strict=True):
+            for name, median in zip(names, _median(values_mw[:, start : start + count]), strict=True):
+                self._medians.setdefault(name, np.full(self._span.count, np.nan))[which] = median
+        left = {name: values_mw[i, first:] for i, name in enumerate(names)}
+        self._waiting = [(bucket[first:], left)] if first < len(bucket) else []
 
 
-def _medians(column: NDArray[np.float64], bucket: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-    order = np.lexsort((values, bucket))
-    bucket, values = bucket[order], values[order]
-    found, first, count = np.unique(bucket, return_index=True, return_counts=True)
-    column[found] = (values[first + (count - 1) // 2] + values[first + count // 2]) / 2
+def _median(values_mw: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Shape (M,): of each row, of the numbers in it; not a number where there is none."""
+    values_mw = np.where(np.isfinite(values_mw), values_mw, np.float32(np.nan))
+    values_mw.sort(axis=1)  # what is no number comes last
+    known = np.isfinite(values_mw).sum(axis=1)
+    rows = np.arange(len(values_mw))
+    low, high = (values_mw[rows, np.maximum(at, 0)].astype(np.float64) for at in ((known - 1) // 2, known // 2))
+    return np.where(known > 0, (low + high) / 2, np.nan)
 
 
 def _covered_ns(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], span: Grid) -> NDArray[np.float64]:
@@ -181,21 +187,21 @@ def _covered_ns(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], span: Gr
     return np.asarray(np.diff(np.interp(edges, instants.astype(np.float64), covered.astype(np.float64))))
 
 
-def _together_db(level_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shape (W,): the mean power of all channels of shape (W, C)."""
+def _together_db(level_db_wc: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shape (W,): the mean power of all channels."""
     with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(np.mean(10 ** (level_db / 10), axis=1)))
+        return np.asarray(10 * np.log10(np.mean(10 ** (level_db_wc / 10), axis=1)), np.float32)
 
 
-def _indicators(
-    part: Part, values_wck: NDArray[np.float32], labels: Sequence[str]
-) -> Iterable[tuple[str, NDArray[np.float64]]]:
+def _indicators(part: Part, values_wck: NDArray[np.float32], labels: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     channels = part.circumstances.origin.channels
     if len(labels) != len(channels):  # the point had others then
         labels = [f"ch{channel}" for channel in channels]
-    for k, name in enumerate(part.circumstances.indicators):
-        for c, label in enumerate(labels):
-            yield channel_name(name, label), values_wck[:, c, k].astype(np.float64)
+    return {
+        f"indicators.{channel_name(name, label)}": values_wck[:, c, k]
+        for k, name in enumerate(part.circumstances.indicators)
+        for c, label in enumerate(labels)
+    }
 
 
 def _worst(counts: NDArray[np.int64]) -> str | None:
