@@ -286,7 +286,8 @@ def checks_of_the_code() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Assign | ast.AugAssign):
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target
                 if isinstance(target, ast.Name) and target.id == "looked":
-                    yield from ((n.value, "ok") for n in ast.walk(node.value) if isinstance(n, ast.Constant))
+                    lists = [n.elts for n in ast.walk(node.value) if isinstance(n, ast.List)]
+                    yield from ((name.value, "ok") for names in lists for name in names)  # type: ignore[attr-defined]
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Check", "Finding"}:
                 name, severity = node.args[:2]
                 if isinstance(name, ast.Constant):
