@@ -46,7 +46,7 @@ def test_the_wheel_has_all_that_is_not_python_too() -> None:
         path
         for package, globs in told["package-data"].items()
         for glob in globs
-        for path in (ROOT / package).glob(glob)
+        for path in (ROOT / package.replace(".", "/")).glob(glob)
     }
     for top in ("echo_edge", "sensors", "trainer"):
         for path in (ROOT / top).rglob("*"):
