@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from setuptools.config.pyprojecttoml import read_configuration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +38,28 @@ def test_the_container_files_are_sound() -> None:
         pytest.skip("no hadolint for this machine")
     files = sorted((ROOT / "deploy" / "container").glob("Dockerfile*[!e]"))
     subprocess.run([hadolint, *files], check=True)
+
+
+def test_in_containers_the_page_shares_one_socket_with_the_daemon_and_no_device_secret_or_state() -> None:
+    services = yaml.safe_load((ROOT / "deploy/container/compose.yaml").read_text("utf-8"))["services"]
+    daemon, page = services["daemon"], services["page"]
+
+    def places(service: dict[str, Any]) -> dict[str, str]:
+        return dict(volume.split(":")[:2] for volume in service["volumes"])
+
+    shared = places(daemon).items() & places(page).items()
+    assert shared == {("page-socket", "/run/echo-edge-page")}
+    assert daemon["environment"]["ECHO_EDGE_PAGE_SOCKET"] == page["environment"]["ECHO_EDGE_PAGE_SOCKET"]
+    assert not {"devices", "group_add", "depends_on", "privileged"} & set(page)
+    assert "depends_on" not in daemon
+    for service in (daemon, page):
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    uid, _, gid = page["user"].partition(":")
+    for name in ("Dockerfile", "Dockerfile.jetson"):
+        image = (ROOT / "deploy/container" / name).read_text("utf-8")
+        assert f"--uid {uid} " in image
+        assert uid == gid
+        assert "install -d -o echo-edge -g echo-edge-web -m 2750 /run/echo-edge-page" in image
 
 
 def test_the_wheel_has_all_that_is_not_python_too() -> None:
