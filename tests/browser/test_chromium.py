@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.axe import grave_findings
 from tests.browser.chromium import Chromium, fits, needs_chromium
 
 pytestmark = needs_chromium
@@ -75,3 +76,10 @@ def test_a_page_too_wide_for_a_phone_is_noticed(chromium: Chromium) -> None:
     with served(f"<pre>{'wide ' * 100}</pre>") as origin, chromium.visitor(origin, width=360) as visitor:
         visitor.open("/")
         assert not fits(visitor.page)
+
+
+def test_a_picture_that_nobody_describes_is_a_grave_finding(chromium: Chromium) -> None:
+    body = "<main><h1>a</h1><img src=/ width=9 height=9></main>"
+    with served(body) as origin, chromium.visitor(origin, bypass_csp=True, complains=True) as visitor:
+        visitor.open("/")
+        assert any(finding.startswith("critical: image-alt: ") for finding in grave_findings(visitor.page))
