@@ -29,7 +29,7 @@ from echo_edge.web.pages import (
     person_of,
     translator,
 )
-from echo_edge.web.texts import Texts
+from echo_edge.web.texts import UNKNOWN, Texts
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _forbidden(request: Request, error: Exception) -> Response:
     t, person = translator(request), person_of(request)
     needed = error.role if isinstance(error, ForbiddenError) else "admin"
-    own, name = ("–", "–") if person is None else (t(f"role.{person.role}"), person.name)
+    own, name = (UNKNOWN, UNKNOWN) if person is None else (t(f"role.{person.role}"), person.name)
     text = t("problem.forbidden_text", role=t(f"role.{needed}"), name=name, own=own)
     return _problem(request, 403, t("problem.forbidden"), text)
 

@@ -1,4 +1,4 @@
-"""Link: the page's way to the daemon. One connection hears everything for all viewers; each order has one of its own."""
+"""Link: the page's way to the daemon. One connection hears everything for all viewers; an order has its own."""
 
 from __future__ import annotations
 

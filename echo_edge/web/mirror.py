@@ -1,4 +1,4 @@
-"""Mirror: what the daemon said last, topic by topic. Empty while it does not run: no old number is shown for a new one."""
+"""Mirror: what the daemon said last, topic by topic. Empty while it does not run: old numbers are gone then."""
 
 from __future__ import annotations
 

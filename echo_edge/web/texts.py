@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 SOURCE = "en"
+UNKNOWN = "\N{EN DASH}"
 STEPS_S = ((60.0, "second", 1.0), (3600.0, "minute", 60.0), (86400.0, "hour", 3600.0), (float("inf"), "day", 86400.0))
 
 
@@ -48,7 +49,7 @@ class Translator:
     def number(self, value: float | None, digits: int = 1) -> str:
         """A number as people of this language write it; a dash for one that is not known."""
         if value is None:
-            return "–"
+            return UNKNOWN
         text = f"{value:,.{digits}f}"
         if self.language == "de":
             return text.replace(",", "\N{NO-BREAK SPACE}").replace(".", ",")
@@ -57,18 +58,18 @@ class Translator:
     def when(self, time: str | datetime | None) -> str:
         """Date and time of day at the gateway, of RFC 3339 or a datetime."""
         moment = as_datetime(time)
-        return "–" if moment is None else moment.astimezone().strftime(self("time.when"))
+        return UNKNOWN if moment is None else moment.astimezone().strftime(self("time.when"))
 
     def clock(self, time: str | datetime | None) -> str:
         """Time of day at the gateway."""
         moment = as_datetime(time)
-        return "–" if moment is None else moment.astimezone().strftime("%H:%M:%S")
+        return UNKNOWN if moment is None else moment.astimezone().strftime("%H:%M:%S")
 
     def ago(self, time: str | datetime | None, now: datetime | None = None) -> str:
         """How long it is since then: ``3 minutes ago``; what lies ahead, by a clock that differs, is ``just now``."""
         moment = as_datetime(time)
         if moment is None:
-            return "–"
+            return UNKNOWN
         seconds = ((now or datetime.now(timezone.utc)) - moment).total_seconds()
         return self("time.now") if seconds < 10 else self("time.ago", span=self.span(seconds))
 

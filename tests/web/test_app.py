@@ -1,10 +1,9 @@
-"""The frame of the page: problems are told in words, texts are whole in every language, live parts come by themselves."""
+"""The frame of the page: problems told in words, texts whole in every language, parts that change by themselves."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from string import Formatter
@@ -43,7 +42,11 @@ def test_times_are_told_as_people_say_them() -> None:
     assert t.ago(now - timedelta(days=3, hours=5), now) == "3 days ago"
     assert d.ago(now - timedelta(hours=2), now) == "vor 2 Stunden"
     assert t.ago(now + timedelta(hours=1), now) == "just now"
-    assert (t.number(1234.56, 2), d.number(1234.5), t.number(None)) == ("1,234.56", "1\N{NO-BREAK SPACE}234,5", "–")
+    assert (t.number(1234.56, 2), d.number(1234.5), t.number(None)) == (
+        "1,234.56",
+        "1\N{NO-BREAK SPACE}234,5",
+        "\N{EN DASH}",
+    )
 
 
 def test_the_language_is_the_persons_else_the_browsers_else_the_configured_one() -> None:
@@ -108,8 +111,8 @@ class Daemon:
 
 
 @pytest.fixture
-def socket(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "page.sock"
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "page.sock"
 
 
 async def until(what: Any) -> None:

@@ -51,14 +51,14 @@ class FakeLink(Link):
         verb: str,
         args: Mapping[str, Any],
         person: Person,
-        expect: Mapping[str, Any] | None = None,
+        expect: Mapping[str, Any] | None = None,  # noqa: ARG002
         *,
-        dry_run: bool = False,
+        dry_run: bool = False,  # noqa: ARG002
     ) -> dict[str, Any]:
         self.orders.append((verb, dict(args), person))
         return self._answered(verb, args)
 
-    async def read(self, what: str, args: Mapping[str, Any], person: Person) -> dict[str, Any]:
+    async def read(self, what: str, args: Mapping[str, Any], person: Person) -> dict[str, Any]:  # noqa: ARG002
         self.readings.append((what, dict(args)))
         return self._answered(what, args)
 
