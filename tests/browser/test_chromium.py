@@ -43,12 +43,6 @@ def served(body: str) -> Iterator[str]:
             thread.join()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with Chromium() as browser:
-        yield browser
-
-
 def test_a_page_that_behaves_gives_no_reason_to_complain(chromium: Chromium) -> None:
     with served("<h1>still</h1>") as origin, chromium.visitor(origin, width=360) as visitor:
         assert visitor.open("/") == 200

@@ -1,4 +1,4 @@
-"""HTTP as an attacker speaks it: over plain sockets, with whatever header, half a request, or no appetite for the answer."""
+"""HTTP as an attacker speaks it: plain sockets, any header, half a request, or no appetite for the answer."""
 
 from __future__ import annotations
 
