@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import stat
 import threading
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,15 @@ from echo_edge.control_answers import Answers, Told, refused
 from echo_edge.doors import COMMAND_LINE, PAGE, Door
 from echo_edge.errors import OrderRefusedError
 from echo_edge.orders import ORDER, Order
+from echo_edge.readings import MAX_FILE_BYTES
 from echo_edge.store import StoreError, control_socket, page_socket
 
 log = logging.getLogger(__name__)
 
 MAX_ORDER_BYTES = 2 << 20  # a configuration of full size, quoted
+MAX_IMPORT_BYTES = MAX_FILE_BYTES * 4 // 3 + 4096  # a file in base64, one at a time
+AN_IMPORT = re.compile(rb'\s*\{\s*"order":\s*"read",\s*"what":\s*"import"')
+ROOM_S = 30.0
 
 
 class Control(threading.Thread):
@@ -92,30 +97,45 @@ class Control(threading.Thread):
         with client:
             client.settimeout(5)
             try:
-                with closing(self._told(client)) as answers:
+                with ExitStack() as held, closing(self._told(client, held)) as answers:
                     for answer in answers:
                         client.sendall(_line(answer))
             except OSError as error:
                 log.info("a %s client went away: %s", self._door.name, error)
 
-    def _told(self, client: socket.socket) -> Told:
+    def _told(self, client: socket.socket, held: ExitStack) -> Told:
         try:
-            order = self._read(client)
+            order = self._read(client, held)
         except OrderRefusedError as error:
             yield refused(error)
         else:
             yield from self._answers.to(order, self._door, client)
 
-    def _read(self, client: socket.socket) -> Order:
+    def _read(self, client: socket.socket, held: ExitStack) -> Order:
         """The one order of a client; raises OrderRefusedError when it is none, or none for this socket."""
         try:
-            order = ORDER.validate_json(_read_line(client))
+            order = ORDER.validate_json(self._read_line(client, held))
         except ValidationError as error:
             first = error.errors()[0]
             raise OrderRefusedError("bad_args", first["msg"], ".".join(str(part) for part in first["loc"])) from error
         if self._door.orders is not None and order.order not in self._door.orders:
             raise OrderRefusedError("forbidden", f"'{order.order}' is not taken here, only at the gateway")
         return order
+
+    def _read_line(self, client: socket.socket, held: ExitStack) -> bytearray:
+        """One order; without its end when the client sends none of a sane size. ``held`` lets the next file in."""
+        data, most = bytearray(), MAX_ORDER_BYTES
+        while not data.endswith(b"\n") and len(data) < most:
+            part = client.recv(65536)
+            if not part:
+                break
+            data += part
+            if len(data) >= most == MAX_ORDER_BYTES and AN_IMPORT.match(data):
+                if not self._answers.room.acquire(timeout=ROOM_S):
+                    raise OrderRefusedError("busy", "another file is on its way; try again in a minute")
+                held.callback(self._answers.room.release)
+                most = MAX_IMPORT_BYTES
+        return data
 
 
 def local_sockets(folder: Path, answers: Answers, *, page: bool) -> list[Control]:
@@ -135,14 +155,3 @@ def local_sockets(folder: Path, answers: Answers, *, page: bool) -> list[Control
 
 def _line(answer: dict[str, Any] | bytes) -> bytes:
     return (answer if isinstance(answer, bytes) else json.dumps(answer).encode()) + b"\n"
-
-
-def _read_line(client: socket.socket) -> bytes:
-    """One order; empty when the client sends none of a sane size."""
-    data = b""
-    while not data.endswith(b"\n") and len(data) < MAX_ORDER_BYTES:
-        part = client.recv(65536)
-        if not part:
-            break
-        data += part
-    return data

@@ -63,6 +63,8 @@ class Answers:
         self._monitor = monitor
         self._carry_out, self._board, self._look_up = carry_out, board, read
         self._stop_asked = threading.Event()
+        self.room = threading.Lock()
+        """For one order at a time that is larger than others may be."""
 
     def stop(self) -> None:
         """Let everybody go who waits for something."""
