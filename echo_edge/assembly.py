@@ -48,6 +48,7 @@ from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
+from echo_edge.readings import Readings
 from echo_edge.records import TopicMessage
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
@@ -222,6 +223,7 @@ def wire(
         by_device,
         None if silent else desk.carry_out,
         board=None if silent else board,
+        read=None if silent else _readings(config, folder, reporter, versions, credentials_folder).read,
     )
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, engine, folder, settings.client_cert))
     bridge = None
@@ -256,6 +258,13 @@ def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine
     package, cpu = _load_model(config)
     engine = StandbyEngine(cpu) if cpu_only else standby_engine(config, package, cpu)
     return Embedder(package, engine), engine
+
+
+def _readings(
+    config: Config, folder: Path, reporter: Reporter, versions: ConfigVersions | None, credentials_folder: str | None
+) -> Readings:
+    file = None if versions is None else versions.path
+    return Readings(config, folder, lambda: reporter.alerts.standing, file, credentials_folder)
 
 
 def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> SparkplugLink | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import stat
 import threading
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from echo_edge.control_answers import Answers, Told, refused
 from echo_edge.doors import COMMAND_LINE, PAGE, Door
 from echo_edge.errors import OrderRefusedError
 from echo_edge.orders import ORDER, Order
+from echo_edge.readings import MAX_FILE_BYTES
 from echo_edge.store import StoreError, control_socket, page_socket
 
 log = logging.getLogger(__name__)
 
-MAX_ORDER_BYTES = 2 << 20  # a configuration of full size, quoted
+MAX_IMPORT_BYTES = MAX_FILE_BYTES * 4 // 3 + 4096  # a file in base64
+AN_IMPORT = re.compile(rb'\s*\{\s*"order":\s*"read",\s*"what":\s*"import"')
+IMPORT_COMMAS = 100  # a text of this length may hold millions of values, which take twenty times the room
 
 
 class Control(threading.Thread):
@@ -43,6 +47,7 @@ class Control(threading.Thread):
         self._door, self._answers = door, answers
         self._stop_asked = threading.Event()
         self._clients: list[threading.Thread] = []
+        self._import = threading.Lock()  # of the largest orders there is one at a time
         self._path = path
         path.unlink(missing_ok=True)  # left by a killed process; the state folder's lock is ours, so nobody listens
         # systemd gives the folder a group of its own, which a socket made in it inherits
@@ -99,23 +104,41 @@ class Control(threading.Thread):
                 log.info("a %s client went away: %s", self._door.name, error)
 
     def _told(self, client: socket.socket) -> Told:
-        try:
-            order = self._read(client)
-        except OrderRefusedError as error:
-            yield refused(error)
-        else:
-            yield from self._answers.to(order, self._door, client)
+        with ExitStack() as held:
+            try:
+                order = self._read(client, held)
+            except OrderRefusedError as error:
+                yield refused(error)
+            else:
+                yield from self._answers.to(order, self._door, client)
 
-    def _read(self, client: socket.socket) -> Order:
+    def _read(self, client: socket.socket, held: ExitStack) -> Order:
         """The one order of a client; raises OrderRefusedError when it is none, or none for this socket."""
         try:
-            order = ORDER.validate_json(_read_line(client))
+            order = ORDER.validate_json(self._read_line(client, held))
         except ValidationError as error:
             first = error.errors()[0]
             raise OrderRefusedError("bad_args", first["msg"], ".".join(str(part) for part in first["loc"])) from error
         if self._door.orders is not None and order.order not in self._door.orders:
             raise OrderRefusedError("forbidden", f"'{order.order}' is not taken here, only at the gateway")
         return order
+
+    def _read_line(self, client: socket.socket, held: ExitStack) -> bytearray:
+        """One order, or what there is of it when the client has closed its end; ``held`` until it is answered."""
+        data, most = bytearray(), self._door.order_bytes
+        while not data.endswith(b"\n") and (part := client.recv(65536)):
+            data += part
+            if len(data) <= most:
+                continue
+            if most == MAX_IMPORT_BYTES or not AN_IMPORT.match(data):
+                raise OrderRefusedError("bad_args", f"an order has at most {most} bytes")
+            if not self._import.acquire(blocking=False):
+                raise OrderRefusedError("busy", "another file is being imported; try again in a minute")
+            held.callback(self._import.release)
+            most = MAX_IMPORT_BYTES
+        if most == MAX_IMPORT_BYTES and data.count(b",") > IMPORT_COMMAS:
+            raise OrderRefusedError("bad_args", "an order of this length holds one file and nothing else")
+        return data
 
 
 def local_sockets(folder: Path, answers: Answers, *, page: bool) -> list[Control]:
@@ -135,14 +158,3 @@ def local_sockets(folder: Path, answers: Answers, *, page: bool) -> list[Control
 
 def _line(answer: dict[str, Any] | bytes) -> bytes:
     return (answer if isinstance(answer, bytes) else json.dumps(answer).encode()) + b"\n"
-
-
-def _read_line(client: socket.socket) -> bytes:
-    """One order; empty when the client sends none of a sane size."""
-    data = b""
-    while not data.endswith(b"\n") and len(data) < MAX_ORDER_BYTES:
-        part = client.recv(65536)
-        if not part:
-            break
-        data += part
-    return data
