@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from echo_edge.board import Board
@@ -33,6 +33,7 @@ Told = Generator["dict[str, Any] | bytes", None, None]
 """Lines for a client, as values or as JSON that was made before."""
 
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
+PAGE_TURNS = 4  # orders of the page that wait for the pipeline thread at once; all ways of ordering share its queue
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
 WATCH_S, LOOK_S = 5.0, 0.5  # so does who watches; and whether they are still there is looked at this often
 
@@ -62,6 +63,7 @@ class Answers:
         self._mailbox = mailbox
         self._monitor = monitor
         self._carry_out, self._board, self._look_up = carry_out, board, read
+        self._page_turns = threading.Semaphore(PAGE_TURNS)
         self._stop_asked = threading.Event()
 
     def stop(self) -> None:
@@ -116,7 +118,9 @@ class Answers:
         if carry_out is None:
             yield refused(OrderError("no daemon runs here, only a command that uses its folder", 6))
             return
-        yield from self._asked(lambda: carry_out(order.verb, order.args, call))
+        with self._page_turns if door.channel == "web" else nullcontext():
+            (answer,) = self._asked(lambda: carry_out(order.verb, order.args, call))
+        yield answer
 
     def _read(self, order: ReadOrder, door: Door) -> Told:
         look_up = self._look_up

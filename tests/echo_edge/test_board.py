@@ -7,6 +7,7 @@ import json
 import threading
 
 import numpy as np
+import pytest
 
 from echo_edge.board import Board, Watch
 from echo_edge.envelope import Topics
@@ -144,9 +145,10 @@ def test_a_window_that_nobody_judges_has_the_same_picture() -> None:
     assert made.of(idle, 0.5) == messages(window)[0]
 
 
-def test_samples_that_are_no_numbers_have_neither_picture_nor_level() -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_have_neither_picture_nor_level(value: float) -> None:
     (window,) = machine_windows(1)
-    window.samples[0, 5] = np.nan
+    window.samples[0, 5] = value
     (message,) = messages(window)
     assert message["level_db"] == [None]
     assert "picture" not in message

@@ -16,10 +16,11 @@ import pytest
 
 from echo_edge.board import Board
 from echo_edge.control import Control, local_sockets
-from echo_edge.control_answers import Answers
+from echo_edge.control_answers import PAGE_TURNS, Answers
 from echo_edge.control_client import send_order
 from echo_edge.doors import PAGE
 from echo_edge.errors import OrderRefusedError
+from echo_edge.mailbox import ORDERS
 from echo_edge.order_desk import Desk
 from echo_edge.order_types import Role
 from echo_edge.order_verbs import VERBS, Bench
@@ -229,6 +230,29 @@ def test_a_page_with_all_its_clients_leaves_the_command_line_its_own(gateway: Ga
         assert gateway.ask_as_command(order="verb", verb="ping")["ok"]
     wait_for(lambda: gateway.board.watchers == 0, "all to leave")
     assert gateway.order("ping", "viewer")["ok"]
+
+
+def test_a_page_with_many_orders_leaves_room_for_those_of_others(gateway: Gateway) -> None:
+    mailbox, held, begun = gateway.bench.monitor._mailbox, threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        held.wait(PATIENCE_S)
+
+    assert mailbox.order(hold)
+    assert begun.wait(PATIENCE_S)
+    told: list[bool] = []
+    pages = [
+        threading.Thread(target=lambda: told.append(gateway.order("ping", "viewer")["ok"])) for _ in range(PAGE.clients)
+    ]
+    for page in pages:
+        page.start()
+    wait_for(lambda: len(mailbox._orders) == PAGE_TURNS, "the first of them to wait for the pipeline")
+    assert all(mailbox.order(lambda: None) for _ in range(ORDERS - PAGE_TURNS))
+    held.set()
+    for page in pages:
+        page.join(PATIENCE_S)
+    assert told == [True] * PAGE.clients
 
 
 def test_the_socket_is_the_users_alone_and_where_its_folder_says_so_the_groups(
