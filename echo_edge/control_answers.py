@@ -147,7 +147,7 @@ class Answers:
                     complete = True
                     yield {"progress": {"complete": True}}
                 if news is not None:
-                    topic, message = news.topic.encode(), news.payload or b"null"
+                    topic, message = news.topic.encode(), news.payload or b"{}"
                     yield b'{"progress":{"topic":"' + topic + b'","message":' + message + b"}}"
                 elif time.monotonic() - told_s > WATCH_S:
                     yield {"progress": {"idle": True}}

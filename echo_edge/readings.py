@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import json
 import logging
 import threading
 import time
@@ -22,7 +21,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field, ValidationError
 
 from echo_edge import audit
-from echo_edge.config import Config, suggest
+from echo_edge.config import Config
+from echo_edge.config_yaml import suggest
 from echo_edge.envelope import Payload, timestamp
 from echo_edge.errors import EchoEdgeError, OrderRefusedError
 from echo_edge.history_reader import HistoryReader
@@ -42,7 +42,7 @@ MOST_DAYS = 90
 MAX_BUCKETS = 600
 PATIENCE_S = 60.0
 MAX_PICTURE_BYTES = 4 << 20
-MAX_FILE_BYTES = 16 << 20
+MAX_FILE_BYTES = 32 << 20
 """Of a baseline that is exported or imported this way; a point in use has a few MB."""
 
 KEPT_IMPORTS = 20
@@ -151,7 +151,7 @@ class Readings:
         if ROLES.index(role) < ROLES.index(reading.role):
             raise OrderRefusedError("forbidden", f"{what} is for {reading.role}, this is {role}")
         try:
-            given = reading.args.model_validate_json(json.dumps(args), strict=True)
+            given = reading.args.model_validate(args, strict=True)
         except ValidationError as error:
             raise refused_args(error, "args") from error
         try:

@@ -110,7 +110,7 @@ def test_a_watch_tells_what_is_known_then_that_it_is_complete_then_every_change(
         gateway.board.live(topics.score(POINT), b'{"raw":1.5}')
         assert next(told)["progress"] == {"topic": "m/pump/p/de/score", "message": {"raw": 1.5}}
         gateway.board.put(topics.state(POINT), b"")
-        assert next(told)["progress"] == {"topic": "m/pump/p/de/state", "message": None}
+        assert next(told)["progress"] == {"topic": "m/pump/p/de/state", "message": {}}
 
 
 def test_silence_is_told_too(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
