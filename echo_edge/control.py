@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_IMPORT_BYTES = MAX_FILE_BYTES * 4 // 3 + 4096  # a file in base64
 AN_IMPORT = re.compile(rb'\s*\{\s*"order":\s*"read",\s*"what":\s*"import"')
+IMPORT_WAIT_S = 1.0  # for the one before, which may have been answered and not be over
 IMPORT_COMMAS = 100  # a text of this length may hold millions of values, which take twenty times the room
 
 
@@ -62,15 +63,15 @@ class Control(threading.Thread):
         finally:
             os.umask(before)
         self._server.listen(door.clients)
-        self._server.settimeout(0.2)
 
     def run(self) -> None:
         while not self._stop_asked.is_set():
             try:
                 client, _ = self._server.accept()
-            except TimeoutError:
-                continue
-            except OSError as error:  # out of descriptors, most likely: clients wait, monitoring does not
+            except OSError as error:
+                if self._stop_asked.is_set():
+                    break
+                # out of descriptors, most likely: clients wait, monitoring does not
                 log.error("the %s socket cannot accept: %s", self._door.name, error)
                 self._stop_asked.wait(1)
                 continue
@@ -92,6 +93,8 @@ class Control(threading.Thread):
     def stop(self) -> None:
         self._stop_asked.set()
         self._answers.stop()
+        with suppress(OSError):  # it has ended
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
 
     def _serve(self, client: socket.socket) -> None:
         with client:
@@ -131,8 +134,10 @@ class Control(threading.Thread):
             if len(data) <= most:
                 continue
             if most == MAX_IMPORT_BYTES or not AN_IMPORT.match(data):
+                _drain(client)
                 raise OrderRefusedError("bad_args", f"an order has at most {most} bytes")
-            if not self._import.acquire(blocking=False):
+            if not self._import.acquire(timeout=IMPORT_WAIT_S):
+                _drain(client)
                 raise OrderRefusedError("busy", "another file is being imported; try again in a minute")
             held.callback(self._import.release)
             most = MAX_IMPORT_BYTES
@@ -158,3 +163,10 @@ def local_sockets(folder: Path, answers: Answers, *, page: bool) -> list[Control
 
 def _line(answer: dict[str, Any] | bytes) -> bytes:
     return (answer if isinstance(answer, bytes) else json.dumps(answer).encode()) + b"\n"
+
+
+def _drain(client: socket.socket) -> None:
+    """Pass over the rest of an order: who is still sending would not read the answer."""
+    left = MAX_IMPORT_BYTES
+    while left > 0 and (part := client.recv(65536)) and not part.endswith(b"\n"):
+        left -= len(part)

@@ -35,7 +35,7 @@ Told = Generator["dict[str, Any] | bytes", None, None]
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
 PAGE_TURNS = 4  # orders of the page that wait for the pipeline thread at once; all ways of ordering share its queue
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
-WATCH_S, LOOK_S = 5.0, 0.5  # so does who watches; and whether they are still there is looked at this often
+WATCH_S, LOOK_S = 5.0, 0.2  # so does who watches; and whether they are still there is looked at this often
 
 
 class Answers:

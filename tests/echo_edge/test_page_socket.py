@@ -319,31 +319,18 @@ def test_a_watcher_that_says_more_than_its_order_is_let_go(gateway: Gateway) -> 
 
 
 def test_an_order_is_short_and_a_file_that_is_imported_is_one_at_a_time(gateway: Gateway) -> None:
-    path = page_socket(gateway.folder)
-    told = gateway.order("ping", "viewer", filling="x" * PAGE.order_bytes)
+    told = gateway.order("ping", "viewer", filling="x" * (1 << 20))
     assert (told["kind"], told["error"]) == ("bad_args", f"an order has at most {PAGE.order_bytes} bytes")
     file: dict[str, Any] = {"order": "read", "what": "import", "args": {"data": "A" * (5 << 20)}}
     assert gateway.ask(**file)["ok"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as half, half.makefile("rb") as lines:
         half.settimeout(PATIENCE_S)
-        half.connect(str(path))
+        half.connect(str(page_socket(gateway.folder)))
         begun, rest = json.dumps(file).encode()[:-1], b"}\n"
         half.sendall(begun)
-        assert "another file" in refusal(path, json.dumps(file).encode() + b"\n")
+        assert "another file" in gateway.ask(**file)["error"]
         half.sendall(rest)
         assert json.loads(lines.readline())["ok"]
-    values = b'{"order": "read", "what": "import", "args": {"data": [' + b"[]," * 50_000 + b"[]]}}\n"
-    assert "one file and nothing else" in refusal(path, values)
+    bomb: dict[str, Any] = {"order": "read", "what": "import", "args": {"data": [[]] * 50_000}}
+    assert "one file and nothing else" in gateway.ask(**bomb)["error"]
     assert gateway.ask(**file)["ok"]
-
-
-def refusal(path: Path, order: bytes) -> str:
-    """What is answered to an order that may be refused before it is sent to its end."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(PATIENCE_S)
-        client.connect(str(path))
-        with suppress(BrokenPipeError):
-            client.sendall(order)
-        with client.makefile("rb") as lines:
-            told: str = json.loads(lines.readline())["error"]
-            return told

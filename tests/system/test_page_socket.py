@@ -50,7 +50,7 @@ def test_the_page_sees_states_scores_and_windows_without_a_broker_and_again_afte
     with Daemon(tmp_path / "daemon", text, {"ECHO_EDGE_PAGE_SOCKET": str(path)}) as daemon:
         with closing(watching(path)) as told:
             assert message(told, "status")["state"] == "degraded"
-            daemon.enroll("m/de", "--minutes", "0.1")
+            daemon.enroll("m/de", "--minutes", "0.05")
             window = message(told, "m/m/p/de/window")
             assert (window["length_s"], window["rate_hz"], window["rows"]) == (0.5, 16_000, 64)
             state = message(told, "m/m/p/de/state", level="normal")
