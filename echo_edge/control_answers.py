@@ -63,8 +63,6 @@ class Answers:
         self._monitor = monitor
         self._carry_out, self._board, self._look_up = carry_out, board, read
         self._stop_asked = threading.Event()
-        self.room = threading.Lock()
-        """For one order at a time that is larger than others may be."""
 
     def stop(self) -> None:
         """Let everybody go who waits for something."""
@@ -135,6 +133,11 @@ class Answers:
         with self._board.watch() as watch:
             complete, told_s = False, time.monotonic()
             while self._runs:
+                gone, room, _ = select.select([client], [client], [], LOOK_S)
+                if gone:  # it closed its end, or says more than its one order
+                    return
+                if not room:  # it reads slowly: what to tell it is decided when there is room for it
+                    continue
                 news = watch.take(LOOK_S if complete else 0)
                 if not complete and watch.is_fresh(news):
                     complete = True
@@ -145,8 +148,6 @@ class Answers:
                 elif time.monotonic() - told_s > WATCH_S:
                     yield {"progress": {"idle": True}}
                 else:
-                    if _gone(client):
-                        return
                     continue
                 told_s = time.monotonic()
         yield refused(OrderError("the daemon is stopping"))
@@ -165,7 +166,7 @@ class Answers:
             if "code" in told:
                 yield {"ok": True, "result": told}
                 return
-            if _gone(client, 0.2):
+            if select.select([client], [], [], 0.2)[0]:  # its end, or more than its one order
                 return  # the terminal was closed; the session goes on
         yield refused(OrderError(STOPPING))
 
@@ -243,8 +244,3 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except Exception as error:  # a defect that an order reaches must not end the monitoring
         log.exception("an order failed by a defect of its own")
         return refused(OrderRefusedError("failed", f"failed by a defect of echo-edge: {error}"))
-
-
-def _gone(client: socket.socket, wait_s: float = 0) -> bool:
-    """Whether the client closed its end; looked at for so long."""
-    return bool(select.select([client], [], [], wait_s)[0]) and not client.recv(1, socket.MSG_PEEK)

@@ -7,7 +7,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -279,3 +279,47 @@ def test_nonsense_and_silence_cost_a_place_and_nothing_more(gateway: Gateway) ->
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(str(page_socket(gateway.folder)))
         assert gateway.order("ping", "viewer")["ok"]
+
+
+def test_a_watcher_that_says_more_than_its_order_is_let_go(gateway: Gateway) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(str(page_socket(gateway.folder)))
+        with client.makefile("rb") as lines:
+            client.sendall(b'{"order":"watch"}\n')
+            assert json.loads(lines.readline()) == {"progress": {"complete": True}}
+            client.sendall(b"and more")
+            with suppress(ConnectionResetError):
+                assert lines.readline() == b""
+    wait_for(lambda: gateway.board.watchers == 0, "the watch to end")
+
+
+def test_an_order_is_short_and_a_file_that_is_imported_is_one_at_a_time(gateway: Gateway) -> None:
+    path = page_socket(gateway.folder)
+    told = gateway.order("ping", "viewer", filling="x" * PAGE.order_bytes)
+    assert (told["kind"], told["error"]) == ("bad_args", f"an order has at most {PAGE.order_bytes} bytes")
+    file: dict[str, Any] = {"order": "read", "what": "import", "args": {"data": "A" * (5 << 20)}}
+    assert gateway.ask(**file)["ok"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as half, half.makefile("rb") as lines:
+        half.settimeout(PATIENCE_S)
+        half.connect(str(path))
+        begun, rest = json.dumps(file).encode()[:-1], b"}\n"
+        half.sendall(begun)
+        assert "another file" in refusal(path, json.dumps(file).encode() + b"\n")
+        half.sendall(rest)
+        assert json.loads(lines.readline())["ok"]
+    values = b'{"order": "read", "what": "import", "args": {"data": [' + b"[]," * 50_000 + b"[]]}}\n"
+    assert "one file and nothing else" in refusal(path, values)
+    assert gateway.ask(**file)["ok"]
+
+
+def refusal(path: Path, order: bytes) -> str:
+    """What is answered to an order that may be refused before it is sent to its end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(str(path))
+        with suppress(BrokenPipeError):
+            client.sendall(order)
+        with client.makefile("rb") as lines:
+            told: str = json.loads(lines.readline())["error"]
+            return told
