@@ -23,7 +23,7 @@ from echo_edge.errors import EchoEdgeError
 from echo_edge.order_types import Role
 from echo_edge.store import write_durably
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,47}$")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 MIN_PASSWORD, MAX_PASSWORD = 12, 256  # characters
 COST_N, BLOCK_R, LANES_P = 1 << 15, 8, 1  # scrypt: 32 MiB and about 0.1 s each
 SCRYPT_MEMORY = 64 << 20  # what OpenSSL may take for it; a little over 128 * N * r
@@ -130,7 +130,7 @@ class Accounts:
 
     def add(self, name: str, role: Role) -> str:
         """Make an account; returns its one-time code, which is nowhere else."""
-        if not NAME.match(name):
+        if not NAME.fullmatch(name):
             raise AccountError("name", "bad_name", f"'{name}' is not a name: {NAME_RULE}")
         with self._changing() as known:
             if name in known:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER = 8 << 10  # bytes: first line and all headers
 MAX_FORM, MAX_FILE = 64 << 10, (16 << 20) + (64 << 10)  # the daemon takes files of 16 MiB
-TAKES_FILE = re.compile(r"^/baselines(?:/[a-z0-9_-]+){0,2}/import$")
+TAKES_FILE = re.compile(r"/baselines(?:/[a-z0-9_-]+){0,2}/import")
 METHODS = ("GET", "HEAD", "POST")
 OPEN = ("/login", "/first", "/language")
 STATIC, STREAM = "/static/", "/live"
@@ -167,7 +167,7 @@ class Guard:
     async def _checked_body(self, scope: Scope, headers: Headers, receive: Receive, session: Session | None) -> Receive:
         """The body, read once the header was found good, for the page to read again."""
         length = headers.get("content-length", "0")
-        takes_file = TAKES_FILE.match(scope["path"]) and session is not None and session.person.at_least("engineer")
+        takes_file = TAKES_FILE.fullmatch(scope["path"]) and session is not None and session.person.at_least("engineer")
         largest = MAX_FILE if takes_file else MAX_FORM
         if not length.isdecimal() or int(length) > largest:
             raise Refusal(413, f"That is too large: at most {largest >> 10} KiB are taken here.")

@@ -51,7 +51,7 @@ class BoundedProtocol(H11Protocol):
             return "taking"
         if self.conn.their_state is h11.SEND_BODY:
             refused = self.cycle is None or self.cycle.response_complete
-            return "file" if not refused and TAKES_FILE.match(self.scope["path"]) else "body"
+            return "file" if not refused and TAKES_FILE.fullmatch(self.scope["path"]) else "body"
         begun = self.cycle is None or bool(self.conn.trailing_data[0])  # else idle, which uvicorn bounds
         return "header" if self.conn.their_state is h11.IDLE and begun else None
 
