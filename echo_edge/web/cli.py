@@ -60,7 +60,7 @@ def main() -> None:
     except AccountsError as error:
         _fail(str(error), EXIT_CONFIG)
     except AccountError as error:
-        _fail(str(error), EXIT_USAGE)
+        _fail(str(error), EXIT_USAGE if error.field else EXIT_FAILED)
     except EchoEdgeError as error:
         _fail(str(error), EXIT_FAILED)
 

@@ -68,6 +68,7 @@ class Guard:
         self._app = app
         self._door = door
         self._hosts = door.config.allowed_hosts
+        self._told = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # "lifespan"; the server knows no websocket
@@ -87,7 +88,9 @@ class Guard:
             await _answer(refusal)(scope, receive, guarded)
             return
         except AccountsError as error:
-            log.error("nobody is let in: %s", error)
+            if self._told != str(error):  # once, not at every request
+                self._told = str(error)
+                log.error("nobody is let in: %s", error)
             why = Refusal(503, "Nobody can log in: the file of accounts cannot be used. The log of the page says why.")
             await _answer(why)(scope, receive, guarded)
             return
@@ -140,6 +143,8 @@ class Guard:
             state["still_in"] = lambda: self._still_in(session_id, session)
             return session
         visit = cookies.get(door.visit_cookie, "")
+        if scope["path"] in OPEN:
+            door.accounts.all()  # raises where nobody could log in
         if not visit and scope["path"] in OPEN:
             visit = secrets.token_urlsafe(ID_BYTES)
             new_visit.append(visit)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import uvicorn
 
 from echo_edge.order_types import Role
-from echo_edge.web.accounts import Accounts
+from echo_edge.web.accounts import Accounts, Hasher
 from echo_edge.web.config import WebConfig
 from echo_edge.web.door import Door
 from echo_edge.web.link import Link
@@ -138,12 +138,16 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    folder: Path, config: WebConfig | None = None, link: Link | None = None, hurry: float = 1.0
+    folder: Path,
+    config: WebConfig | None = None,
+    link: Link | None = None,
+    hurry: float = 1.0,
+    hasher: Hasher = cheap,
 ) -> Iterator[Served]:
     """Serve until the block ends; ``hurry``: how much faster than ours the clock is that slow clients are judged by."""
     config = config or WebConfig(gateway="gw-hall3", port=free_port())
     servers: list[uvicorn.Server] = []
-    door = make_door(config, Accounts(folder, cheap))
+    door = make_door(config, Accounts(folder, hasher))
     app = make_service(door, link or FakeLink())
     told = {"stop": servers.append, "clock": lambda: time.monotonic() * hurry}
     thread = threading.Thread(target=serve, args=(app, config), kwargs=told)
