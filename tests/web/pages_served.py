@@ -23,6 +23,7 @@ from echo_edge.web.door import Door
 from echo_edge.web.link import Link
 from echo_edge.web.server import serve
 from echo_edge.web.service import make_door, make_service
+from echo_edge.web.slow_clients import BoundedProtocol
 from tests.web.world import FakeLink
 
 PATIENCE_S = 20.0
@@ -115,6 +116,9 @@ class Served:
         """Somebody at the page, logged in already where a name is given."""
         cookies = {} if name is None else {self.door.cookie: self.door.sessions.begin(name)}
         return Client(self.port, cookies, source)
+
+    def connections(self) -> list[BoundedProtocol]:
+        return [one for one in tuple(self.server.server_state.connections) if isinstance(one, BoundedProtocol)]
 
     def person(self, name: str, role: Role) -> str:
         """Make an account that has chosen its password."""
