@@ -90,6 +90,8 @@ class Guard:
             self._ask_for_login(scope, headers, session)
             if scope["method"] == "POST":
                 receive = await self._checked_body(scope, headers, receive, session)
+                if session is not None and not self._still_in(scope["state"]["session_id"], session):
+                    raise Refusal(401, "login")  # it ended while the body came
         except Refusal as refusal:
             await self._answer(refusal, headers)(scope, receive, guarded)
             return

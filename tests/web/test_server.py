@@ -101,14 +101,16 @@ def test_a_body_that_comes_in_pieces_is_whole_and_one_connection_serves_many_req
 
 def test_one_address_cannot_hold_all_connections_and_who_only_waits_gives_way(tmp_path: Path) -> None:
     half = b"POST /login HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nContent-Length: 100\r\n\r\ncsrf="
+    held: list[socket.socket] = []
     with served(tmp_path) as page, ExitStack() as open_:
 
         def hold(count: int) -> None:
             """Have so many connections in the middle of something."""
-            while (missing := count - sum(not one.is_idle for one in page.connections())) > 0:
-                for _ in range(missing):
-                    open_.enter_context(connect(page, half))
-                time.sleep(0.1)
+            held.extend(open_.enter_context(connect(page, half)) for _ in range(count - len(held)))
+            deadline_s = time.monotonic() + PATIENCE_S
+            while sum(not one.is_idle for one in page.connections()) < count:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.01)
 
         waits = open_.enter_context(connect(page))
         hold(OF_ONE_ADDRESS - 1)
@@ -148,6 +150,24 @@ def test_a_stream_ends_when_its_session_does(tmp_path: Path) -> None:
             stream.recv(1 << 16)
             page.accounts.remove("ann")
             assert client.get("/live?part=daemon:", Accept="text/event-stream").status == 401
+
+
+def test_a_form_whose_session_ends_while_it_comes_changes_nothing(tmp_path: Path) -> None:
+    with served(tmp_path) as page:
+        for name in ("boss", "ann"):
+            page.accounts.add(name, "admin")
+        ann = page.client("ann")
+        body = urlencode({"csrf": ann.get("/people").csrf, "name": "intruder", "role": "admin"}).encode()
+        cookie = "; ".join(f"{k}={v}" for k, v in ann.cookies.items())
+        head = f"POST /people/add HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nCookie: {cookie}\r\n"
+        head += f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+        with connect(page, head.encode() + body[:10]) as slow:
+            while not any(not one.is_idle for one in page.connections()):
+                time.sleep(0.01)
+            page.accounts.set_role("ann", "viewer")
+            slow.sendall(body[10:])
+            assert slow.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
+        assert set(page.accounts.all()) == {"boss", "ann"}
 
 
 def certificate(folder: Path, name: str) -> WebTlsConfig:
