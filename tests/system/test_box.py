@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ pytestmark = [
 
 UNIT = "echo-edge@hall3"
 HARDENING = CHECKOUT / "deploy" / "mosquitto" / "hardening.conf"
+PAGE = "echo-edge-web@hall3"
+PAGE_SOCKET = "/run/echo-edge-page/hall3.sock"
 PASSWORD = "loom-7"
 SENSOR = "/dev/echo-edge/acc"
 CONFIG = f"""
@@ -33,11 +36,12 @@ devices: {acc: {kind: simulator, rate_hz: 8000}}
 machines: {m: {points: {de: {device: acc, window: {length_s: 0.5, hop_s: 0.5}}}}}
 """
 # The shipped unit, in less time; and the interpreter of this checkout may keep its library elsewhere.
+LIBRARY = f"LD_LIBRARY_PATH={INSTALLED}/python/lib"
 IMPATIENT = f"""
 [Service]
 RestartSec=0
 TimeoutAbortSec=1
-Environment=LD_LIBRARY_PATH={INSTALLED}/python/lib
+Environment={LIBRARY}
 """
 
 
@@ -46,7 +50,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """A gateway: the service runs, is connected to a broker that asks for a password, and hears a serial sensor."""
     with booted(tmp_path_factory.mktemp("box")) as box:
         install(box)
-        box.write("/etc/systemd/system/echo-edge@.service.d/box.conf", IMPATIENT)
+        for unit in ("echo-edge@", "echo-edge-web@"):
+            box.write(f"/etc/systemd/system/{unit}.service.d/box.conf", IMPATIENT)
         box.write("/etc/systemd/system/echo-edge@hung.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\n")
         _begin_broker(box)
         box.run("mkdir", "/dev/echo-edge")
@@ -58,7 +63,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         wait_for((box.root / SENSOR[1:]).is_symlink, "the sensor", 30)
         box.run("sh", "-c", f"chgrp dialout $(realpath {SENSOR}) && chmod 660 $(realpath {SENSOR})")  # as udev does
         box.write("/etc/echo-edge/hung.yaml", HUNG, 0o640, "root:echo-edge")
-        box.run("systemctl", "start", "--no-block", "echo-edge@bare", "echo-edge@hung")
+        box.write("/etc/echo-edge-web/hall3.yaml", "gateway: hall3\n", 0o640, "root:echo-edge-web")
+        box.run("systemctl", "start", "--no-block", "echo-edge@bare", "echo-edge@hung", PAGE)
         box.start(UNIT)  # returns at READY
         yield box
 
@@ -199,6 +205,35 @@ def test_the_sandbox_holds_back_what_is_not_needed(box: Box, dropin: str | None,
     assert json.loads(printed[-1]) == {**HELD_BACK, **allowed}
 
 
+def answers(box: Box, path: str, *options: str) -> tuple[int, str]:
+    """The page's status and text, as a browser on the gateway gets them; 0 where nobody listens."""
+    said = box.run("curl", "-sm", "20", "-w", "\\n%{http_code}", *options, f"http://127.0.0.1:8443{path}", check=False)
+    text, _, status = said.rpartition("\n")
+    return int(status), text
+
+
+def process(box: Box, unit: str) -> dict[str, str]:
+    return box.show(unit, "MainPID", "NRestarts", "ActiveState")
+
+
+def test_the_page_asks_who_is_there_and_a_code_from_the_console_is_in_no_log(box: Box) -> None:
+    wait_for(lambda: box.show(PAGE, "ActiveState")["ActiveState"] == "active", "the page", 50)
+    assert box.show(PAGE, "StatusText")["StatusText"].endswith("http://127.0.0.1:8443/")
+    status, text = answers(box, "/login")
+    assert status == 200
+    assert "<input" in text
+    assert answers(box, "/", "-H", "Accept: text/html")[0] == 303, "nobody sees a machine without having logged in"
+    assert answers(box, "/login", "-H", "Host: evil.example")[0] == 421
+    as_page = ["setpriv", "--reuid=echo-edge-web", "--regid=echo-edge-web", "--clear-groups", "env", LIBRARY]
+    said = box.run(*as_page, str(PYTHON), "-I", "-m", "echo_edge.web", "setup", "/etc/echo-edge-web/hall3.yaml")
+    (code,) = re.findall(r"code +(\S+)", said)
+    assert code not in box.run("journalctl", "--no-pager")
+    kept = box.run(
+        "stat", "--format=%A %U", "/var/lib/echo-edge-web/hall3", "/var/lib/echo-edge-web/hall3/accounts.json"
+    )
+    assert kept.splitlines() == ["drwx------ echo-edge-web", "-rw------- echo-edge-web"]
+
+
 # What tests/system/page_probe.py must find in the page's place.
 PAGE_HELD_BACK: dict[str, object] = {
     "own state": "done",
@@ -206,7 +241,7 @@ PAGE_HELD_BACK: dict[str, object] = {
     "own code": "EROFS",
     "own secrets": "EACCES",
     "credentials": ["page.key"],
-    "page socket": "ECONNREFUSED",  # let through, but nobody listens
+    "page socket": "done",
     "a socket beside it": "EACCES",
     "control socket": "EACCES",
     "daemon's configuration": "EACCES",
@@ -215,26 +250,46 @@ PAGE_HELD_BACK: dict[str, object] = {
     "sound cards": False,
     "home": "EACCES",
     "groups": [],
-    "its port": "done",
     "other processes": False,
 }
 
 
 def test_the_page_reaches_its_own_socket_and_nothing_else_of_the_daemon(box: Box) -> None:
     code = f"{INSTALLED}/page-own"
-    page_socket = "/run/echo-edge-page/hall3.sock"
-    box.run("sh", "-c", f"mv /run/echo-edge-page/probe.sock {page_socket}")
-    modes = box.run("stat", "--format=%A %U %G", "/run/echo-edge-page", page_socket)
+    modes = box.run("stat", "--format=%A %U %G", "/run/echo-edge-page", PAGE_SOCKET)
     assert modes.splitlines() == ["drwxr-s--- echo-edge echo-edge-web", "srw-rw---- echo-edge echo-edge-web"]
-    box.write("/etc/echo-edge-web/hall3.yaml", "", 0o600, "echo-edge-web:echo-edge-web")
+    box.write("/etc/echo-edge-web/probe.yaml", "", 0o600, "echo-edge-web:echo-edge-web")
     box.write(code, "", 0o600, "echo-edge-web:echo-edge-web")
     box.write(f"{INSTALLED}/page_probe.py", (CHECKOUT / "tests/system/page_probe.py").read_text("utf-8"))
-    folder = "/etc/systemd/system/echo-edge-web@hall3.service.d"
-    command = f"Type=oneshot\nRestart=no\nExecStart=\nExecStart={PYTHON} -I {INSTALLED}/page_probe.py hall3 {code}\n"
-    box.write(f"{folder}/probe.conf", f"[Service]\n{command}")
+    folder = "/etc/systemd/system/echo-edge-web@probe.service.d"
+    probe = f"{PYTHON} -I {INSTALLED}/page_probe.py probe hall3 {code}"
+    box.write(f"{folder}/probe.conf", f"[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart={probe}\n")
     box.run("systemctl", "daemon-reload")
-    box.start("echo-edge-web@hall3")
+    box.start("echo-edge-web@probe")
     shutil.rmtree(box.root / folder.lstrip("/"))
-    box.run("systemctl", "daemon-reload")
-    printed = [line for line in box.journal("echo-edge-web@hall3").splitlines() if line.startswith("{")]
+    printed = [line for line in box.journal("echo-edge-web@probe").splitlines() if line.startswith("{")]
     assert json.loads(printed[-1]) == PAGE_HELD_BACK
+
+
+def test_whatever_becomes_of_the_page_the_daemon_goes_on_and_the_page_outlives_the_daemon(box: Box) -> None:
+    wait_for(lambda: hears(box), "the sensor", 30)
+    daemon = process(box, UNIT)
+
+    def still_judged() -> None:
+        since = heard(box, "m/m/p/de/state")["seq"]
+        wait_for(lambda: heard(box, "m/m/p/de/state")["seq"] > since, "another window", 20)
+        assert process(box, UNIT) == daemon
+
+    wait_for(lambda: box.show(PAGE, "ActiveState")["ActiveState"] == "active", "the page", 50)
+    begun = process(box, PAGE)
+    box.run("kill", "-KILL", begun["MainPID"])
+    wait_for(lambda: process(box, PAGE)["NRestarts"] > begun["NRestarts"], "another page", 20)
+    still_judged()
+    wait_for(lambda: answers(box, "/login")[0] == 200, "the page", 50)
+    flood = "for i in $(seq 100); do curl -sm 5 -o /dev/null http://127.0.0.1:8443/login & done; wait"
+    box.run("sh", "-c", flood)
+    still_judged()
+    page = process(box, PAGE)
+    box.run("systemctl", "stop", UNIT)  # for good: the last test
+    assert process(box, PAGE) == page
+    assert answers(box, "/login")[0] == 200
