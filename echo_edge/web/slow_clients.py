@@ -1,0 +1,76 @@
+"""HTTP connections with an end: who sends, or takes, too slowly is cut off, and no address can hold all of them.
+
+uvicorn bounds only the time between two requests. The rest is looked at once a second, from ``WebServer``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from echo_edge.web.guard import SECURITY_HEADERS, STREAM
+
+CONNECTIONS, OF_ONE_ADDRESS = 160, 120
+LIMITS_S: dict[str, float] = {"header": 10.0, "body": 20.0, "taking": 20.0, "closing": 5.0}
+Waiting = Literal["header", "body", "taking", "closing"]
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection."""
+
+    _waits_for: tuple[Waiting | None, object] = (None, None)
+    _since_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self.access_log = False  # who looked at what is in no log, and no address with what was typed into it
+        of_one = [c for c in self.connections if isinstance(c, BoundedProtocol) and c.address == self.address]
+        if len(self.connections) > CONNECTIONS or len(of_one) > OF_ONE_ADDRESS:
+            self.transport.abort()
+
+    @property
+    def address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    def cut_off_if_slow(self, now_s: float) -> None:
+        """Abort the connection if it has waited for one thing for too long."""
+        waits_for = (self._waiting(), self.cycle)
+        if waits_for != self._waits_for:
+            self._waits_for, self._since_s = waits_for, now_s
+        elif waits_for[0] is not None and now_s - self._since_s >= LIMITS_S[waits_for[0]]:
+            self.transport.abort()
+
+    def _waiting(self) -> Waiting | None:
+        """What the client owes us."""
+        if self.transport.is_closing():
+            return "closing"
+        if self.flow.write_paused:
+            return "taking"
+        if self.conn.their_state is h11.SEND_BODY:
+            return "body"
+        begun = self.cycle is None or bool(self.conn.trailing_data[0])  # else idle, which uvicorn bounds
+        return "header" if self.conn.their_state is h11.IDLE and begun else None
+
+    def end_stream(self) -> None:
+        """End what would go on for ever: the events of a live page; the browser asks again when we are back."""
+        if self.cycle and not self.cycle.response_complete and self.scope["path"] == STREAM:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """As the base does, with our headers; and where an answer has begun already there is none to give."""
+        headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+        text = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store"), (b"connection", b"close")]
+        events: list[Any] = [
+            h11.Response(status_code=400, headers=[*text, *headers], reason=b"Bad Request"),
+            h11.Data(data=msg.encode()),
+            h11.EndOfMessage(),
+        ]
+        try:
+            for event in events:
+                self.transport.write(self.conn.send(event))
+        except h11.LocalProtocolError:
+            self.transport.abort()
+        self.transport.close()
