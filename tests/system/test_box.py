@@ -286,10 +286,16 @@ def test_whatever_becomes_of_the_page_the_daemon_goes_on_and_the_page_outlives_t
     wait_for(lambda: process(box, PAGE)["NRestarts"] > begun["NRestarts"], "another page", 20)
     still_judged()
     wait_for(lambda: answers(box, "/login")[0] == 200, "the page", 50)
-    flood = "for i in $(seq 100); do curl -sm 5 -o /dev/null http://127.0.0.1:8443/login & done; wait"
-    box.run("sh", "-c", flood)
-    still_judged()
+    flood = ["curl", "-sZm", "40", "--no-progress-meter", "--parallel-immediate", "--parallel-max", "100"]
+    flood += ["-w", "%{http_code}\n", "-o", "/dev/null", "-o", "/dev/null"]
+    said = box.run(*flood, *(f"http://127.0.0.1:8443/{path}?[1-50]" for path in ("login", "static/page.css")))
+    assert said.split() == ["200"] * 100
     page = process(box, PAGE)
+    about = box.run("cat", f"/proc/{page['MainPID']}/status")  # the box has no cgroup that holds it to its ceilings
+    (threads,), (memory_kb,) = (re.findall(rf"^{key}:\s+(\d+)", about, re.MULTILINE) for key in ("Threads", "VmHWM"))
+    assert int(threads) < int(box.show(PAGE, "TasksMax")["TasksMax"])
+    assert int(memory_kb) * 1024 < int(box.show(PAGE, "MemoryMax")["MemoryMax"]) / 2
+    still_judged()
     box.run("systemctl", "stop", UNIT)  # for good: the last test
     assert process(box, PAGE) == page
     assert answers(box, "/login")[0] == 200
