@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,7 +23,7 @@ from echo_edge.errors import EchoEdgeError
 from echo_edge.order_types import Role
 from echo_edge.store import write_durably
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,47}$")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 MIN_PASSWORD, MAX_PASSWORD = 12, 256  # characters
 COST_N, BLOCK_R, LANES_P = 1 << 15, 8, 1  # scrypt: 32 MiB and about 0.1 s each
 SCRYPT_MEMORY = 64 << 20  # what OpenSSL may take for it; a little over 128 * N * r
@@ -31,6 +31,9 @@ AT_ONCE, QUEUE = 2, 16  # hashes at a time, and waiting: memory and threads are 
 CODE_VALID = timedelta(hours=24)
 CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that looks like another
 CODE_GROUPS, CODE_GROUP = 4, 4  # 31 ** 16: 79 bits, too many to try even offline; a plain hash will do
+
+Hasher = Callable[[str, bytes], str]
+"""Password and salt -> 64 hexadecimal digits. Runs in a thread of its own."""
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -85,7 +88,10 @@ class _File(Model):
 class Accounts:
     """The file, read again whenever it changed: the command line and the service both write it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hasher: Hasher | None = None, now: Callable[[], datetime] | None = None) -> None:
+        """``hasher`` and ``now``: absent, scrypt and the system's clock."""
+        self._hasher = hasher or scrypt
+        self._now = now or (lambda: datetime.now(timezone.utc))
         self._path = folder / "accounts.json"
         self._seen: tuple[int, ...] = ()
         self._known: dict[str, Account] = {}
@@ -124,12 +130,12 @@ class Accounts:
 
     def add(self, name: str, role: Role) -> str:
         """Make an account; returns its one-time code, which is nowhere else."""
-        if not NAME.match(name):
+        if not NAME.fullmatch(name):
             raise AccountError("name", "bad_name", f"'{name}' is not a name: {NAME_RULE}")
         with self._changing() as known:
             if name in known:
                 raise AccountError("name", "name_taken", f"'{name}' is there already")
-            code, kept = _new_code()
+            code, kept = _new_code(self._now())
             known[name] = Account(role=role, code=kept, stamp=_stamp())
         return code
 
@@ -137,7 +143,7 @@ class Accounts:
         """Take the password away and return a one-time code for setting another."""
         with self._changing() as known:
             old = _of(known, name)
-            code, kept = _new_code()
+            code, kept = _new_code(self._now())
             known[name] = Account(role=old.role, code=kept, stamp=_stamp())
         return code
 
@@ -172,7 +178,7 @@ class Accounts:
         account = self.get(name)
         kept = account.code if account else None
         same = hmac.compare_digest(_hash_code(code), kept.hash if kept else NOBODY.hash)
-        return same and kept is not None and datetime.now(timezone.utc) < kept.until
+        return same and kept is not None and self._now() < kept.until
 
     async def set_password(self, name: str, password: str, repeated: str, code: str | None = None) -> None:
         """Give a person a password.
@@ -205,7 +211,7 @@ class Accounts:
         self._waiting += 1
         try:
             async with self._running:
-                return await asyncio.to_thread(_scrypt, password, salt)
+                return await asyncio.to_thread(self._hasher, password, salt)
         finally:
             self._waiting -= 1
 
@@ -244,17 +250,17 @@ def _keep_an_admin(known: dict[str, Account], name: str, field: str) -> None:
         raise AccountError(field, "last_admin", f"'{name}' is the last admin; make another one first")
 
 
-def _new_code() -> tuple[str, Code]:
+def _new_code(now: datetime) -> tuple[str, Code]:
     groups = ["".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_GROUP)) for _ in range(CODE_GROUPS)]
     code = "-".join(groups)
-    return code, Code(hash=_hash_code(code), until=datetime.now(timezone.utc) + CODE_VALID)
+    return code, Code(hash=_hash_code(code), until=now + CODE_VALID)
 
 
 def _hash_code(code: str) -> str:
     return hashlib.sha256(spelled(code).encode()).hexdigest()
 
 
-def _scrypt(password: str, salt: bytes) -> str:
+def scrypt(password: str, salt: bytes) -> str:
     plain = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")  # phones and desktops differ
     kept = hashlib.scrypt(plain, salt=salt, n=COST_N, r=BLOCK_R, p=LANES_P, maxmem=SCRYPT_MEMORY, dklen=32)
     return kept.hex()

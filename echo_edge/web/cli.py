@@ -15,7 +15,7 @@ from echo_edge.log_lines import OneLine
 from echo_edge.order_types import ROLES, Role
 from echo_edge.systemd import on_journal
 from echo_edge.web.accounts import AccountError, Accounts, AccountsError
-from echo_edge.web.config import load_web_config, service_folders, state_folder
+from echo_edge.web.config import WebConfig, load_web_config, service_folders, state_folder
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG = 1, 2, 78
 
@@ -91,7 +91,7 @@ def run(config: ConfigPath) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # else whoever sends nonsense fills the log
     loaded = load_web_config(config)
-    serve(make_service(make_door(loaded, state_folder(loaded.gateway))), loaded)
+    serve(make_service(make_door(loaded, _accounts(loaded))), loaded)
 
 
 @app.command()
@@ -108,7 +108,7 @@ def setup(config: ConfigPath, name: Annotated[str, typer.Option("--name", help="
     With the code they choose a password on the page; the others they let in there, or you do with `user add`.
     """
     loaded = load_web_config(config)
-    accounts = Accounts(state_folder(loaded.gateway))
+    accounts = _accounts(loaded)
     if any(account.role == "admin" for account in accounts.all().values()):
         _fail("there is an admin already: `echo-edge-web user list`; a new code: `echo-edge-web user code`", EXIT_USAGE)
     _tell(name, accounts.add(name, "admin"), loaded.address)
@@ -118,13 +118,13 @@ def setup(config: ConfigPath, name: Annotated[str, typer.Option("--name", help="
 def add(config: ConfigPath, name: Name, role: RoleOption = "technician") -> None:
     """Let somebody in: prints a one-time code, with which they choose a password on the page."""
     loaded = load_web_config(config)
-    _tell(name, Accounts(state_folder(loaded.gateway)).add(name, _role(role)), loaded.address)
+    _tell(name, _accounts(loaded).add(name, _role(role)), loaded.address)
 
 
 @user.command("list")
 def list_(config: ConfigPath) -> None:
     """List who may log in."""
-    for name, account in Accounts(state_folder(load_web_config(config).gateway)).all().items():
+    for name, account in _accounts(load_web_config(config)).all().items():
         state = f"code until {account.code.until:%Y-%m-%d %H:%M} UTC" if account.code else "password"
         print(f"{name:<24} {account.role:<12} {state}")
 
@@ -132,14 +132,14 @@ def list_(config: ConfigPath) -> None:
 @user.command("role")
 def role_(config: ConfigPath, name: Name, role: Annotated[str, typer.Argument(metavar="ROLE")]) -> None:
     """Give somebody another role; they log in anew."""
-    Accounts(state_folder(load_web_config(config).gateway)).set_role(name, _role(role))
+    _accounts(load_web_config(config)).set_role(name, _role(role))
     print(f"{name} is {role} now")
 
 
 @user.command("remove")
 def remove(config: ConfigPath, name: Name) -> None:
     """Let somebody in no more; they are logged out at once."""
-    Accounts(state_folder(load_web_config(config).gateway)).remove(name)
+    _accounts(load_web_config(config)).remove(name)
     print(f"{name} can no longer log in")
 
 
@@ -147,7 +147,11 @@ def remove(config: ConfigPath, name: Name) -> None:
 def code_(config: ConfigPath, name: Name) -> None:
     """Take somebody's password away and print a new one-time code, as after a forgotten password."""
     loaded = load_web_config(config)
-    _tell(name, Accounts(state_folder(loaded.gateway)).new_code(name), loaded.address)
+    _tell(name, _accounts(loaded).new_code(name), loaded.address)
+
+
+def _accounts(config: WebConfig) -> Accounts:
+    return Accounts(state_folder(config.gateway))
 
 
 def _role(text: str) -> Role:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER = 8 << 10  # bytes: first line and all headers
 MAX_FORM, MAX_FILE = 64 << 10, (16 << 20) + (64 << 10)  # the daemon takes files of 16 MiB
-TAKES_FILE = re.compile(r"^/baselines(?:/[a-z0-9_-]+){0,2}/import$")
+TAKES_FILE = re.compile(r"/baselines(?:/[a-z0-9_-]+){0,2}/import")
 METHODS = ("GET", "HEAD", "POST")
 OPEN = ("/login", "/first", "/language")
 STATIC, STREAM = "/static/", "/live"
@@ -75,7 +75,8 @@ class Guard:
             return
         headers = Headers(scope=scope)
         new_visit: list[str] = []
-        guarded = self._guarded(scope, send, new_visit)
+        begun: list[bool] = []
+        guarded = self._guarded(scope, send, new_visit, begun)
         try:
             self._look_at_head(scope, headers)
             session = self._recognize(scope, headers, new_visit)
@@ -90,7 +91,12 @@ class Guard:
             why = Refusal(503, "Nobody can log in: the file of accounts cannot be used. The log of the page says why.")
             await _answer(why)(scope, receive, guarded)
             return
-        await self._app(scope, receive, guarded)
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception:  # the server logs it; what it would answer itself would lack our headers
+            if not begun:
+                await _answer(Refusal(500, "This page failed. The log of the page says more."))(scope, receive, guarded)
+            raise
 
     def _look_at_head(self, scope: Scope, headers: Headers) -> None:
         raw_path, path, method = scope["raw_path"], scope["path"], scope["method"]
@@ -161,7 +167,7 @@ class Guard:
     async def _checked_body(self, scope: Scope, headers: Headers, receive: Receive, session: Session | None) -> Receive:
         """The body, read once the header was found good, for the page to read again."""
         length = headers.get("content-length", "0")
-        takes_file = TAKES_FILE.match(scope["path"]) and session is not None and session.person.at_least("engineer")
+        takes_file = TAKES_FILE.fullmatch(scope["path"]) and session is not None and session.person.at_least("engineer")
         largest = MAX_FILE if takes_file else MAX_FORM
         if not length.isdecimal() or int(length) > largest:
             raise Refusal(413, f"That is too large: at most {largest >> 10} KiB are taken here.")
@@ -180,11 +186,12 @@ class Guard:
             raise Refusal(403, "This form is too old. Load its page again and send it anew. Nothing was changed.")
         return _replay(body, receive)
 
-    def _guarded(self, scope: Scope, send: Send, new_visit: list[str]) -> Send:
+    def _guarded(self, scope: Scope, send: Send, new_visit: list[str], begun: list[bool]) -> Send:
         door = self._door
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
+                begun.append(True)
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value

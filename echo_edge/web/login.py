@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from typing import cast
 
 from starlette.datastructures import Address
@@ -52,7 +53,7 @@ class Login:
             else:
                 errors = {"password": translator(request)("login.wrong")}
                 log.info("login refused for %s from %s", self._known(name), _address(request))
-        return fail(request, "login.html", errors, {"name": name}, wanted=wanted, nobody=False)
+        return _held(one, fail(request, "login.html", errors, {"name": name}, wanted=wanted, nobody=False))
 
     async def first(self, request: Request) -> Response:
         """A one-time code for a password of one's own."""
@@ -73,7 +74,7 @@ class Login:
                     self._door.throttle.succeeded(one)
             except BusyError:
                 errors = {"": translator(request)("login.busy")}
-        return fail(request, "first.html", errors, {"name": name, "code": sent.get("code", "")})
+        return _held(one, fail(request, "first.html", errors, {"name": name, "code": sent.get("code", "")}))
 
     async def logout(self, request: Request) -> Response:
         self._door.sessions.end(request.state.session_id)
@@ -102,7 +103,7 @@ class Login:
                 errors = _errors(request, error)
             except BusyError:
                 errors = {"": translator(request)("login.busy")}
-        return fail(request, "password.html", errors, {})
+        return _held(one, fail(request, "password.html", errors, {}))
 
     async def people(self, request: Request) -> Response:
         """Who may log in."""
@@ -143,7 +144,7 @@ class Login:
         one = self._door.throttle.begin(_address(request), name)
         if not one.wait_s:
             return {}, one
-        return {"": translator(request).count("login.wait", max(1, round(one.wait_s / 60)))}, one
+        return {"": translator(request).count("login.wait", ceil(one.wait_s / 60))}, one
 
     def _let_in(self, request: Request, one: Try, name: str, to: str) -> Response:
         self._door.throttle.succeeded(one)
@@ -156,6 +157,14 @@ class Login:
     def _known(self, name: str) -> str:
         """A name for the log. One that nobody has may be a password, typed into the wrong field."""
         return name if self._door.accounts.get(name) else "a name that nobody has"
+
+
+def _held(one: Try, response: Response) -> Response:
+    """The answer to a try that had to wait says so to programs, too."""
+    if one.wait_s:
+        response.status_code = 429
+        response.headers["retry-after"] = str(ceil(one.wait_s))
+    return response
 
 
 def _errors(request: Request, error: AccountError) -> dict[str, str]:

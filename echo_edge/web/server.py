@@ -88,7 +88,14 @@ def _why(error: OSError) -> str:
 class WebServer(uvicorn.Server):
     """uvicorn with a bounded TLS handshake, bounded clients, and an end that open streams do not delay."""
 
-    def __init__(self, app: ASGIApp, certificate: Certificate | None, told: ServiceManager, ready: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        certificate: Certificate | None,
+        told: ServiceManager,
+        ready: str,
+        clock: Callable[[], float],
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -109,7 +116,8 @@ class WebServer(uvicorn.Server):
         self._certificate = certificate
         self._told = told
         self._ready = ready
-        self._renewed_s = time.monotonic()
+        self._clock = clock
+        self._renewed_s = clock()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
@@ -129,7 +137,7 @@ class WebServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_SECOND == 0:
-            now_s = time.monotonic()
+            now_s = self._clock()
             self._told.progress(now_s)
             for connection in tuple(self.server_state.connections):
                 if isinstance(connection, BoundedProtocol):
@@ -177,11 +185,18 @@ def listen(config: WebConfig) -> socket.socket:
     return listening
 
 
-def serve(app: ASGIApp, config: WebConfig, *, stop: Callable[[uvicorn.Server], None] | None = None) -> None:
+def serve(
+    app: ASGIApp,
+    config: WebConfig,
+    *,
+    stop: Callable[[uvicorn.Server], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Run the page until SIGTERM or Ctrl-C.
 
     Args:
         app: guard and all.
+        clock: seconds; by it slow clients are cut off.
         stop: is handed the server before it starts, by whose ``should_exit`` another thread ends it.
 
     Raises:
@@ -189,7 +204,9 @@ def serve(app: ASGIApp, config: WebConfig, *, stop: Callable[[uvicorn.Server], N
     """
     certificate = None if config.tls is None else Certificate(config.tls.certificate_file, config.tls.key())
     listening = listen(config)
-    server = WebServer(app, certificate, ServiceManager(), f"the page of {config.gateway} is at {config.address}")
+    server = WebServer(
+        app, certificate, ServiceManager(), f"the page of {config.gateway} is at {config.address}", clock
+    )
     if stop is None:
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what ended it once more when it is done
             signal.signal(number, lambda *_: None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from starlette.types import ASGIApp
 
 from echo_edge.store import page_socket, state_path
@@ -18,17 +16,13 @@ from echo_edge.web.sessions import Sessions
 from echo_edge.web.texts import Texts
 
 
-def make_door(config: WebConfig, folder: Path) -> Door:
+def make_door(config: WebConfig, accounts: Accounts) -> Door:
     """Who may come in.
-
-    Args:
-        folder: where its accounts are.
 
     Raises:
         AccountsError: their file cannot be used.
     """
-    accounts = Accounts(folder)
-    accounts.all()
+    accounts.all()  # told at the start
     return Door(config, accounts, Sessions(accounts))
 
 

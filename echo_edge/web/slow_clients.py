@@ -11,17 +11,17 @@ from typing import Any, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from echo_edge.web.guard import SECURITY_HEADERS, STREAM
+from echo_edge.web.guard import SECURITY_HEADERS, STREAM, TAKES_FILE
 
 CONNECTIONS, OF_ONE_ADDRESS = 160, 120
-LIMITS_S: dict[str, float] = {"header": 10.0, "body": 20.0, "taking": 20.0, "closing": 5.0}
-Waiting = Literal["header", "body", "taking", "closing"]
+Waiting = Literal["header", "body", "file", "taking", "closing"]
+LIMITS_S: dict[Waiting, float] = {"header": 10.0, "body": 20.0, "file": 120.0, "taking": 20.0, "closing": 20.0}
 
 
 class BoundedProtocol(H11Protocol):
     """One connection."""
 
-    _waits_for: tuple[Waiting | None, object] = (None, None)
+    _waits_for: tuple[Waiting | None, object, int] = (None, None, 0)
     _since_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -37,7 +37,7 @@ class BoundedProtocol(H11Protocol):
 
     def cut_off_if_slow(self, now_s: float) -> None:
         """Abort the connection if it has waited for one thing for too long."""
-        waits_for = (self._waiting(), self.cycle)
+        waits_for = (self._waiting(), self.cycle, self.transport.get_write_buffer_size())  # a smaller one: it takes
         if waits_for != self._waits_for:
             self._waits_for, self._since_s = waits_for, now_s
         elif waits_for[0] is not None and now_s - self._since_s >= LIMITS_S[waits_for[0]]:
@@ -50,7 +50,8 @@ class BoundedProtocol(H11Protocol):
         if self.flow.write_paused:
             return "taking"
         if self.conn.their_state is h11.SEND_BODY:
-            return "body"
+            refused = self.cycle is None or self.cycle.response_complete
+            return "file" if not refused and TAKES_FILE.fullmatch(self.scope["path"]) else "body"
         begun = self.cycle is None or bool(self.conn.trailing_data[0])  # else idle, which uvicorn bounds
         return "header" if self.conn.their_state is h11.IDLE and begun else None
 
