@@ -23,6 +23,7 @@ HARDENING = CHECKOUT / "deploy" / "mosquitto" / "hardening.conf"
 PAGE = "echo-edge-web@hall3"
 PAGE_SOCKET = "/run/echo-edge-page/hall3.sock"
 PASSWORD = "loom-7"
+LAN = "192.168.77.1"
 SENSOR = "/dev/echo-edge/acc"
 CONFIG = f"""
 gateway: {{id: hall3}}
@@ -232,6 +233,36 @@ def test_the_page_asks_who_is_there_and_a_code_from_the_console_is_in_no_log(box
         "stat", "--format=%A %U", "/var/lib/echo-edge-web/hall3", "/var/lib/echo-edge-web/hall3/accounts.json"
     )
     assert kept.splitlines() == ["drwx------ echo-edge-web", "-rw------- echo-edge-web"]
+
+
+def test_other_machines_reach_it_over_tls_once_the_drop_in_lets_them_in(box: Box) -> None:
+    unit, config, secrets = "echo-edge-web@lan", "/etc/echo-edge-web/lan.yaml", "/etc/echo-edge-web/secrets/lan"
+    folder = "/etc/systemd/system/echo-edge-web@lan.service.d"
+    box.run("ip", "address", "add", f"{LAN}/32", "dev", "lo")
+    box.run("install", "-d", "-m", "700", secrets)
+    make = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=lan -keyout {secrets}/new"
+    box.run(*make.split(), "-out", "/etc/echo-edge-web/lan.crt", "-addext", f"subjectAltName=IP:{LAN}")
+    box.run("chmod", "644", "/etc/echo-edge-web/lan.crt")
+    tls = "{certificate_file: /etc/echo-edge-web/lan.crt, key_credential: page.key}"
+    box.write(config, f"gateway: hall3\nhost: 0.0.0.0\nport: 8444\nnames: [{LAN}]\ntls: {tls}\n")
+    box.write(f"{folder}/port.conf", "[Service]\nSocketBindAllow=tcp:8444\n")
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "start", unit, check=False)
+    wait_for(lambda: box.show(unit, "ActiveState") == {"ActiveState": "failed"}, "a page without its key to end", 20)
+    assert box.show(unit, "ExecMainStatus", "NRestarts") == {"ExecMainStatus": "78", "NRestarts": "0"}
+    assert "/etc/echo-edge-web/secrets/NAME/page.key" in box.journal(unit)
+
+    box.run("mv", f"{secrets}/new", f"{secrets}/page.key")
+    box.start(unit)
+    asked = ["curl", "-so", "/dev/null", "--cacert", "/etc/echo-edge-web/lan.crt", "-w", "%{http_code}"]
+    asked.append(f"https://{LAN}:8444/login")
+    assert box.run(*asked, "-m", "1", check=False) == "000"
+    lan = (CHECKOUT / "deploy/systemd/dropins/page-lan.conf").read_text("utf-8")
+    box.write(f"{folder}/page-lan.conf", lan)
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "restart", unit)
+    assert box.run(*asked, "-m", "20", check=False) == "200"
+    box.run("systemctl", "stop", unit)
 
 
 # What tests/system/page_probe.py must find in the page's place.
