@@ -281,6 +281,7 @@ PAGE_HELD_BACK: dict[str, object] = {
     "sound cards": False,
     "home": "EACCES",
     "groups": [],
+    "run what it wrote": "EACCES",
     "other processes": False,
 }
 
