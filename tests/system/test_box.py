@@ -327,7 +327,9 @@ def test_whatever_becomes_of_the_page_the_daemon_goes_on_and_the_page_outlives_t
     (threads,), (memory_kb,) = (re.findall(rf"^{key}:\s+(\d+)", about, re.MULTILINE) for key in ("Threads", "VmHWM"))
     assert int(threads) < int(box.show(PAGE, "TasksMax")["TasksMax"])
     assert int(memory_kb) * 1024 < int(box.show(PAGE, "MemoryMax")["MemoryMax"]) / 2
+    box.run("systemctl", "restart", PAGE)
     still_judged()
+    page = process(box, PAGE)
     box.run("systemctl", "stop", UNIT)  # for good: the last test
     assert process(box, PAGE) == page
     assert answers(box, "/login")[0] == 200
