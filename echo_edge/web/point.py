@@ -1,1 +1,4 @@
-routes = []
+"""Point."""
+from starlette.routing import Route
+
+routes: list[Route] = []
