@@ -11,6 +11,7 @@ from echo_edge.web.figures import figure, hertz, numbers
 from echo_edge.web.svg import Values, base_line, element, level_word
 from echo_edge.web.texts import Translator
 
+NAMED = 2  # bands in a sentence
 NAMED_SHARE = 0.1  # a band with less of the score is not named
 
 
@@ -52,7 +53,7 @@ def bands_chart(t: Translator, bands: Sequence[Mapping[str, Any]], ident: str = 
 
 def mostly(t: Translator, bands: Sequence[Mapping[str, Any]]) -> str:
     """The bands that carry most, in one sentence."""
-    most = sorted(bands, key=lambda band: -band["share"])[:3]
+    most = sorted(bands, key=lambda band: -band["share"])[:NAMED]
     named = [band for band in most if band["share"] >= NAMED_SHARE]
     if not named:
         return t("charts.bands_even")

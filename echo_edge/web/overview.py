@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -30,13 +29,21 @@ async def overview(request: Request) -> Response:
 async def know_since(request: Request) -> None:
     """Ask since when each level is what it is, where nobody saw it change since the daemon answers."""
     mirror = mirror_of(request)
-    if all(point in mirror.since for point in mirror.points if mirror.point(point)["state"]):
-        return
-    with suppress(RefusedError):  # then it is not said
+    if any(point not in mirror.since for point in mirror.points if mirror.point(point)["state"]):
+        await ask_status(request)
+
+
+async def ask_status(request: Request) -> dict[str, dict[str, Any]]:
+    """What the daemon says of each point beside what it publishes; nothing where it refuses."""
+    mirror = mirror_of(request)
+    try:
         told = await link_of(request).order("status", {}, need(request, "viewer"))
-        for one in told["points"]:
-            if one.get("since") and mirror.point(one["point"])["state"].get("level") == one["level"]:
-                mirror.since.setdefault(one["point"], one["since"])
+    except RefusedError:
+        return {}
+    for one in told["points"]:
+        if one.get("since") and mirror.point(one["point"])["state"].get("level") == one["level"]:
+            mirror.since.setdefault(one["point"], one["since"])
+    return {one["point"]: one for one in told["points"]}
 
 
 @live("overview")

@@ -29,7 +29,7 @@ REASONS = (
 )
 """What the daemon says -> the key below ``why.`` that says it; the first that fits the whole."""
 
-MOVED = 2  # indicators that are told in a sentence
+MOVED = 1  # indicators in a sentence; the alert's page has all
 UNITS = {
     "_mm_s": "mm/s", "_um": "µm", "_g": "g", "_dbfs": "dBFS", "_db": "dB", "_c": "°C", "_hz": "Hz", "_pa": "Pa",
     "_mv": "mV",
@@ -114,6 +114,12 @@ def lasting(t: Translator, since: str | None, now: datetime | None = None) -> st
         return ""
     seconds = ((now or datetime.now(timezone.utc)) - moment).total_seconds()
     return t("saying.lasting", span=t.span(max(seconds, 1.0)))
+
+
+def age_s(message: Mapping[str, Any]) -> float | None:
+    """How long ago a message was true, in seconds; None where it does not say."""
+    moment = as_datetime(message.get("ts"))
+    return None if moment is None else (datetime.now(timezone.utc) - moment).total_seconds()
 
 
 def _moved(t: Translator, one: Mapping[str, Any]) -> str:
