@@ -34,7 +34,9 @@ def bands_chart(t: Translator, bands: Sequence[Mapping[str, Any]], ident: str = 
         for low, high in [band["hz"]]
     ]
     marks = [hz for hz in Values(0.0, top_hz).ticks() if 0 < hz < top_hz * 0.97]
-    words = [level_word(100 * hz / top_hz, hertz(t, hz), wide=i % 2 == 0) for i, hz in enumerate(marks)]
+    words = [
+        level_word(100 * hz / top_hz, hertz(t, hz), wide=len(marks) > 4 and i % 2 == 0) for i, hz in enumerate(marks)
+    ]
     svg = element(
         "svg",
         *columns,

@@ -133,15 +133,17 @@ def spark(t: Translator, values: Sequence[float | None], name: str) -> Markup:
 
 
 def trend(values: Sequence[float | None]) -> str:
-    """``rising``, ``falling`` or ``steady``: the middle of the last third beside that of the first."""
-    known = [v for v in values if v is not None]
-    third = len(known) // 3
-    if third < 2:
+    """``rising``, ``falling`` or ``steady``: the newest eighth beside what nine of ten were before it."""
+    known = [value for value in values if value is not None]
+    newest = known[-max(len(known) // 8, 3) :]
+    before = sorted(known[: -len(newest)])
+    if len(before) < 2 * len(newest):
         return "steady"
-    first, last = median(known[:third]), median(known[-third:])
-    spread = sorted(known)[third:-third]
-    least = max(TURNED * max(abs(first), abs(last)), spread[-1] - spread[0] if spread else 0.0)
-    return "steady" if abs(last - first) <= least else "rising" if last > first else "falling"
+    now, low, high = median(newest), before[len(before) // 10], before[-1 - len(before) // 10]
+    least = TURNED * max(abs(now), abs(median(before)))
+    if now > high and now - median(before) > least:
+        return "rising"
+    return "falling" if now < low and median(before) - now > least else "steady"
 
 
 def _said(t: Translator, name: str, unit: str, spans: Sequence[Span]) -> str:

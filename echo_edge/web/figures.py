@@ -12,10 +12,13 @@ from echo_edge.web.texts import Translator
 
 
 def figure(t: Translator, value: float | None) -> str:
-    """A number with three digits that count: 82.5, 0.176, 12,800."""
-    if value is None or not value:
+    """A number with three digits that count, and no noughts behind them: 82.5, 0.176, 12,800, 1."""
+    if not value:
         return t.number(value, 0)
-    return t.number(value, min(max(2 - math.floor(math.log10(abs(value))), 0), 4))
+    digits = min(max(2 - math.floor(math.log10(abs(value))), 0), 4)
+    while digits and round(value, digits) == round(value, digits - 1):
+        digits -= 1
+    return t.number(value, digits)
 
 
 def hertz(t: Translator, hz: float) -> str:
