@@ -133,17 +133,15 @@ def spark(t: Translator, values: Sequence[float | None], name: str) -> Markup:
 
 
 def trend(values: Sequence[float | None]) -> str:
-    """``rising``, ``falling`` or ``steady``: the newest eighth beside what nine of ten were before it."""
+    """``rising``, ``falling`` or ``steady``: the newest eighth beside what nine of ten were in the first half."""
     known = [value for value in values if value is not None]
-    newest = known[-max(len(known) // 8, 3) :]
-    before = sorted(known[: -len(newest)])
-    if len(before) < 2 * len(newest):
+    if len(known) < 9:
         return "steady"
-    now, low, high = median(newest), before[len(before) // 10], before[-1 - len(before) // 10]
-    least = TURNED * max(abs(now), abs(median(before)))
-    if now > high and now - median(before) > least:
-        return "rising"
-    return "falling" if now < low and median(before) - now > least else "steady"
+    before, now = sorted(known[: len(known) // 2]), median(known[-max(len(known) // 8, 3) :])
+    low, middle, high = before[len(before) // 10], median(before), before[-1 - len(before) // 10]
+    if abs(now - middle) <= TURNED * max(abs(now), abs(middle)) or low <= now <= high:
+        return "steady"
+    return "rising" if now > middle else "falling"
 
 
 def _said(t: Translator, name: str, unit: str, spans: Sequence[Span]) -> str:

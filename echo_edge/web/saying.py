@@ -60,17 +60,19 @@ def check(t: Translator, name: str) -> str:
     return t.or_else(f"quality.{name}", name)
 
 
-def quality(t: Translator, message: Mapping[str, Any]) -> list[str]:
-    """Why a sensor is not as it should be; empty where it is."""
-    return [] if message.get("state", "ok") == "ok" else [check(t, reason) for reason in message["reasons"]]
-
-
 def findings(t: Translator, message: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What the checks of the signal found: name, severity, text, advice."""
-    return [
-        {**one, "name": check(t, one["check"]), "advice": t.or_else(f"advice.{one['check']}", one["advice"])}
-        for one in message.get("findings", ())
-    ]
+    """Why a sensor is not as it should be: name, severity, text, advice; empty where it is."""
+    seen = {one["check"]: one for one in message.get("findings", ())}
+    found: list[dict[str, str]] = []
+    for reason in message.get("reasons", ()) if message.get("state", "ok") != "ok" else ():
+        if found and not re.fullmatch(r"[a-z_]+", reason):
+            found[-1]["text"] += reason  # a sentence that belongs to the word before
+            continue
+        one = seen.get(reason, {})
+        severity = one.get("severity", "bad" if message["state"] == "lost" else "warning")
+        advice = t.or_else(f"advice.{reason}", one.get("advice", ""))
+        found.append({"name": check(t, reason), "severity": severity, "text": one.get("text", ""), "advice": advice})
+    return found
 
 
 def state_name(t: Translator, state: Mapping[str, Any]) -> str:
