@@ -18,13 +18,13 @@ COMPRESSED_ABOVE = 4.0  # thresholds: a straight scale would press what is norma
 
 def element(tag: str, /, *inside: str, **attributes: object) -> Markup:
     """``<tag ...>inside</tag>``, all escaped; ``text_anchor`` becomes ``text-anchor``; None is left out."""
-    given = (
-        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _short(value))
+    given = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(_short(value))}"'
         for name, value in attributes.items()
         if value is not None
     )
-    start = Markup("<") + tag + Markup("").join(given)
-    return Markup("{}>{}</{}>").format(start, Markup("").join(escape(part) for part in inside), tag)
+    within = "".join(str(escape(part)) for part in inside)
+    return Markup(f"<{tag}{given}>{within}</{tag}>")  # each part of it was escaped above
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
