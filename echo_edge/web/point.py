@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from echo_edge.web import bands, charts, figures, saying, spectrogram
+from echo_edge.web.enroll_view import rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.live import live
 from echo_edge.web.mirror import Mirror
@@ -53,7 +54,7 @@ async def context(request: Request) -> dict[str, Any]:
         "baseline": known["baseline"],
         "told": (await ask_status(request)).get(point, {}),
         "said": request.query_params.get("said", ""),
-        "now": datetime.now(timezone.utc),
+        "rate": rate,
         **sound(mirror, point),
     }
 

@@ -37,7 +37,13 @@ def test_a_point_shows_score_threshold_bands_indicators_and_what_it_is_judged_by
     said = words(visitor().get(PAGE).text)
     for text in ("1.25 of 5.75, the threshold", "2 of the latest 10 windows", "Mostly 2.5 kHz to 3.8 kHz"):
         assert text in said
-    for text in ("Velocity RMS x 1.98 mm/s", "ISO-style zone B", "bl_0001", "0.5 false alarms a month", "&lt; 12.9"):
+    for text in (
+        "Velocity RMS x 1.98 mm/s",
+        "ISO-style zone B",
+        "bl_0001",
+        "about 0.50 a month",
+        "not more than 13 a month",
+    ):
         assert text in said
 
 
