@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -117,7 +118,7 @@ def sound(mirror: Mirror, point: str) -> dict[str, Any]:
     """What ``live/sound.html`` shows; raises KeyError for a point that is not configured."""
     if point not in mirror.points:
         raise KeyError(point)
-    return {"heard": mirror.point(point)["windows"], "spectrogram": spectrogram.spectrogram}
+    return {"heard": mirror.point(point)["windows"], "spectrogram": spectrogram.spectrogram, "now": time.time()}
 
 
 routes = [Route("/points/{machine}/{point}", point_page)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -14,6 +15,9 @@ from echo_edge.order_types import Role
 from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import back, fail, form, link_of, need, refusal, translator
 from echo_edge.web.point import asked, context, stamp
+
+NUMBER = r"0[.,][0-9]{1,4}|[0-9]{1,5}([.,][0-9]{1,2})?"
+"""With a comma or a point; ``1,000`` is a thousand to some and one to others, and refused."""
 
 Args = Callable[[str, Mapping[str, str]], dict[str, Any]]
 """Point and what was typed -> arguments of the order; raises ValueError of a field's name that holds no number."""
@@ -89,13 +93,9 @@ def _threshold(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _number(typed: Mapping[str, str], name: str) -> float:
-    try:
-        number = float(typed.get(name, "").replace(",", "."))
-    except ValueError:
-        raise ValueError(name) from None
-    if not abs(number) < 1e9:
+    if not re.fullmatch(NUMBER, typed.get(name, "")):
         raise ValueError(name)
-    return number
+    return float(typed[name].replace(",", "."))
 
 
 def _machine(point: str) -> str:

@@ -18,7 +18,7 @@ from echo_edge.web.figures import figure, hertz
 from echo_edge.web.spectrogram import spectrogram
 from echo_edge.web.svg import Times, Values
 from echo_edge.web.texts import Texts
-from tests.web.plant import BANDS, UNHEARD, ago, history, score, window
+from tests.web.plant import BANDS, NOW, UNHEARD, ago, history, score, window
 
 T = Texts().of("en")
 DE = Texts().of("de")
@@ -161,6 +161,17 @@ def test_windows_stand_side_by_side_and_a_missing_one_is_see_through() -> None:
     assert alpha[255] == 0
     assert all(set(line[8:16]) == {255} for line in lines)
     assert all(255 not in line[:8] + line[16:] for line in lines)
+
+
+def test_a_sensor_that_fell_silent_leaves_a_gap_that_grows_and_then_no_picture_at_all() -> None:
+    heard = [window(2), window(1)]
+    newest = NOW.timestamp() - 1
+    assert pixels(spectrogram(T, heard, newest + 2))[0] == 2 * 4
+    width, lines, _ = pixels(spectrogram(T, heard, newest + 20))
+    assert width == 22 * 4
+    assert all(set(line[8:]) == {255} for line in lines)
+    assert "1 gap" in spectrogram(T, heard, newest + 20)
+    assert "<svg" not in spectrogram(T, heard, newest + 100)
 
 
 def test_the_lowest_frequency_is_below_and_louder_is_lighter() -> None:
