@@ -12,10 +12,8 @@ from echo_edge.web.texts import catalogue
 
 WEB = Path(str(resources.files("echo_edge.web")))
 TEMPLATES = sorted(WEB.glob("templates/**/*.html"))
-SOURCES = [
-    *TEMPLATES,
-    *(path for path in sorted(WEB.glob("*.py")) if path.name != "texts.py"),
-]  # its docstrings show how
+MODULES = [path for path in sorted(WEB.glob("*.py")) if path.name != "texts.py"]  # its docstrings show how
+SOURCES = [*TEMPLATES, *MODULES]
 CSS = (WEB / "static/page.css").read_text("utf-8")
 CSS_MOST = 30_000  # bytes; the overview as a whole has 150,000
 
