@@ -27,9 +27,11 @@ async def _do(request: Request, name: str, role: Role, verb: str, args: Args) ->
     point, person, typed = asked(request), need(request, role), await form(request)
     typed["form"] = name
     try:
-        await link_of(request).order(verb, args(point, typed), person)
+        given = args(point, typed)
     except ValueError as error:
         return await _again(request, {str(error): translator(request)("point.no_number")}, typed)
+    try:
+        await link_of(request).order(verb, given, person)
     except RefusedError as error:
         return await _again(request, refusal(error, *typed), typed)
     return back(f"/points/{point}?said={name}")

@@ -40,14 +40,14 @@ def test_no_line_is_drawn_across_a_gap() -> None:
     assert all(x <= begin or x >= end for line in lines for x in line)
     assert all(not (a <= begin and b >= end) for line in lines for a, b in pairwise(line))
     assert re.search(rf'<rect x="{begin:.2f}%"[^>]*fill="url\(#hatch\)"', chart)
-    assert "no data" in chart
+    assert "not judged" in chart
 
 
 def test_a_gap_in_the_numbers_is_one_row_without_a_number() -> None:
     table = line_chart(T, of_history(history({"from": ago(2400)})), "Score").partition("<table>")[2]
     rows = re.findall(r"<tr>(.*?)</tr>", table)
     assert len(rows) == 1 + 40 - len(UNHEARD) + 1
-    assert [row for row in rows if "no data" in row and "1.25" not in row]
+    assert [row for row in rows if "not judged" in row and "1.25" not in row]
 
 
 def test_windows_that_were_not_judged_leave_a_gap_in_the_live_line() -> None:

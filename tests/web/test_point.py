@@ -78,7 +78,7 @@ def test_history_is_asked_for_the_span_that_was_chosen_and_trends_are_told_in_wo
     assert (what, args["point"], args["buckets"]) == ("history", "pump-12/de", 84)
     assert 'aria-current="true">week</a>' in html
     assert re.search(r"Velocity RMS x .*rising", words(html))
-    assert "no data" in html
+    assert "not judged" in html
 
 
 @pytest.mark.parametrize("span", ["century", "<script>", ""])
@@ -159,6 +159,7 @@ def test_what_the_daemon_refuses_as_a_whole_is_said_above_the_form_that_was_sent
     assert "another order is being done" in form
     assert 'value="kept &lt;b&gt;"' in form
     assert 'id="mute" open' in answer.text
+    assert 'href="#mute">See why</a>' in answer.text
 
 
 @pytest.mark.parametrize(("role", "path", "status"), [("viewer", "mute", 403), ("technician", "threshold", 403)])
