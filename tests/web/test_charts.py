@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_edge.web.bands import bands_chart, ratio_bar
-from echo_edge.web.charts import Span, line_chart, of_history, of_scores, spark, trend
+from echo_edge.web.charts import line_chart, spark
 from echo_edge.web.figures import figure, hertz
+from echo_edge.web.spans import Span, of_history, of_scores, trend
 from echo_edge.web.spectrogram import spectrogram
 from echo_edge.web.svg import Times, Values
 from echo_edge.web.texts import Texts
@@ -63,6 +64,8 @@ def test_a_lonely_window_is_seen() -> None:
 def test_the_finding_is_said_in_words_of_the_language() -> None:
     spans = [Span(float(i), float(i + 1), 1.0 if i < 30 else 1.0 + i, None, 5.75) for i in range(40)]
     assert 'aria-label="Score 40 of threshold 5.75, rising."' in line_chart(T, spans, "Score")
+    told = line_chart(T, of_history(history({"from": ago(2400)})), "Score")
+    assert "Score 1.25, at most 2.5, of threshold 5.75; steady." in told
     assert "40 bei Schwelle 5,75, steigend" in line_chart(DE, spans, "Abweichung")
 
 
@@ -119,7 +122,7 @@ def test_no_chart_carries_a_style_that_the_browser_would_refuse() -> None:
         line_chart(T, of_history(history({"from": ago(2400)})), "Score"),
         bands_chart(T, BANDS),
         ratio_bar(T, 3.0, 5.75),
-        spark(T, [1.0, None, 2.0], "Crest"),
+        spark(T, [1.0, None, 2.0, 1.0, 3.0], "Crest"),
         spectrogram(T, [window(2), window(1)]),
     ]
     assert not any("style" in chart for chart in drawn)
