@@ -28,17 +28,38 @@ function place(part) {
   }
 }
 
+// Other buttons are right than when the page was loaded: load it anew, but not under somebody's fingers.
+const phaseOf = (element) => (element.querySelector("[data-reload-when]") || { dataset: {} }).dataset.reloadWhen;
+const phases = new Map(parts.map((element) => [element, phaseOf(element)]));
+
+function typing() {
+  const fields = [...document.querySelectorAll("main input:not([type=hidden]), main textarea, main select")];
+  return fields.some((field) => field === document.activeElement || touched.has(field));
+}
+
+const touched = new Set();
+document.addEventListener("input", (event) => touched.add(event.target));
+
+function follow() {
+  if (parts.every((element) => phaseOf(element) === phases.get(element))) return;
+  if (!typing()) again();
+  for (const hint of document.querySelectorAll("[data-changed]")) hint.hidden = false;
+}
+
+// By GET, also where the page is the answer to a form: that must not be sent twice.
+function again() { location.replace(location.href.split("#")[0]); }
+
 function listen() {
   const query = parts.map((e) => "part=" + encodeURIComponent(e.dataset.live + ":" + (e.dataset.args || ""))).join("&");
   const source = new EventSource("/live?" + query);
   const heard = () => { lastHeard = Date.now(); say("ok"); };
   source.addEventListener("open", heard);
-  source.addEventListener("part", (event) => { heard(); place(JSON.parse(event.data)); });
+  source.addEventListener("part", (event) => { heard(); place(JSON.parse(event.data)); follow(); });
   source.addEventListener("daemon", (event) => {
     heard();
-    if (JSON.parse(event.data).running !== running) location.reload();
+    if (JSON.parse(event.data).running !== running) again();
   });
-  source.addEventListener("login", () => location.reload());
+  source.addEventListener("login", () => again());
   source.addEventListener("error", () => {
     say("lost");
     if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 5000); }
