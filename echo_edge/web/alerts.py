@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from echo_edge.web import saying
 from echo_edge.web.live import live
 from echo_edge.web.mirror import Mirror
 from echo_edge.web.pages import link_of, mirror_of, need, page
@@ -54,8 +55,19 @@ def _open(mirror: Mirror, point: str) -> dict[str, Any]:
     if point and point not in mirror.points:
         raise KeyError(point)
     told = mirror.get("alerts/active")
-    shown = [(point_of(alert), alert) for alert in open_alerts(mirror) if point in {"", point_of(alert)}]
-    return {"known": bool(told), "open": shown, "more": told.get("more", 0)}
+    shown = [
+        (point_of(alert), alert, _whole(mirror, alert))
+        for alert in open_alerts(mirror)
+        if point in {"", point_of(alert)}
+    ]
+    return {"known": bool(told), "open": shown, "more": told.get("more", 0), "say": saying.alert}
+
+
+def _whole(mirror: Mirror, alert: dict[str, Any]) -> dict[str, Any]:
+    """Its newest message, of which the few words are a part; the few words where that is not known."""
+    known = mirror.point(point_of(alert))
+    same = (one for one in (known["alert"], known["sensor_alert"]) if one and one["alert_id"] == alert["alert_id"])
+    return next(same, alert)
 
 
 routes = [Route("/alerts", _alerts)]

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from echo_edge.web.baselines import BELOW, MAX_FILE_MB, iso, point_id, point_page, promises, version_id, version_page
+from echo_edge.web.baselines import BELOW, MAX_FILE_MB, point_id, point_page, promises, version_id, version_page
+from echo_edge.web.figures import figure
 from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import back, form, link_of, mirror_of, need, page, refusal, translator
 
@@ -71,7 +72,7 @@ async def _change(request: Request, what: Change) -> Response:
         expected=sent.get("in_force"),
         difference=await _difference(request, now, told.get("active")),
         promises=promises,
-        iso=iso,
+        figure=figure,
         errors=errors,
         typed=sent,
     )

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from echo_edge.web.figures import figure
 from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import link_of, mirror_of, need, page
 
@@ -31,7 +32,7 @@ async def _every_point(request: Request) -> Response:
     waiting = [one["point"] for one in told["baselines"] if one["status"] == "proposed"]
     gone = sorted({one["point"] for one in told["baselines"]} - set(mirror.points))
     points = [(point, mirror.point(point)["baseline"], waiting.count(point)) for point in mirror.points]
-    return page(request, "baselines.html", points=points, gone=gone)
+    return page(request, "baselines.html", points=points, gone=gone, figure=figure)
 
 
 async def _point(request: Request) -> Response:
@@ -133,7 +134,14 @@ async def _versions(request: Request) -> tuple[str, list[dict[str, Any]]]:
 def _of_point(request: Request, point: str) -> dict[str, Any]:
     mirror = mirror_of(request)
     in_force = mirror.point(point)["baseline"] if point in mirror.points else {}
-    return {"point": point, "in_force": in_force, "iso": iso, "statuses": STATUSES, "promises": promises}
+    return {
+        "point": point,
+        "in_force": in_force,
+        "iso": iso,
+        "statuses": STATUSES,
+        "promises": promises,
+        "figure": figure,
+    }
 
 
 def _called(version: Mapping[str, Any]) -> str:
