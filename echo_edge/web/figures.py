@@ -34,5 +34,5 @@ def numbers(t: Translator, heads: Sequence[str], rows: Sequence[Sequence[str]], 
         for row in rows
     ]
     table = element("table", element("thead", head), element("tbody", *body))
-    room = element("div", table, class_="table table-low", tabindex="0", role="region", aria_label=t("charts.numbers"))
+    room = element("div", table, class_="table table-low", tabindex="0", role="group", aria_label=t("charts.numbers"))
     return element("details", element("summary", t("charts.numbers")), room, class_="fold no-print", id=ident or None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,6 +16,9 @@ from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import back, fail, form, link_of, need, refusal, translator
 from echo_edge.web.point import asked, context, stamp
 
+NUMBER = r"0[.,][0-9]{1,4}|[0-9]{1,5}([.,][0-9]{1,2})?"
+"""With a comma or a point; ``1,000`` is a thousand to some and one to others, and refused."""
+
 Args = Callable[[str, Mapping[str, str]], dict[str, Any]]
 """Point and what was typed -> arguments of the order; raises ValueError of a field's name that holds no number."""
 
@@ -23,9 +27,11 @@ async def _do(request: Request, name: str, role: Role, verb: str, args: Args) ->
     point, person, typed = asked(request), need(request, role), await form(request)
     typed["form"] = name
     try:
-        await link_of(request).order(verb, args(point, typed), person)
+        given = args(point, typed)
     except ValueError as error:
         return await _again(request, {str(error): translator(request)("point.no_number")}, typed)
+    try:
+        await link_of(request).order(verb, given, person)
     except RefusedError as error:
         return await _again(request, refusal(error, *typed), typed)
     return back(f"/points/{point}?said={name}")
@@ -62,6 +68,11 @@ async def threshold(request: Request) -> Response:
     return await _do(request, "threshold", "engineer", "threshold.set", _threshold)
 
 
+async def to_point(request: Request) -> Response:
+    """The address of a form that was refused, loaded anew: the page of the point."""
+    return back(f"/points/{asked(request)}")
+
+
 def _mute(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
     note = {"note": typed["note"]} if typed.get("note") else {}
     return {"machine": _machine(point), "minutes": _number(typed, "minutes"), **note}
@@ -89,23 +100,20 @@ def _threshold(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _number(typed: Mapping[str, str], name: str) -> float:
-    try:
-        number = float(typed.get(name, "").replace(",", "."))
-    except ValueError:
-        raise ValueError(name) from None
-    if not abs(number) < 1e9:
+    if not re.fullmatch(NUMBER, typed.get(name, "")):
         raise ValueError(name)
-    return number
+    return float(typed[name].replace(",", "."))
 
 
 def _machine(point: str) -> str:
     return point.partition("/")[0]
 
 
+BELOW = {"mute": mute, "unmute": unmute, "state": state_set, "state/clear": state_clear, "threshold": threshold}
+
 routes = [
-    Route("/points/{machine}/{point}/mute", mute, methods=["POST"]),
-    Route("/points/{machine}/{point}/unmute", unmute, methods=["POST"]),
-    Route("/points/{machine}/{point}/state", state_set, methods=["POST"]),
-    Route("/points/{machine}/{point}/state/clear", state_clear, methods=["POST"]),
-    Route("/points/{machine}/{point}/threshold", threshold, methods=["POST"]),
+    route
+    for name, endpoint in BELOW.items()
+    for path in [f"/points/{{machine}}/{{point}}/{name}"]
+    for route in (Route(path, endpoint, methods=["POST"]), Route(path, to_point, methods=["GET"]))
 ]

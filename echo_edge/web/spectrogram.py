@@ -21,6 +21,8 @@ from echo_edge.web.texts import Translator, as_datetime
 
 COLUMNS = 360  # of the picture; a wall screen shows no more of a minute
 GAP = 255  # the index of the palette that nothing is drawn for
+SHOWN = 60  # hops
+SILENT_S = 5.0  # a window that is judged late is no gap yet
 LATE = 0.5  # hops; a window that begins later than this after the one before leaves a gap
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 STOPS = (
@@ -40,21 +42,30 @@ HEIGHT = 86.0  # percent of the drawing; the times stand below
 Band = tuple[bytes, ...]  # rows of one window or gap, row 0 lowest
 
 
-def spectrogram(t: Translator, windows: Sequence[Mapping[str, Any]]) -> Markup:
-    """A whole figure of messages ``window``, oldest first."""
+def spectrogram(t: Translator, windows: Sequence[Mapping[str, Any]], now: float | None = None) -> Markup:
+    """A whole figure of messages ``window``, oldest first.
+
+    Args:
+        now: seconds of the epoch; what was not heard for a while until then is a gap at the end.
+    """
     drawn = [window for window in windows if window.get("picture")]
     if not drawn:
         return element("p", t("charts.no_spectrogram"), class_="empty")
     newest = drawn[-1]
     same = [w for w in drawn if (w["rows"], w["top_hz"]) == (newest["rows"], newest["top_hz"])]
     hop_s, end = newest["hop_s"], _end(newest)
-    span_s = max(end - _end(same[0]), 0.0) + hop_s
-    span_s = min(span_s, hop_s * 60)
+    silent_s = max(0.0 if now is None else now - end, 0.0)
+    if silent_s > hop_s * SHOWN:
+        return element("p", t("charts.not_heard_since", when=t.when(newest["ts"])), class_="empty")
+    end += 0.0 if silent_s < SILENT_S + hop_s else silent_s // hop_s * hop_s
+    span_s = min(end - _end(same[0]) + hop_s, hop_s * SHOWN)
     times = Times(end - span_s, end)
     each = max(1, min(newest["cols"], COLUMNS // max(round(span_s / hop_s), 1)))
     png = _png(_placed(same, times), newest["rows"], each)
     top_hz = newest["top_hz"]
-    gaps = sum(1 for one, two in pairwise(same) if _end(two) - _end(one) > (1 + LATE) * two["hop_s"])
+    gaps = (end > _end(newest)) + sum(
+        1 for one, two in pairwise(same) if _end(two) - _end(one) > (1 + LATE) * two["hop_s"]
+    )
     said = t.count("charts.spectrogram", gaps, seconds=t.span(span_s), top=hertz(t, top_hz))
     address = "data:image/png;base64," + base64.b64encode(png).decode()
     room = {"x": "0", "y": "0", "width": "100%", "height": f"{HEIGHT}%"}
@@ -86,6 +97,8 @@ def _placed(windows: Sequence[Mapping[str, Any]], times: Times) -> tuple[str | i
         share = min(1.0, hop_s / window["length_s"])
         parts.append(f"{window['cols']}:{share:.4f}:{window['picture']}")
         before = end
+    if before is not None and (missing := round((times.end - before) / windows[-1]["hop_s"])) > 0:
+        parts.append(missing)
     return tuple(parts)
 
 

@@ -52,7 +52,7 @@ class Values:
             low = min(low, 0.0)
         if limits and low >= 0 and high > COMPRESSED_ABOVE * max(limits):
             return cls(0.0, high * 1.1, max(limits))
-        spare = (high - low or abs(high) or 1.0) * 0.08
+        spare = max((high - low or abs(high)) * 0.08, 1e-6 * abs(high), 1e-9)
         return cls(low if from_zero and low == 0 else low - spare, high + spare)
 
     def place(self, value: float) -> float:

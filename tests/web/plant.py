@@ -8,7 +8,6 @@ from typing import Any
 
 from tests.web.world import INFO, columns
 
-NOW = datetime.now(timezone.utc)
 BANDS = [{"hz": [0, 1260], "share": 0.1}, {"hz": [1260, 2540], "share": 0.25}, {"hz": [2540, 3820], "share": 0.65}]
 PROMISE = {"target": 1, "estimated": 0.5, "demonstrated_upper_95": 12.9, "kept": True}
 UNHEARD = range(10, 20)
@@ -17,7 +16,11 @@ UNHEARD = range(10, 20)
 
 def ago(seconds: float) -> str:
     """A moment so long ago, as messages tell it."""
-    return (NOW - timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        (datetime.now(timezone.utc) - timedelta(seconds=seconds))
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def judged(level: str = "normal", raw: float = 1.25, **more: Any) -> dict[str, Any]:

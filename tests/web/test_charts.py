@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
+import time
 import zlib
 from itertools import pairwise
 
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_edge.web.bands import bands_chart, ratio_bar
-from echo_edge.web.charts import Span, line_chart, of_history, of_scores, spark, trend
+from echo_edge.web.charts import line_chart, spark
 from echo_edge.web.figures import figure, hertz
+from echo_edge.web.spans import Span, of_history, of_scores, trend
 from echo_edge.web.spectrogram import spectrogram
 from echo_edge.web.svg import Times, Values
 from echo_edge.web.texts import Texts
@@ -39,14 +41,14 @@ def test_no_line_is_drawn_across_a_gap() -> None:
     assert all(x <= begin or x >= end for line in lines for x in line)
     assert all(not (a <= begin and b >= end) for line in lines for a, b in pairwise(line))
     assert re.search(rf'<rect x="{begin:.2f}%"[^>]*fill="url\(#hatch\)"', chart)
-    assert "no data" in chart
+    assert "not judged" in chart
 
 
 def test_a_gap_in_the_numbers_is_one_row_without_a_number() -> None:
     table = line_chart(T, of_history(history({"from": ago(2400)})), "Score").partition("<table>")[2]
     rows = re.findall(r"<tr>(.*?)</tr>", table)
     assert len(rows) == 1 + 40 - len(UNHEARD) + 1
-    assert [row for row in rows if "no data" in row and "1.25" not in row]
+    assert [row for row in rows if "not judged" in row and "1.25" not in row]
 
 
 def test_windows_that_were_not_judged_leave_a_gap_in_the_live_line() -> None:
@@ -62,6 +64,8 @@ def test_a_lonely_window_is_seen() -> None:
 def test_the_finding_is_said_in_words_of_the_language() -> None:
     spans = [Span(float(i), float(i + 1), 1.0 if i < 30 else 1.0 + i, None, 5.75) for i in range(40)]
     assert 'aria-label="Score 40 of threshold 5.75, rising."' in line_chart(T, spans, "Score")
+    told = line_chart(T, of_history(history({"from": ago(2400)})), "Score")
+    assert "Score 1.25, at most 2.5, of threshold 5.75; steady." in told
     assert "40 bei Schwelle 5,75, steigend" in line_chart(DE, spans, "Abweichung")
 
 
@@ -118,7 +122,7 @@ def test_no_chart_carries_a_style_that_the_browser_would_refuse() -> None:
         line_chart(T, of_history(history({"from": ago(2400)})), "Score"),
         bands_chart(T, BANDS),
         ratio_bar(T, 3.0, 5.75),
-        spark(T, [1.0, None, 2.0], "Crest"),
+        spark(T, [1.0, None, 2.0, 1.0, 3.0], "Crest"),
         spectrogram(T, [window(2), window(1)]),
     ]
     assert not any("style" in chart for chart in drawn)
@@ -161,6 +165,17 @@ def test_windows_stand_side_by_side_and_a_missing_one_is_see_through() -> None:
     assert alpha[255] == 0
     assert all(set(line[8:16]) == {255} for line in lines)
     assert all(255 not in line[:8] + line[16:] for line in lines)
+
+
+def test_a_sensor_that_fell_silent_leaves_a_gap_that_grows_and_then_no_picture_at_all() -> None:
+    heard = [window(2), window(1)]
+    newest = time.time() - 1
+    assert pixels(spectrogram(T, heard, newest + 2))[0] == 2 * 4
+    width, lines, _ = pixels(spectrogram(T, heard, newest + 20))
+    assert width == 22 * 4
+    assert all(set(line[8:]) == {255} for line in lines)
+    assert "1 gap" in spectrogram(T, heard, newest + 20)
+    assert "<svg" not in spectrogram(T, heard, newest + 100)
 
 
 def test_the_lowest_frequency_is_below_and_louder_is_lighter() -> None:
