@@ -35,7 +35,16 @@ from echo_edge.web.texts import UNKNOWN, Texts
 log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-PAGES: tuple[str, ...] = ("overview", "point", "point_orders", "enroll")
+PAGES: tuple[str, ...] = (
+    "overview",
+    "point",
+    "point_orders",
+    "enroll",
+    "alerts",
+    "alert",
+    "baselines",
+    "baseline_changes",
+)
 """Modules of pages about machines; each has ``routes``. They need a running daemon."""
 
 READERS = 8  # threads that read files for browsers, of starlette; its own 40 are more than the service may have
