@@ -23,7 +23,7 @@ class Album:
     """
 
     def __init__(self, folder: Path, kept: int = KEPT) -> None:
-        self._folder = folder
+        self.folder = folder
         self._kept = kept
         self._failing = False
 
@@ -32,7 +32,7 @@ class Album:
 
         An alert must go out with or without its picture: a disk that takes none is logged, once until it does again.
         """
-        path = self._folder / f"{event.alert_id}-{event.rev}.png"
+        path = self.folder / f"{event.alert_id}-{event.rev}.png"
         try:
             self._make_room()
             drawn = save_picture(path, event, evidence, title)
@@ -47,13 +47,13 @@ class Album:
     def _make_room(self) -> None:
         try:
             # a name that begins with a dot is what a power cut left of a picture
-            for broken in self._folder.glob(".*.png.*"):
+            for broken in self.folder.glob(".*.png.*"):
                 broken.unlink(missing_ok=True)
-            files = oldest(self._folder)
+            files = oldest(self.folder)
             for old in files[: max(0, len(files) - self._kept + 1)]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(f"{self._folder}: old pictures stay: {error.strerror or error}") from error
+            raise StoreError(f"{self.folder}: old pictures stay: {error.strerror or error}") from error
 
 
 def oldest(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from echo_edge.artifact import ModelPackage, load_package, verify
 from echo_edge.audit_mirror import mirror
 from echo_edge.backlog import Backlog
 from echo_edge.baseline_store import open_store
+from echo_edge.board import Board
 from echo_edge.books import Books
 from echo_edge.broker_settings import broker_settings
 from echo_edge.capture import Capture, SensorStatus
@@ -21,7 +22,8 @@ from echo_edge.clip_job import ClipJob
 from echo_edge.config import Config
 from echo_edge.config_orders import read_operators
 from echo_edge.config_versions import ConfigVersions
-from echo_edge.control import Control
+from echo_edge.control import Control, local_sockets
+from echo_edge.control_answers import Answers
 from echo_edge.crashes import Crashes
 from echo_edge.disk_guard import DiskGuard
 from echo_edge.embedder import Embedder
@@ -46,11 +48,11 @@ from echo_edge.outbox import Outbox
 from echo_edge.payload import Envelope, Info, Topics
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
+from echo_edge.readings import Readings
 from echo_edge.records import TopicMessage
 from echo_edge.report import Reporter
 from echo_edge.state_topics import StateTopics
 from echo_edge.store import (
-    control_socket,
     database,
     examples_folder,
     history_folder,
@@ -95,7 +97,9 @@ class Parts:
     reporter: Reporter
     monitor: Monitor
     captures: list[Capture]
-    control: Control
+    controls: list[Control]
+    """One for each local socket."""
+
     orders: OrderBridge | None
     """None: no orders over MQTT."""
 
@@ -142,6 +146,7 @@ def wire(
     topics, envelope = Topics(config.mqtt.base_topic, config.gateway.id), Envelope(config.gateway.id)
     hearers: list[Callable[[TopicMessage], None]] = [StateTopics(config, mailbox.state).hear]
     path = None if silent else outbox_file(folder)
+    board = Board(topics)
     outbox = Outbox(path, config.gateway.id, max_mb=kept.max_mb, max_age_days=kept.max_age_days)
     publisher = Publisher(
         settings,
@@ -152,6 +157,7 @@ def wire(
         reread=lambda: broker_settings(mqtt, credentials_folder),
         listen_to=[*config.state_topics(), *status_topics(mqtt), *([f"{topics.orders}+"] if taken else [])],
         hear=lambda message: _hand_on(message, hearers),
+        show=board.put,
     )
     if versions is not None:
         versions.reached = lambda: publisher.connected
@@ -173,6 +179,7 @@ def wire(
         _info(config, embedder, versions),
         album,
         listeners=listeners,
+        board=board,
     )
     past = config.gateway.history
     history = History(history_folder(folder), 0 if silent else past.keep_days, past.max_mb)
@@ -209,14 +216,21 @@ def wire(
         DiskGuard(outbox_file(folder), history, books.examples, folder / "evidence").tick,
     ]
     desk = Desk(bench, VERBS, store.note)
-    control = Control(control_socket(folder), config, mailbox, monitor, by_device, None if silent else desk.carry_out)
+    answers = Answers(
+        config,
+        mailbox,
+        monitor,
+        by_device,
+        None if silent else desk.carry_out,
+        board=None if silent else board,
+        read=None if silent else _readings(config, folder, reporter, versions, credentials_folder).read,
+    )
     health = Health(Watched(monitor, mailbox, captures, publisher, outbox, engine, folder, settings.client_cert))
     bridge = None
     if taken:
         ledger = Ledger(database(folder))
         bridge = OrderBridge(config.orders, operators, desk, mailbox.order, publisher, topics, envelope, ledger)
         hearers.append(bridge.hear)
-    supervision = Supervision(publisher, outbox, engine, folder, settings.client_cert)
     return Parts(
         embedder,
         engine,
@@ -226,11 +240,11 @@ def wire(
         topics,
         envelope,
         health,
-        supervision,
+        Supervision(publisher, outbox, engine, folder, settings.client_cert),
         reporter,
         monitor,
         captures,
-        control,
+        local_sockets(folder, answers, page=not silent),
         bridge,
         sparkplug,
         discovery,
@@ -244,6 +258,13 @@ def _standby(config: Config, *, cpu_only: bool) -> tuple[Embedder, StandbyEngine
     package, cpu = _load_model(config)
     engine = StandbyEngine(cpu) if cpu_only else standby_engine(config, package, cpu)
     return Embedder(package, engine), engine
+
+
+def _readings(
+    config: Config, folder: Path, reporter: Reporter, versions: ConfigVersions | None, credentials_folder: str | None
+) -> Readings:
+    file = None if versions is None else versions.path
+    return Readings(config, folder, lambda: reporter.alerts.standing, file, credentials_folder)
 
 
 def _sparkplug(config: Config, folder: Path, credentials_folder: str | None) -> SparkplugLink | None:

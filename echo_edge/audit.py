@@ -137,11 +137,16 @@ def append(
     return entry
 
 
-def entries(db: sqlite3.Connection, limit: int | None = None, point: str | None = None) -> list[AuditEntry]:
-    """The newest rows, of all points or of one, in order of time."""
-    where, values = ("", []) if point is None else (" WHERE point = ?", [point])
+def entries(
+    db: sqlite3.Connection, limit: int | None = None, point: str | None = None, before: int | None = None
+) -> list[AuditEntry]:
+    """The newest rows, of all points or of one, before that number or all, in order of time."""
+    conditions = {"point = ?": point, "seq < ?": before}
+    asked = {condition: value for condition, value in conditions.items() if value is not None}
+    where = f" WHERE {' AND '.join(asked)}" if asked else ""
     rows = db.execute(
-        f"SELECT {COLUMNS} FROM audit{where} ORDER BY seq DESC LIMIT ?", [*values, -1 if limit is None else limit]
+        f"SELECT {COLUMNS} FROM audit{where} ORDER BY seq DESC LIMIT ?",
+        [*asked.values(), -1 if limit is None else limit],
     )
     return [entry_of(row) for row in rows][::-1]
 

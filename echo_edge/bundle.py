@@ -7,11 +7,11 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from serial.tools import list_ports
 
@@ -83,9 +83,15 @@ def write(path: Path, members: list[tuple[str, bytes]]) -> None:
         OSError: it is there already, or cannot be written.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name, content in members:
-            member = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
+    with os.fdopen(descriptor, "wb") as file:
+        pack(file, path.name, members)
+
+
+def pack(file: IO[bytes], name: str, members: Iterable[tuple[str, bytes]]) -> None:
+    """Write members as ``NAME.tar.gz``, in a folder ``NAME``."""
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for member_name, content in members:
+            member = tarfile.TarInfo(f"{name.removesuffix('.tar.gz')}/{member_name}")
             member.size, member.mtime = len(content), int(time.time())
             archive.addfile(member, io.BytesIO(content))
 

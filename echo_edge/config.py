@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,7 @@ from echo_edge.config_model import Id, Model, existing
 from echo_edge.config_mqtt import MqttConfig
 from echo_edge.config_orders import OrdersConfig
 from echo_edge.config_states import OperatingStateConfig
+from echo_edge.config_yaml import suggest
 from echo_edge.frontend import SPEC
 from echo_edge.indicators import IndicatorSpec
 from echo_edge.records import Window
@@ -287,10 +287,3 @@ class Config(Model):
         """The point's share of its machine's accepted false alarms per month."""
         machine = self.machines[point.partition("/")[0]]
         return machine.target_false_alarms_per_month / len(machine.points)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest known one, or all of them."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known are: {', '.join(sorted(known))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,19 @@ from echo_edge.config import (
     OutboxConfig,
     PointConfig,
     WindowConfig,
-    suggest,
 )
 from echo_edge.config_clips import ClipsConfig
 from echo_edge.config_devices import DEVICE_KINDS, CalibrationConfig, RecordingConfig
 from echo_edge.config_machine import BearingConfig
-from echo_edge.config_model import ID_PATTERN, Model
+from echo_edge.config_model import Model
 from echo_edge.config_mqtt import MqttConfig, TlsConfig
 from echo_edge.config_orders import OperatorConfig, OrdersConfig
 from echo_edge.config_states import OperatingStateConfig
+from echo_edge.config_yaml import problem, read_mapping, read_text, suggest
 from echo_edge.credentials import credential
 from echo_edge.errors import ConfigError
 
 MAX_PASSWORD = 4096  # characters that are read of its file
-NO_VALUE = (yaml.YAMLError, RecursionError, ValueError, KeyError, TypeError)
-"""What PyYAML raises where it can make no value of a text; the last three for such as 2026-13-45 or !!bool maybe."""
 
 
 def load_config(path: Path) -> Config:
@@ -44,16 +41,7 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: every problem in one go, each as ``file:line: key: what is wrong``.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except PermissionError as error:
-        why = "this user may not read it; use sudo, or join the group that may (of a service: echo-edge)"
-        raise ConfigError([f"{path}: {why}"]) from error
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}"]) from error
-    return parse_config(text, path)
+    return parse_config(read_text(path), path)
 
 
 def parse_config(text: str, path: Path, *, ordered: bool = False) -> Config:
@@ -62,23 +50,7 @@ def parse_config(text: str, path: Path, *, ordered: bool = False) -> Config:
     Args:
         ordered: it came from elsewhere: without aliases, by which a few lines can stand for millions.
     """
-    try:
-        if ordered and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ConfigError([f"{path}: aliases ('*name') are for files only; write out what they stand for"])
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError([f"{path}:{line}: is not valid YAML: {error.problem}"]) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError([f"{path}: is not valid YAML: {error}"]) from error
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError([f"{path}:1: is empty or not a mapping; start with 'gateway:', 'devices:', 'machines:'"])
-    repeated = _repeated(root, set())
-    problems = [f"{path}:{line}: {key}: is there twice; ids and keys must be unique" for line, key in repeated]
-    try:
-        told = yaml.safe_load(text)
-    except NO_VALUE as error:
-        raise ConfigError([*problems, f"{path}: is not valid YAML: {error}"]) from error
+    root, told, problems = read_mapping(text, path, "'gateway:', 'devices:', 'machines:'", ordered=ordered)
     try:
         config = Config.model_validate(told, context={"folder": path.parent})
     except ValidationError as error:
@@ -88,67 +60,20 @@ def parse_config(text: str, path: Path, *, ordered: bool = False) -> Config:
     return config
 
 
-def _repeated(node: yaml.Node, looked_at: set[int], prefix: str = "") -> Iterator[tuple[int, str]]:
-    """Keys that stand twice in one mapping, which YAML would settle silently by taking the last."""
-    if id(node) in looked_at:
-        return  # an alias: a few lines of them can stand for billions of nodes
-    looked_at.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # a list or a mapping, which no key of ours is
-            full = f"{prefix}{key.value}"
-            if key.value in seen:
-                yield key.start_mark.line + 1, full
-            seen.add(key.value)
-            yield from _repeated(value, looked_at, f"{full}.")
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            yield from _repeated(value, looked_at, f"{prefix[:-1]}[{i}].")
-
-
 def _problem(path: Path, root: yaml.Node, details: Any) -> str:
     """One line of ours for one error of pydantic's."""
     loc = list(details["loc"])
+    known = _known_keys(details["loc"])
     if loc[:1] == ["devices"] and len(loc) > 2 and loc[2] in DEVICE_KINDS:
         del loc[2]  # the tag of a discriminated union stands in the location, but not in the file
     message = details["msg"].removeprefix("Value error, ")
     if not loc and message.startswith("machines."):  # a check across sections names its key itself
         named, _, message = message.partition(": ")
-        loc = list(named.split("."))
-    key, line = _locate(root, loc)
-    if details["type"] == "extra_forbidden":
-        message = f"unknown key{suggest(str(loc[-1]), _known_keys(details['loc']))}"
-    elif details["type"] == "missing":
-        message = "is missing"
+        loc = named.split(".")
     elif details["type"] == "union_tag_invalid":
         message = f"there is no kind '{details['ctx']['tag']}'{suggest(details['ctx']['tag'], DEVICE_KINDS)}"
-    elif details["type"] == "too_short":
-        message = "is empty; at least one is needed"
-    elif "input" in details and not isinstance(details["input"], dict | list) and details["type"] != "value_error":
-        message = f"{message}, not {details['input']!r}"
-    if details["type"] == "string_pattern_mismatch" and ID_PATTERN in message:
-        message = f"'{details['input']}' is not an id: use up to 48 lower-case letters, digits, '-' and '_'"
-    return f"{path}:{line}: {key}: {message}" if key else f"{path}:{line}: {message}"
-
-
-def _locate(node: yaml.Node, loc: list[Any]) -> tuple[str, int]:
-    """Follow an error's location through the YAML tree as far as it goes; return the dotted key and its line."""
-    key, line = "", node.start_mark.line + 1
-    for part in loc:
-        if part == "[key]":
-            continue
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-        if isinstance(node, yaml.MappingNode):
-            for key_node, value in node.value:
-                if key_node.value == str(part):
-                    line, node = key_node.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return key, line
+        details = {"type": "value_error"}
+    return problem(path, root, {**details, "loc": loc, "msg": message}, known)
 
 
 _SECTIONS: dict[str, type[Model]] = {

@@ -23,8 +23,9 @@ import yaml
 
 from echo_edge.config import Config
 from echo_edge.config_check import check
-from echo_edge.config_file import NO_VALUE, parse_config
+from echo_edge.config_file import parse_config
 from echo_edge.config_model import ID_PATTERN
+from echo_edge.config_yaml import NO_VALUE
 from echo_edge.envelope import timestamp
 from echo_edge.errors import ConfigError, EchoEdgeError, OrderError
 from echo_edge.store import state_path, write_durably

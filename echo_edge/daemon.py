@@ -78,17 +78,18 @@ def _running(parts: Parts) -> Iterator[None]:
     """Start every thread but the publisher's; stop them all, in order."""
     parts.outbox.start()
     parts.engine.start()
-    for thread in (parts.monitor, *parts.captures, parts.control):
+    for thread in (parts.monitor, *parts.captures, *parts.controls):
         thread.start()
     try:
         yield
     finally:
-        parts.control.stop()
+        for control in parts.controls:
+            control.stop()
         for capture in parts.captures:
             capture.stop()
         _join(*parts.captures)
         parts.mailbox.close()
-        _join(parts.monitor, parts.control)
+        _join(parts.monitor, *parts.controls)
         parts.engine.close()
         if parts.orders is not None:
             parts.orders.stop()

@@ -85,19 +85,26 @@ def _without_encoder(window: Window, bands: FloatArray) -> tuple[FloatArray, NDA
     frames = frontend.frame_count(window.samples.shape[1], window.rate_hz)
     spectrum = by_channel[..., :frames].mean(axis=-1)
     rows_hz = frontend.band_bins(window.rate_hz)[-1][1]
-    pictures = [_coarse(channel.reshape(-1, channel.shape[-1])[:, :frames], rows_hz) for channel in by_channel]
+    rows = [_joined(channel.reshape(-1, channel.shape[-1])[:, :frames], rows_hz) for channel in by_channel]
+    return spectrum, np.stack([coarse(channel) for channel in rows]), level_db(window)
+
+
+def level_db(window: Window) -> NDArray[np.float64]:
+    """Shape (C,), as ``Embedding.level_db``."""
     power = np.var(window.samples, axis=1, dtype=np.float64)
-    return spectrum, np.stack(pictures), 10 * np.log10(np.maximum(power, TINY))
+    levels: NDArray[np.float64] = 10 * np.log10(np.maximum(power, TINY))
+    return levels
 
 
-def _coarse(rows: FloatArray, n_bins: int) -> NDArray[np.uint8]:
-    """Average a spectrogram down to at most 64 x 64 and 8 bit. (N * 32, T) -> (R, Q).
-
-    The partial last band has its padding in front; the rows are put together again without it.
-    """
+def _joined(rows: FloatArray, n_bins: int) -> FloatArray:
+    """Put the bands together again, (N * 32, T) -> (F, T): the partial last one has its padding in front."""
     partial = n_bins % frontend.SPEC.band_width
     whole = n_bins - partial
-    spectrogram = np.concatenate([rows[:whole], rows[len(rows) - partial :]]) if partial else rows
+    return np.concatenate([rows[:whole], rows[len(rows) - partial :]]) if partial else rows
+
+
+def coarse(spectrogram: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Average a log spectrogram of the front end down to at most 64 x 64 and 8 bit. (F, T) -> (R, Q)."""
     for axis in (0, 1):
         size = spectrogram.shape[axis]
         edges = np.linspace(0, size, min(PICTURE, size) + 1).astype(np.int64)[:-1]

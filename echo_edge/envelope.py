@@ -50,6 +50,10 @@ class Topics:
     def score(self, point: str) -> str:
         return f"{self._point(point)}/score"
 
+    def window(self, point: str) -> str:
+        """Told at the gateway only (``board``)."""
+        return f"{self._point(point)}/window"
+
     def quality(self, point: str) -> str:
         return f"{self._point(point)}/quality"
 

@@ -80,25 +80,35 @@ class HistoryReader:
             HistoryError: the disk.
         """
         found, damaged = [], 0
+        for part in self.walk(point, from_ns, to_ns):
+            if isinstance(part, HistoryError):
+                damaged += 1
+                continue
+            damaged += part.damaged
+            if len(part.facts):
+                found.append(part)
+        return found, damaged
+
+    def walk(self, point: str, from_ns: int, to_ns: int) -> Iterator[Part | HistoryError]:
+        """The same, one file after the other, so that only one is in memory; an error stands for one that is damaged.
+
+        Raises:
+            HistoryError: the disk.
+        """
         first, last = hour_of(max(from_ns, 0)), hour_of(to_ns)
         try:
             for path in by_time((self._folder / point).glob("*-*.facts")):
                 if not first <= path.stem.partition("-")[0] <= last:
                     continue
                 try:
-                    part = _facts(path, from_ns, to_ns)
+                    yield _facts(path, from_ns, to_ns)
                 except HistoryError as error:
                     log.warning("%s", error)
-                    damaged += 1
-                    continue
+                    yield error
                 except FileNotFoundError:  # too old by now
                     continue
-                damaged += part.damaged
-                if len(part.facts):
-                    found.append(part)
         except OSError as error:
             raise HistoryError(f"{point}: its history cannot be read: {error}") from error
-        return found, damaged
 
     def read(self, point: str, from_ns: int, to_ns: int, *, model_sha256: str, max_mb: float = READ_MB) -> Past:
         """The windows of a stretch of time that a baseline of this model may learn from.

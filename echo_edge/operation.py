@@ -123,11 +123,13 @@ class OperationLog(StateTables):
             raise HistoryError(f"there is no alert '{alert_id}'; the latest: {latest}")
         return _episode(row)
 
-    def episodes(self, point: str | None = None) -> list[Episode]:
-        """All alerts of a point, or of all points, oldest first."""
+    def episodes(self, point: str | None = None, newest: int = -1) -> list[Episode]:
+        """The newest alerts, or all, of a point, or of all points, oldest first."""
         with self.transaction() as db:
-            rows = db.execute(f"{SELECT} WHERE ? IN (point, '') ORDER BY opened_ns", (point or "",)).fetchall()
-        return [_episode(row) for row in rows]
+            rows = db.execute(
+                f"{SELECT} WHERE ? IN (point, '') ORDER BY opened_ns DESC LIMIT ?", (point or "", newest)
+            ).fetchall()
+        return [_episode(row) for row in reversed(rows)]
 
 
 SELECT = "SELECT alert_id, point, baseline, state, opened_ns, until_ns, open FROM episode"

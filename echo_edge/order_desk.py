@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from echo_edge.config import suggest
+from echo_edge.config_yaml import suggest
 from echo_edge.envelope import split_point
 from echo_edge.errors import EchoEdgeError, EngineError, OrderRefusedError
 from echo_edge.order_answers import one_line

@@ -22,7 +22,7 @@ class Call:
 
     actor: str
     role: Role
-    channel: Literal["mqtt", "socket"]
+    channel: Literal["mqtt", "socket", "web"]
     dry_run: bool = False
     """Check everything, change nothing, and say what would be done."""
 

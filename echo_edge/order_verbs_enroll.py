@@ -76,8 +76,8 @@ class SetArgs(OfPoint):
 
 
 def _start(bench: Bench, args: StartArgs, call: Call) -> dict[str, Any]:
-    if args.files and call.channel == "mqtt":
-        raise OrderError("files: an order over MQTT names no files; enroll from recordings at the gateway", EXIT_USAGE)
+    if args.files and call.channel != "socket":
+        raise OrderError("files: only the command line names files; enroll from recordings at the gateway", EXIT_USAGE)
     if (args.past_from is None) != (args.past_until is None):
         raise OrderError("past_from and past_until go together: give both or neither", EXIT_USAGE)
     from_ns, until_ns = moment_ns(args.past_from, "past_from"), moment_ns(args.past_until, "past_until")

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, m
 
 from echo_edge.config_model import ID_PATTERN
 from echo_edge.enroll_orders import LATEST_NS, EnrollOrder, EnrollWatch
+from echo_edge.order_types import Role
 
 
 class VerbOrder(BaseModel):
@@ -20,16 +21,37 @@ class VerbOrder(BaseModel):
 
 
 class AnyOrder(BaseModel):
-    """Do what a verb of ``order_verbs`` says; who may open the socket may order anything."""
+    """Do what a verb of ``order_verbs`` says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     order: Literal["verb"]
     verb: str = Field(max_length=64)
     args: dict[str, Any] = Field(default_factory=dict)
     actor: str = Field(default="unknown", min_length=1, max_length=80)
+    role: Role | None = None
+    """What the actor may, as the client says; the socket says how much of that is believed."""
+
     dry_run: bool = False
     expect: dict[str, Any] = Field(default_factory=dict, alias="if")
     """What must still be so."""
+
+
+class WatchOrder(BaseModel):
+    """Tell everything that is known, then every change, until the client goes away."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["watch"]
+
+
+class ReadOrder(BaseModel):
+    """Look something up that is on disk; done in the client's thread."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Literal["read"]
+    what: str = Field(max_length=64)
+    args: dict[str, Any] = Field(default_factory=dict)
+    role: Role | None = None
+    """As in ``AnyOrder``."""
 
 
 class ListenOrder(BaseModel):
@@ -64,6 +86,6 @@ class StateOrder(BaseModel):
         return self
 
 
-Order = EnrollOrder | EnrollWatch | VerbOrder | AnyOrder | ListenOrder | StateOrder
+Order = EnrollOrder | EnrollWatch | VerbOrder | AnyOrder | WatchOrder | ReadOrder | ListenOrder | StateOrder
 
 ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="order")])

@@ -72,6 +72,7 @@ class Publisher:
         jitter: Callable[[float], float] | None = None,
         listen_to: Sequence[str] = (),
         hear: Callable[[TopicMessage], None] = lambda _: None,
+        show: Callable[[str, bytes], None] = lambda *_: None,
     ) -> None:
         """Nothing is sent before ``start``.
 
@@ -82,7 +83,9 @@ class Publisher:
             jitter: turns the ceiling of a back-off into the delay, in seconds; absent, evenly from 0 up to it.
             listen_to: topics to subscribe to after every connect.
             hear: takes each message on them, in our thread: it must not wait.
+            show: takes the topic and payload of each state, too, whether or not there is a connection.
         """
+        self._show = show
         self._listen_to, self._hear = listen_to, hear
         self._hear_failed: set[str] = set()
         self.outbox = outbox
@@ -133,7 +136,7 @@ class Publisher:
 
     def set_state(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
         """Publish a retained state soon; an empty payload removes the topic from the broker."""
-        self._backlog.set_state(_checked(topic), payload, qos=qos)
+        self._retain(_checked(topic), payload, qos=qos)
         self._wake.ring()
 
     def send_once(self, topic: str, payload: bytes, *, qos: int = 0, correlation: bytes | None = None) -> None:
@@ -318,12 +321,18 @@ class Publisher:
     def _say(self, link: _Link, *, first: bool = False) -> None:
         link.said = state, reason = self._status
         payload = encode(status_payload(self._envelope, state, self._now_ns(), reason))
-        self._backlog.set_state(self._topics.status, payload, first=first)
+        self._retain(self._topics.status, payload, first=first)
+
+    def _retain(self, topic: str, payload: bytes, *, qos: int = 1, first: bool = False) -> None:
+        self._backlog.set_state(topic, payload, qos=qos, first=first)
+        self._show(topic, payload)
 
     def _note(self, lost: Lost) -> None:
         if lost.problem == self._problem:
             return  # one line per change
         self._problem = lost.problem
+        alone = status_payload(self._envelope, "degraded", self._now_ns(), f"{self._where()}: {lost.problem}")
+        self._show(self._topics.status, encode(alone))  # the broker says `offline`; who is here knows better
         if lost.hopeless and lost.problem.startswith("refused"):
             settings = self._settings
             log.error(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from echo_edge.album import Album
+from echo_edge.board import Board
 from echo_edge.capture import SensorStatus
 from echo_edge.config import Config
 from echo_edge.envelope import Listener, subject
@@ -38,6 +39,7 @@ from echo_edge.publisher import Publisher
 from echo_edge.report_alerts import AlertReporter
 from echo_edge.signal_checks import Finding
 from echo_edge.troubles import starting, trouble_of
+from echo_edge.window_message import WindowMessages
 
 HOUR_S = 3600.0
 PPM_NEWS = 50.0
@@ -151,8 +153,13 @@ class Reporter:
         album: Album | None = None,
         *,
         listeners: Sequence[Listener] = (),
+        board: Board | None = None,
     ) -> None:
-        """``listeners`` hear every state and alert as it is made, in the thread that made it: they must not wait."""
+        """``listeners`` hear every state and alert as it is made, in the thread that made it: they must not wait.
+
+        Args:
+            board: for scores and windows while somebody watches it; what is retained it gets from the publisher.
+        """
         self._config = config
         self._listeners = tuple(listeners)
         self._publisher = publisher
@@ -168,6 +175,8 @@ class Reporter:
         self._told_features_s: dict[str, float] = {}
         self._of_point: dict[str, tuple[Finding, ...]] = {}
         self._streamed = config.mqtt.score_stream
+        self._board = board or Board(topics)
+        self._windows = WindowMessages()
         self._machines = Machines(config.points(), self._tell_machine, self._interval_s)
         self.alerts = AlertReporter(
             config, publisher, outbox, topics, envelope, info.model, self._machines, album, listeners=self._listeners
@@ -291,6 +300,9 @@ class Reporter:
         self._quality[point.config.device].windows_show(name, verdict.findings)
         self._of_point[name] = point.sensor_findings
         quality = self._tell_quality(name, point.config.device)
+        if self._board.watchers:
+            message = self._windows.of(verdict, point.config.window.hop_s)
+            self._board.live(self._topics.window(name), encode(message))
         if features := describe(self._config, verdict):
             self._tell_features(name, point.config.device, window.end_ns, features)
         if score is None:
@@ -320,8 +332,11 @@ class Reporter:
             lag_ms=max(0.0, (time.time_ns() - window.end_ns) / 1e6),
         )
         self._tell_state(state)
-        if self._streamed:
-            self._publisher.send_once(self._topics.score(name), encode(score_payload(self._envelope, state)))
+        if self._streamed or self._board.watchers:
+            streamed = encode(score_payload(self._envelope, state))
+            self._board.live(self._topics.score(name), streamed)
+            if self._streamed:
+                self._publisher.send_once(self._topics.score(name), streamed)
         self.alerts.judged(verdict)
 
     def _tell_state(self, state: PointState) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from echo_edge.album import Album
+from echo_edge.alert_files import AlertFiles
 from echo_edge.alert_life import Life, restored
 from echo_edge.config import Config
 from echo_edge.envelope import Listener, subject
@@ -147,10 +148,14 @@ class AlertReporter:
         listeners: Sequence[Listener] = (),
     ) -> None:
         self.gateway = GatewayAlarms()
+        self.standing: Mapping[str, Payload] = {}
+        """Key of the life -> newest message, as far as the outbox does not complete it, of every alert that somebody
+        has to know of. Replaced, never changed: it may be read from any thread."""
+
         self._config, self._outbox, self._topics, self._envelope = config, outbox, topics, envelope
         self._model, self._album = model, album
+        self._files = None if album is None else AlertFiles(album.folder)
         self._open = OpenAlerts(publisher, topics, envelope, machines, listeners)
-        self._messages: dict[str, Payload] = {}  # key of the life -> its newest message
 
     def counts(self) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
         """Alerts by kind and severity: active now, and opened since the start; from any thread."""
@@ -169,7 +174,7 @@ class AlertReporter:
             except (ValueError, TypeError, KeyError) as error:
                 log.error("an alert of before the restart (%s) is forgotten, it cannot be read: %r", key, error)
                 continue
-            self._messages[key] = message
+            self.standing = {**self.standing, key: message}
             if life.kind != "monitor" and life.about not in points:
                 self._gone(life)
                 continue
@@ -204,7 +209,7 @@ class AlertReporter:
         trouble = None if point is None or life.kind != "sensor" else point.sensor_alarm.trouble
         reasons = () if trouble is None else trouble.reasons
         text = step_text(life, where) if what is None else step_text(life, where, what)
-        before = None if life.type == "open" else self._messages.get(life.key)
+        before = None if life.type == "open" else self.standing.get(life.key)
         level = logging.INFO if life.type == "clear" else logging.WARNING
         log.log(level, "alert %s %s: %s", life.alert_id, life.type, text)
         self._put(life, step_payload(self._envelope, life, text, before, reasons))
@@ -216,7 +221,8 @@ class AlertReporter:
 
     def _put(self, life: Life, payload: Payload) -> None:
         kept = None if life.over else life.as_json() | {MESSAGE: payload}
-        self._messages[life.key] = payload
+        others = {key: message for key, message in self.standing.items() if key != life.key}
+        self.standing = others if life.over else {**others, life.key: payload}
         monitor = life.kind == "monitor"
         self._outbox.put(
             Outgoing(
@@ -228,12 +234,19 @@ class AlertReporter:
                 then=lambda whole: self._open.told(life, whole),
             )
         )
+        self._keep(payload)
+
+    def _keep(self, payload: Payload) -> None:
+        """After the alert was handed on: it must not wait for a disk that keeps what it was."""
+        if self._files is not None:
+            self._files.keep(payload)
 
     def _gone(self, life: Life) -> None:
         machine_is_gone = life.about.partition("/")[0] not in self._config.machines
         last = life.cleared(time.time_ns())
         text = step_text(last, place(life.about), GONE)
-        payload = step_payload(self._envelope, last, text, self._messages.pop(life.key))
+        payload = step_payload(self._envelope, last, text, self.standing[life.key])
+        self.standing = {key: message for key, message in self.standing.items() if key != life.key}
         log.info("%s: alert %s is cleared: the point is not in the configuration any more", life.about, life.alert_id)
         self._outbox.put(
             Outgoing(
@@ -244,6 +257,7 @@ class AlertReporter:
                 then=lambda whole: self._open.gone(last, whole, machine_is_gone),
             )
         )
+        self._keep(payload)
 
 
 def _of_sensor(life: Life, point: Point) -> str | None:

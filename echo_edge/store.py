@@ -181,7 +181,19 @@ def control_socket(folder: Path) -> Path:
     Raises:
         StoreError: the path is longer than the kernel takes for a socket.
     """
-    path = runtime_folder(folder) / "control.sock"
+    return _socket(runtime_folder(folder) / "control.sock")
+
+
+def page_socket(folder: Path) -> Path:
+    """The Unix socket that the page's service is served on: ``$ECHO_EDGE_PAGE_SOCKET``, or beside that for orders.
+
+    Raises:
+        StoreError: as ``control_socket``.
+    """
+    return _socket(Path(os.environ.get("ECHO_EDGE_PAGE_SOCKET") or runtime_folder(folder) / "page.sock"))
+
+
+def _socket(path: Path) -> Path:
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise StoreError(f"{path}: more than {MAX_SOCKET_PATH} bytes; name a shorter folder in $STATE_DIRECTORY")
     return path

@@ -73,6 +73,7 @@ install -D -m 755 -t "$root/usr/sbin" deploy/debian/echo-edge-rollback
 install -D -m 644 -t "$root/usr/lib/systemd/system" deploy/systemd/*.service
 install -D -m 644 deploy/systemd/sysusers.conf "$root/usr/lib/sysusers.d/echo-edge.conf"
 install -D -m 644 deploy/systemd/tmpfiles.conf "$root/usr/lib/tmpfiles.d/echo-edge.conf"
+install -D -m 644 deploy/systemd/tmpfiles-web.conf "$root/usr/lib/tmpfiles.d/echo-edge-web.conf"
 install -D -m 644 -t "$root/usr/lib/udev/rules.d" deploy/udev/*.rules
 install -D -m 644 -t "$docs" deploy/debian/copyright
 # shellcheck disable=SC2086  # a list of words

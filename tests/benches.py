@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from echo_edge.album import Album
 from echo_edge.books import Books
 from echo_edge.capture import SensorStatus
 from echo_edge.clip_job import ClipJob
@@ -46,6 +47,11 @@ class Link:
         """Of no use later."""
 
     def put(self, item: Any) -> None:
+        if item.life is not None:
+            key, life = item.life
+            self.lives.pop(key, None)
+            if life is not None:
+                self.lives[key] = life
         item.then(item.payload)
 
     def replay(self, from_seq: int, done: Callable[[int], None]) -> None:
@@ -61,14 +67,16 @@ def begun(bench: Bench) -> Bench:
     return bench
 
 
-def make_bench(folder: Path, config: Config | None = None, **parts: Any) -> Bench:
-    """All of it in one folder; ``parts`` replace what a bench has."""
+def make_bench(
+    folder: Path, config: Config | None = None, *, album: Album | None = None, link: Link | None = None, **parts: Any
+) -> Bench:
+    """All of it in one folder; ``link`` may be that of an earlier run, ``parts`` replace what a bench has."""
     config = config or make_config()
-    link, mailbox, topics = Link(), Mailbox[SensorStatus](), Topics("echo-edge/v1", "gw")
+    link, mailbox, topics = link or Link(), Mailbox[SensorStatus](), Topics("echo-edge/v1", "gw")
     store = make_store(folder)
     books = Books(History(folder / "history"), lambda: OperationLog(folder / "state.db"), folder / "examples")
     info = Info("0", "fake", None, "fake", "5", tuple(config.points()), {})
-    reporter = Reporter(config, link, link, topics, Envelope("gw"), info)  # type: ignore[arg-type]
+    reporter = Reporter(config, link, link, topics, Envelope("gw"), info, album)  # type: ignore[arg-type]
     monitor = Monitor(Pipeline(config, make_embedder()), mailbox, store, reporter, books)
     clips = ClipJob(folder / "clips", config.gateway.clips, mailbox.order, store.note)
     usual = {

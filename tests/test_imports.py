@@ -54,6 +54,24 @@ def test_a_command_that_only_looks_loads_neither_index_nor_engine() -> None:
     assert fresh(f"import echo_edge.cli, sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
+def test_the_page_loads_neither_numbers_nor_sensors_and_of_the_daemon_only_what_every_client_has() -> None:
+    script = "import echo_edge.web.app, sys; print(*sorted(m for m in sys.modules if '.web' not in m))"
+    loaded = set(fresh(script).split())
+    assert not loaded & {"numpy", "faiss", "onnxruntime", "scipy", "sensors", "paho", "sounddevice", "serial"}
+    shared = {
+        "config_model",
+        "config_yaml",
+        "control_client",
+        "credentials",
+        "envelope",
+        "errors",
+        "log_lines",
+        "store",
+    }
+    shared |= {"systemd", "order_types", "verbs"}  # of these two, the roles
+    assert {m.partition(".")[2] for m in loaded if m.startswith("echo_edge.")} <= shared
+
+
 def test_the_runtime_gathers_nothing_for_its_maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without our word onnxruntime 1.32 makes a database and an id of the device below ~/.cache, and calls home."""
     monkeypatch.setenv("HOME", str(tmp_path))

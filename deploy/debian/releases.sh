@@ -8,11 +8,15 @@
 
 RELEASES=/opt/echo-edge
 CONFIGS=/etc/echo-edge
+PAGES=/etc/echo-edge-web
 STATES=/var/lib/echo-edge
 READY_S=75      # for all instances to say READY; a start takes some 10 s
+PAGES_S=30      # for all pages; nothing else waits for them
 STAYS_UP_S=40   # longer than the watchdog's 30 s: a release that starts and hangs is found, too
 
 say() { echo "echo-edge: $*" >&2; }
+
+systemd_runs() { [ -d /run/systemd/system ]; }
 
 release_of() {  # LINK: its version, empty without one
     [ ! -L "$RELEASES/$1" ] || basename "$(readlink "$RELEASES/$1")"
@@ -50,15 +54,23 @@ fits_here() {  # FOLDER of a release: its self-test passes. Else $problem says t
 }
 
 running_instances() {
-    [ -d /run/systemd/system ] || return 0
+    systemd_runs || return 0
     systemctl list-units --plain --no-legend --state=active 'echo-edge@*.service' | cut -d ' ' -f 1
 }
 
-enabled_instances() {  # that have a configuration
-    for file in "$CONFIGS"/*.yaml; do
-        unit=echo-edge@$(basename "$file" .yaml).service
+enabled() {  # SERVICE FOLDER: its instances that have a configuration there
+    for file in "$2"/*.yaml; do
+        unit=$1@$(basename "$file" .yaml).service
         if systemctl is-enabled --quiet "$unit" 2>/dev/null; then echo "$unit"; fi
     done
+}
+
+enabled_instances() { enabled echo-edge "$CONFIGS"; }
+
+enabled_pages() { enabled echo-edge-web "$PAGES"; }
+
+pages() {  # COMMAND UNIT...: of systemctl; what becomes of a page decides nothing
+    timeout "$PAGES_S" systemctl "$@" || say "a page did not come up; monitoring goes on: journalctl -u 'echo-edge-web@*'"
 }
 
 processes() { systemctl show --property=Id,ActiveState,MainPID "$@"; }
@@ -75,7 +87,13 @@ restart_and_watch() {  # UNIT...: all get READY and stay up as they are
     [ "$(processes "$@")" = "$started" ] || { say "READY, but it did not stay up"; return 1; }
 }
 
-put_in_force() {  # VERSION: switch to it, restart what runs; back to the one before where that fails
+put_in_force() {  # VERSION: switch to it, restart what runs; back to the one before where that fails. Then the pages that run
+    switch_to "$1" && switched=0 || switched=$?
+    if systemd_runs; then pages try-restart 'echo-edge-web@*.service'; fi
+    return "$switched"
+}
+
+switch_to() {
     before=$(release_of current)
     units=$(running_instances)
     point current "$1"

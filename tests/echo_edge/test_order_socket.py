@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from echo_edge.cli import app
 from echo_edge.config_file import load_config
 from echo_edge.control import Control
+from echo_edge.control_answers import Answers
+from echo_edge.doors import COMMAND_LINE
 from echo_edge.errors import OrderError
 from echo_edge.order_desk import Desk
 from echo_edge.order_verbs import VERBS, Bench
@@ -42,9 +44,8 @@ def bench(file: Path, state_folder: Path) -> Iterator[Bench]:
     bench = make_bench(state_folder, config)
     enroll(bench.store, learned())
     monitor, mailbox = bench.monitor, bench.monitor._mailbox
-    control = Control(
-        control_socket(state_folder), config, mailbox, monitor, {}, Desk(bench, VERBS, bench.store.note).carry_out
-    )
+    answers = Answers(config, mailbox, monitor, {}, Desk(bench, VERBS, bench.store.note).carry_out)
+    control = Control(control_socket(state_folder), COMMAND_LINE, answers)
     monitor.start()
     control.start()
     yield bench

@@ -197,8 +197,8 @@ def test_only_a_point_that_is_not_configured_any_more_is_removed(bench: Bench) -
     assert set(bench.publisher.states.values()) == {b""}
 
 
-def test_an_enrollment_begins_and_ends_by_order_and_names_no_files_over_mqtt(bench: Bench) -> None:
-    assert "names no files" in refused(bench, 2, "enroll.start", point=POINT, files=["/etc/passwd"])
+def test_an_enrollment_begins_and_ends_by_order_and_only_the_command_line_names_files(bench: Bench) -> None:
+    assert "only the command line names files" in refused(bench, 2, "enroll.start", point=POINT, files=["/etc/passwd"])
     begun_ = give(bench, "enroll.start", point=POINT, state="run-50hz", minutes=1.0)
     assert begun_["accepted"] is True
     assert give(bench, "enroll.status", point=POINT)["session"] == begun_["session"]

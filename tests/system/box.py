@@ -164,7 +164,7 @@ def _binds() -> list[str]:
 
 
 def install(box: Box) -> None:
-    """Do by hand what a package does: the environment, the unit, the user, the folders."""
+    """Do by hand what a package does: the environment, the units, the users, the folders."""
     home = Path(sys.base_prefix if Path(sys.base_prefix).is_relative_to("/usr") else INSTALLED / "python") / "bin"
     version = f"python3.{sys.version_info.minor}"
     venv = PYTHON.parents[1]
@@ -173,11 +173,16 @@ def install(box: Box) -> None:
     (box.root / str(PYTHON.parent).lstrip("/")).mkdir()
     (box.root / str(PYTHON).lstrip("/")).symlink_to(home / version)
     deployed = CHECKOUT / "deploy" / "systemd"
-    box.write("/usr/lib/systemd/system/echo-edge@.service", (deployed / "echo-edge@.service").read_text("utf-8"))
-    box.write("/usr/lib/sysusers.d/echo-edge.conf", (deployed / "sysusers.conf").read_text("utf-8"))
-    box.write("/usr/lib/tmpfiles.d/echo-edge.conf", (deployed / "tmpfiles.conf").read_text("utf-8"))
-    box.run("systemd-sysusers", "/usr/lib/sysusers.d/echo-edge.conf")
-    box.run("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/echo-edge.conf")
+    for name, target in (
+        ("echo-edge@.service", "systemd/system/echo-edge@.service"),
+        ("echo-edge-web@.service", "systemd/system/echo-edge-web@.service"),
+        ("sysusers.conf", "sysusers.d/echo-edge.conf"),
+        ("tmpfiles.conf", "tmpfiles.d/echo-edge.conf"),
+        ("tmpfiles-web.conf", "tmpfiles.d/echo-edge-web.conf"),
+    ):
+        box.write(f"/usr/lib/{target}", (deployed / name).read_text("utf-8"))
+    box.run("systemd-sysusers", "echo-edge.conf")
+    box.run("systemd-tmpfiles", "--create", "echo-edge.conf", "echo-edge-web.conf")
     box.run("systemctl", "daemon-reload")
 
 

@@ -36,6 +36,14 @@ def replaced(path: str) -> None:
     new.replace(path)
 
 
+def made_socket(path: str) -> None:
+    """As the daemon opens one for its page."""
+    Path(path).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        Path(path).chmod(0o660)
+
+
 def run_what_it_wrote(folder: str) -> None:
     script = Path(folder) / "script"
     script.write_text("#!/bin/sh\n")
@@ -60,6 +68,7 @@ def main(config: str, code: str) -> None:
     folders = [os.environ[f"{kind}_DIRECTORY"] for kind in ("STATE", "CACHE", "LOGS", "RUNTIME")]
     found = {
         "own folders": [tried((Path(folder) / "file").touch) for folder in folders],
+        "page socket": tried(lambda: made_socket(os.environ["ECHO_EDGE_PAGE_SOCKET"])),
         "temporary file": tried(Path("/tmp/file").touch),
         "serial port": tried(lambda: opened("/dev/echo-edge/acc")),
         "other device": tried(lambda: opened("/dev/tun")),

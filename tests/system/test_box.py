@@ -154,6 +154,7 @@ def test_a_secret_that_is_missing_is_named_and_not_tried_again(box: Box) -> None
 # What tests/system/sandbox_probe.py must find in the daemon's place.
 HELD_BACK: dict[str, object] = {
     "own folders": ["done"] * 4,
+    "page socket": "done",
     "temporary file": "done",
     "serial port": "done",
     "other device": "EPERM",
@@ -196,3 +197,44 @@ def test_the_sandbox_holds_back_what_is_not_needed(box: Box, dropin: str | None,
     shutil.rmtree(folder)
     printed = [line for line in box.journal("echo-edge@probe").splitlines() if line.startswith("{")]
     assert json.loads(printed[-1]) == {**HELD_BACK, **allowed}
+
+
+# What tests/system/page_probe.py must find in the page's place.
+PAGE_HELD_BACK: dict[str, object] = {
+    "own state": "done",
+    "own configuration": "EROFS",
+    "own code": "EROFS",
+    "own secrets": "EACCES",
+    "credentials": ["page.key"],
+    "page socket": "ECONNREFUSED",  # let through, but nobody listens
+    "a socket beside it": "EACCES",
+    "control socket": "EACCES",
+    "daemon's configuration": "EACCES",
+    "daemon's state": "EACCES",
+    "sensor": "ENOENT",
+    "sound cards": False,
+    "home": "EACCES",
+    "groups": [],
+    "its port": "done",
+    "other processes": False,
+}
+
+
+def test_the_page_reaches_its_own_socket_and_nothing_else_of_the_daemon(box: Box) -> None:
+    code = f"{INSTALLED}/page-own"
+    page_socket = "/run/echo-edge-page/hall3.sock"
+    box.run("sh", "-c", f"mv /run/echo-edge-page/probe.sock {page_socket}")
+    modes = box.run("stat", "--format=%A %U %G", "/run/echo-edge-page", page_socket)
+    assert modes.splitlines() == ["drwxr-s--- echo-edge echo-edge-web", "srw-rw---- echo-edge echo-edge-web"]
+    box.write("/etc/echo-edge-web/hall3.yaml", "", 0o600, "echo-edge-web:echo-edge-web")
+    box.write(code, "", 0o600, "echo-edge-web:echo-edge-web")
+    box.write(f"{INSTALLED}/page_probe.py", (CHECKOUT / "tests/system/page_probe.py").read_text("utf-8"))
+    folder = "/etc/systemd/system/echo-edge-web@hall3.service.d"
+    command = f"Type=oneshot\nRestart=no\nExecStart=\nExecStart={PYTHON} -I {INSTALLED}/page_probe.py hall3 {code}\n"
+    box.write(f"{folder}/probe.conf", f"[Service]\n{command}")
+    box.run("systemctl", "daemon-reload")
+    box.start("echo-edge-web@hall3")
+    shutil.rmtree(box.root / folder.lstrip("/"))
+    box.run("systemctl", "daemon-reload")
+    printed = [line for line in box.journal("echo-edge-web@hall3").splitlines() if line.startswith("{")]
+    assert json.loads(printed[-1]) == PAGE_HELD_BACK

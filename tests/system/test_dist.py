@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from setuptools.config.pyprojecttoml import read_configuration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,28 @@ def test_the_container_files_are_sound() -> None:
     subprocess.run([hadolint, *files], check=True)
 
 
+def test_in_containers_the_page_shares_one_socket_with_the_daemon_and_no_device_secret_or_state() -> None:
+    services = yaml.safe_load((ROOT / "deploy/container/compose.yaml").read_text("utf-8"))["services"]
+    daemon, page = services["daemon"], services["page"]
+
+    def places(service: dict[str, Any]) -> dict[str, str]:
+        return dict(volume.split(":")[:2] for volume in service["volumes"])
+
+    shared = places(daemon).items() & places(page).items()
+    assert shared == {("page-socket", "/run/echo-edge-page")}
+    assert daemon["environment"]["ECHO_EDGE_PAGE_SOCKET"] == page["environment"]["ECHO_EDGE_PAGE_SOCKET"]
+    assert not {"devices", "group_add", "depends_on", "privileged"} & set(page)
+    assert "depends_on" not in daemon
+    for service in (daemon, page):
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    uid, _, gid = page["user"].partition(":")
+    for name in ("Dockerfile", "Dockerfile.jetson"):
+        image = (ROOT / "deploy/container" / name).read_text("utf-8")
+        assert f"--uid {uid} " in image
+        assert uid == gid
+        assert "install -d -o echo-edge -g echo-edge-web -m 2750 /run/echo-edge-page" in image
+
+
 def test_the_wheel_has_all_that_is_not_python_too() -> None:
     """By what it is told to take; building it costs seconds, and ``make dist`` does."""
     told = read_configuration(str(ROOT / "pyproject.toml"))["tool"]["setuptools"]
@@ -46,7 +70,7 @@ def test_the_wheel_has_all_that_is_not_python_too() -> None:
         path
         for package, globs in told["package-data"].items()
         for glob in globs
-        for path in (ROOT / package).glob(glob)
+        for path in (ROOT / package.replace(".", "/")).glob(glob)
     }
     for top in ("echo_edge", "sensors", "trainer"):
         for path in (ROOT / top).rglob("*"):
@@ -76,9 +100,15 @@ def put_in_force(folder: Path, version: str, restart: str = "true", process: str
     script = f"""
         . {DEBIAN}/releases.sh
         RELEASES={folder} STAYS_UP_S=0
+        systemd_runs() {{ true; }}
         running_instances() {{ echo echo-edge@line1.service; }}
         timeout() {{ shift; "$@"; }}
-        systemctl() {{ release_of current >>{folder}/restarted; {restart}; }}
+        systemctl() {{
+            case $* in
+                "try-restart echo-edge-web@*.service") release_of current >>{folder}/pages; return 1 ;;
+                *) release_of current >>{folder}/restarted; {restart} ;;
+            esac
+        }}
         processes() {{ {process}; }}
         put_in_force {version}
     """
@@ -97,6 +127,15 @@ def test_a_release_whose_instances_do_not_start_or_stay_up_gives_way_to_the_one_
     assert put_in_force(tmp_path, "4", process=f"echo told >>{tmp_path}/told; wc -l <{tmp_path}/told") == (1, "2")
     assert restarted.read_text().split() == ["4", "2"]
     assert (tmp_path / "previous").readlink().name == "1"
+
+
+def test_pages_follow_their_daemons_to_the_release_in_force_and_one_that_does_not_start_rolls_nothing_back(
+    tmp_path: Path,
+) -> None:
+    assert put_in_force(tmp_path, "1") == (0, "1")
+    assert put_in_force(tmp_path, "2", restart='[ "$(release_of current)" != 2 ]') == (1, "1")
+    assert put_in_force(tmp_path, "3") == (0, "3")
+    assert (tmp_path / "pages").read_text().split() == ["1", "1", "3"]
 
 
 ROLLBACK = DEBIAN / "echo-edge-rollback"
@@ -130,7 +169,7 @@ def gateway(tmp_path: Path) -> str:
     (tmp_path / "previous").symlink_to("releases/1")
     return f"""
         . {DEBIAN}/releases.sh
-        RELEASES={tmp_path} CONFIGS={tmp_path} STATES={tmp_path}/state STAYS_UP_S=0
+        RELEASES={tmp_path} CONFIGS={tmp_path} PAGES={tmp_path} STATES={tmp_path}/state STAYS_UP_S=0
         as_daemon() {{ "$@"; }}
         timeout() {{ shift; "$@"; }}
         processes() {{ :; }}
@@ -138,9 +177,9 @@ def gateway(tmp_path: Path) -> str:
         running_instances() {{ echo echo-edge@line2.service; }}
         systemctl() {{
             case $* in
-                "is-enabled --quiet echo-edge@line1.service") ;;
+                "is-enabled --quiet echo-edge@line1.service" | "is-enabled --quiet echo-edge-web@line1.service") ;;
                 daemon-reload) ;;
-                restart* | start*) echo "$@" >>{tmp_path}/started ;;
+                restart* | start* | try-restart*) echo "$@" >>{tmp_path}/started ;;
                 *) return 1 ;;
             esac
         }}
@@ -182,14 +221,13 @@ def test_what_stops_a_way_back_is_named_with_the_mend_and_force_goes_back_all_th
 def configured(gateway: str, folder: Path, version: str) -> tuple[int, str]:
     """What the package's script does and says with this version unpacked; with stand-ins for systemd and udev."""
     script = (DEBIAN / "postinst").read_text().replace("/usr/lib/echo-edge/release\n", f"{folder}/unpacked\n")
-    script = script.replace("/run/systemd/system", str(folder))
     (folder / "bin").mkdir(exist_ok=True)
     for name in ("systemd-sysusers", "systemd-tmpfiles", "udevadm", "dpkg-query"):
         (folder / "bin" / name).write_text(f"#!/bin/sh\necho {version}\n")
         (folder / "bin" / name).chmod(0o755)
     shutil.rmtree(folder / "unpacked", ignore_errors=True)
     shutil.copytree(folder / "releases/1", folder / "unpacked")
-    stand_ins = f'PATH="{folder}/bin:$PATH"; running_instances() {{ :; }}\n'
+    stand_ins = f'PATH="{folder}/bin:$PATH"; running_instances() {{ :; }}; systemd_runs() {{ :; }}\n'
     return in_sh(f"set -- configure\n{gateway}\n{stand_ins}", script)
 
 
@@ -212,7 +250,11 @@ def test_what_is_still_enabled_is_started_when_the_package_comes_back(gateway: s
     status, said = configured(gateway, tmp_path, "3")
     assert status == 0, said
     assert "starting what is enabled: echo-edge@line1.service\n" in said
-    assert (tmp_path / "started").read_text() == "start echo-edge@line1.service\n"
+    started = (tmp_path / "started").read_text().splitlines()
+    assert [line for line in started if line.startswith("start ")] == [
+        "start echo-edge@line1.service",
+        "start echo-edge-web@line1.service",
+    ]
 
 
 @pytest.mark.parametrize("before", ["2", None])

@@ -15,11 +15,20 @@ from tests.system.udev_rules import Device, Rules
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SYSTEMD = DEPLOY / "systemd"
 UNIT = "echo-edge@.service"
+PAGE = "echo-edge-web@.service"
 PYTHON = "/opt/echo-edge/current/venv/bin/python"
-EXPOSED = 1.4
+EXPOSED = {UNIT: 1.4, PAGE: 0.9}
 """At most; 10 is a service without any sandbox. Weights change between versions of systemd: these are of 252."""
 
-DROPINS = {"nvidia": 1.7, "jetson": 1.7, "bus-sensors": 1.4, "config-orders": 1.4, "ipfilter": 1.3}
+DROPINS = {
+    "nvidia": (UNIT, 1.7),
+    "jetson": (UNIT, 1.7),
+    "bus-sensors": (UNIT, 1.4),
+    "config-orders": (UNIT, 1.4),
+    "ipfilter": (UNIT, 1.3),
+    "page-lan": (PAGE, 1.0),
+}
+ALONE_AND_WITH = [*((unit, []) for unit in EXPOSED), *((unit, [name]) for name, (unit, _) in DROPINS.items())]
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 
@@ -28,15 +37,15 @@ BROKER = Path("/lib/systemd/system/mosquitto.service")
 BROKER_EXPOSED = 1.1
 
 
-def copied(folder: Path, *dropins: str, python: str | None = None) -> Path:
+def copied(folder: Path, *dropins: str, unit: str = UNIT, python: str | None = None) -> Path:
     """The unit in ``folder``, alone or with drop-ins beside it, where systemd looks for them; returns its file."""
-    unit = folder / UNIT
-    text = (SYSTEMD / UNIT).read_text("utf-8")
-    unit.write_text(text if python is None else text.replace(PYTHON, python), "utf-8")
+    file = folder / unit
+    text = (SYSTEMD / unit).read_text("utf-8")
+    file.write_text(text if python is None else text.replace(PYTHON, python), "utf-8")
     for name in dropins:
-        (folder / f"{UNIT}.d").mkdir(exist_ok=True)
-        shutil.copy(SYSTEMD / "dropins" / f"{name}.conf", folder / f"{UNIT}.d")
-    return unit
+        (folder / f"{unit}.d").mkdir(exist_ok=True)
+        shutil.copy(SYSTEMD / "dropins" / f"{name}.conf", folder / f"{unit}.d")
+    return file
 
 
 def analyze(folder: Path, *arguments: str, unit: str = UNIT) -> tuple[str, str]:
@@ -54,10 +63,10 @@ def exposure(folder: Path, unit: str = UNIT) -> float:
 
 
 @needs_systemd
-@pytest.mark.parametrize("dropin", [None, *DROPINS])
-def test_systemd_takes_every_line(dropin: str | None, tmp_path: Path) -> None:
-    copied(tmp_path, *([dropin] if dropin else []), python="/bin/sh")
-    printed, complained = analyze(tmp_path, "verify", "--man=no")
+@pytest.mark.parametrize(("unit", "dropins"), ALONE_AND_WITH)
+def test_systemd_takes_every_line(unit: str, dropins: list[str], tmp_path: Path) -> None:
+    copied(tmp_path, *dropins, unit=unit, python="/bin/sh")
+    printed, complained = analyze(tmp_path, "verify", "--man=no", unit=unit)
     assert (printed, complained) == ("", "")  # it ends with 0 whatever it says of unknown keys
 
 
@@ -82,16 +91,48 @@ def test_a_misspelt_key_would_be_seen(tmp_path: Path) -> None:
 
 
 @needs_systemd
-def test_the_sandbox_leaves_no_more_open_than_it_did(tmp_path: Path) -> None:
-    copied(tmp_path)
-    assert exposure(tmp_path) <= EXPOSED
+@pytest.mark.parametrize(("unit", "most"), EXPOSED.items())
+def test_the_sandbox_leaves_no_more_open_than_it_did(unit: str, most: float, tmp_path: Path) -> None:
+    copied(tmp_path, unit=unit)
+    assert exposure(tmp_path, unit) <= most
 
 
 @needs_systemd
-@pytest.mark.parametrize(("dropin", "most"), DROPINS.items())
-def test_a_drop_in_opens_no_more_than_it_needs(dropin: str, most: float, tmp_path: Path) -> None:
-    copied(tmp_path, dropin)
-    assert exposure(tmp_path) <= most
+@pytest.mark.parametrize(("dropin", "unit", "most"), [(name, *held) for name, held in DROPINS.items()])
+def test_a_drop_in_opens_no_more_than_it_needs(dropin: str, unit: str, most: float, tmp_path: Path) -> None:
+    copied(tmp_path, dropin, unit=unit)
+    assert exposure(tmp_path, unit) <= most
+
+
+def settings(unit: str) -> dict[str, list[str]]:
+    """What a unit says: each key with all its words."""
+    said: dict[str, list[str]] = {}
+    for key, words in re.findall(r"^(\w+)=(.*)$", (SYSTEMD / unit).read_text("utf-8"), re.MULTILINE):
+        said.setdefault(key, []).extend(words.split())
+    return said
+
+
+def test_the_page_and_the_daemon_never_pull_each_other_along() -> None:
+    daemon, page = settings(UNIT), settings(PAGE)
+    pulling = ("Requires", "Requisite", "BindsTo", "PartOf", "Upholds", "Wants", "Conflicts", "OnFailure", "Also")
+    assert not [key for key in pulling if any("echo-edge" in word for word in daemon.get(key, []) + page.get(key, []))]
+    assert not any("echo-edge-web" in word for word in daemon.get("After", []) + daemon.get("Before", []))
+
+
+def test_where_both_want_the_machine_the_daemon_gets_it_and_where_memory_is_short_the_page_goes() -> None:
+    daemon, page = settings(UNIT), settings(PAGE)
+    for key in ("CPUWeight", "IOWeight"):
+        assert int(page[key][0]) * 4 <= int(daemon[key][0])
+    assert int(page["OOMScoreAdjust"][0]) > 0 > int(daemon["OOMScoreAdjust"][0])
+    assert page["MemoryMax"] == ["200M"]
+
+
+def test_the_page_is_in_none_of_the_groups_of_the_daemon_and_has_no_device() -> None:
+    page = settings(PAGE)
+    assert page["User"] == page["Group"] == ["echo-edge-web"]
+    assert not {"SupplementaryGroups", "DeviceAllow"} & set(page)
+    assert page["PrivateDevices"] == ["yes"]
+    assert not re.search(r"^m echo-edge-web ", (SYSTEMD / "sysusers.conf").read_text("utf-8"), re.MULTILINE)
 
 
 def test_every_drop_in_is_measured() -> None:

@@ -1,0 +1,96 @@
+"""A small plant for the page's tests: broker, daemon, and machines whose sensors can fail and be unplugged."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from sensors import Machine, PtyAccelerometer
+from tests.broker import Mosquitto, wait_for
+from tests.system.daemon import START_S, Daemon, MosquittoSub
+
+POINT = "pump-12/de"
+OTHER_POINT = "fan-3/nde"
+RATE_HZ = 16_000
+
+CONFIG = """\
+gateway: {{id: gw-hall3, outbox: {{max_mb: 4}}}}
+mqtt: {{port: {port}, state_interval_s: 0.2}}
+devices:
+  acc1: {{kind: accelerometer, port: {pump}}}
+  acc2: {{kind: accelerometer, port: {fan}}}
+machines:
+  pump-12:
+    title: Feed pump 12
+    shaft_hz: 29.5
+    vibration_class: medium
+    points:
+      de:
+        device: acc1
+        channels: [x, y, z]
+        window: {{length_s: 0.25, hop_s: 0.25}}
+        bearing: {{rolling_elements: 9, ball_diameter_mm: 7.94, pitch_diameter_mm: 39.04}}
+        alert: {{hold_off_s: 1}}
+  fan-3:
+    title: {fan_title}
+    vibration_class: small
+    points:
+      nde: {{device: acc2, window: {{length_s: 0.25, hop_s: 0.25}}}}
+"""
+
+
+class Plant:
+    """A pump with a triaxial accelerometer and a fan with a plain one; a context manager.
+
+    Args:
+        folder: empty, for this plant alone.
+        fan_title: what the configuration calls the fan; JSON in quotes for what is no plain word.
+    """
+
+    def __init__(self, folder: Path, fan_title: str = "Hall fan 3") -> None:
+        self.folder = folder
+        self.pump, self.fan = Machine(1, RATE_HZ, 3), Machine(2, RATE_HZ)
+        self._links = {"pump": folder / "usb-pump", "fan": folder / "usb-fan"}
+        self.sensor = PtyAccelerometer(self.pump, serial="SIM-1", link=self._links["pump"])
+        self._fan_sensor = PtyAccelerometer(self.fan, serial="SIM-2", link=self._links["fan"])
+        self._fan_title = fan_title
+        self._running = ExitStack()
+
+    def __enter__(self) -> Plant:
+        with ExitStack() as stack:
+            self.broker = stack.enter_context(Mosquitto(self.folder / "broker"))
+            self.heard = stack.enter_context(MosquittoSub(self.broker.port))
+            for sensor in (self.sensor, self._fan_sensor):
+                stack.enter_context(sensor)
+            text = CONFIG.format(port=self.broker.port, fan_title=self._fan_title, **self._links)
+            self.daemon = stack.enter_context(Daemon(self.folder / "daemon", text))
+            self._running = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+    @property
+    def socket(self) -> Path:
+        """Where the daemon listens for the page."""
+        return self.daemon.state / "page.sock"
+
+    def wait_until_heard(self) -> None:
+        """Both sensors deliver."""
+        for point in (POINT, OTHER_POINT):
+            wait_for(lambda p=point: self.heard.hears(p.partition("/")[2]), point, START_S)  # type: ignore[misc]
+
+    def unplug(self) -> None:
+        """Pull the cable of the pump's sensor."""
+        self.sensor.unplug()
+
+    def replug(self) -> None:
+        self.sensor.plug()
+
+    def windows_dropped(self) -> int:
+        """Windows that the daemon gave up so far, as it tells on MQTT; waits until it told anything."""
+        wait_for(lambda: bool(self.heard.last("/health")), "the gateway's health", 45)
+        return int(self.heard.last("/health")["pipeline"]["windows_dropped"])

@@ -1,0 +1,66 @@
+"""The real daemon as the page sees it: states, scores and pictures, without a broker and over a reload."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echo_edge.control_client import send_order
+from echo_edge.demo_broker import free_port
+from tests.broker import wait_for
+from tests.system.daemon import START_S, Daemon
+from tests.system.test_daemon import SIMULATED, config
+
+Told = Generator[dict[str, Any], None, None]
+
+
+def watching(path: Path) -> Told:
+    """A watch, once the daemon lets somebody in."""
+
+    def answers() -> bool:
+        with suppress(OSError):
+            return next(send_order(path, {"order": "verb", "verb": "ping"}, START_S))["ok"] is True
+        return False
+
+    wait_for(answers, "the daemon to answer", START_S)
+    return send_order(path, {"order": "watch"}, START_S)
+
+
+def message(told: Told, topic: str, **fields: Any) -> dict[str, Any]:
+    """The next one on a topic that has these fields."""
+    for line in told:
+        said = line["progress"]
+        if said.get("topic") == topic and all(said["message"].get(name) == is_ for name, is_ in fields.items()):
+            found: dict[str, Any] = said["message"]
+            return found
+    raise AssertionError(f"the watch ended before {topic} with {fields}")
+
+
+@pytest.mark.timeout(120)
+def test_the_page_sees_states_scores_and_windows_without_a_broker_and_again_after_a_reload(tmp_path: Path) -> None:
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    path = pages / "line1.sock"
+    text = config(free_port(), {"de": SIMULATED})
+    with Daemon(tmp_path / "daemon", text, {"ECHO_EDGE_PAGE_SOCKET": str(path)}) as daemon:
+        with closing(watching(path)) as told:
+            assert message(told, "status")["state"] == "degraded"
+            daemon.enroll("m/de", "--minutes", "0.1")
+            window = message(told, "m/m/p/de/window")
+            assert (window["length_s"], window["rate_hz"], window["rows"]) == (0.5, 16_000, 64)
+            state = message(told, "m/m/p/de/state", level="normal")
+            score = message(told, "m/m/p/de/score", level="normal")  # no `mqtt.score_stream`
+            assert score["threshold"] == state["score"]["threshold"]
+
+            daemon.process.send_signal(signal.SIGHUP)
+            last = [line for line in told if "ok" in line]
+            assert [line["ok"] for line in last] in ([], [False])
+        with closing(watching(path)) as told:
+            message(told, "m/m/p/de/score", level="normal")
+        assert daemon.stop() == 0
+    assert not path.exists()
