@@ -14,8 +14,9 @@ from urllib.parse import quote
 import yaml
 
 from echo_edge.audit import MAX_TEXT
-from echo_edge.config_file import MAX_PASSWORD, NO_VALUE
+from echo_edge.config_file import MAX_PASSWORD
 from echo_edge.config_orders import UNSIGNED
+from echo_edge.config_yaml import NO_VALUE
 from echo_edge.credentials import credential_file
 from echo_edge.redact import HIDDEN, redact
 

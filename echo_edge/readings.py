@@ -21,7 +21,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field, ValidationError
 
 from echo_edge import audit
-from echo_edge.config import Config, suggest
+from echo_edge.config import Config
+from echo_edge.config_yaml import suggest
 from echo_edge.envelope import Payload, timestamp
 from echo_edge.errors import EchoEdgeError, OrderRefusedError
 from echo_edge.history_reader import HistoryReader
