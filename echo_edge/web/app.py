@@ -34,7 +34,16 @@ from echo_edge.web.texts import UNKNOWN, Texts
 log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-PAGES: tuple[str, ...] = ("overview", "point", "point_orders", "enroll")
+PAGES: tuple[str, ...] = (
+    "overview",
+    "point",
+    "point_orders",
+    "enroll",
+    "alerts",
+    "alert",
+    "baselines",
+    "baseline_changes",
+)
 """Modules of pages about machines; each has ``routes``. They need a running daemon."""
 
 YEAR_S = 365 * 24 * 3600
