@@ -39,6 +39,7 @@ PAGES: tuple[str, ...] = (
     "point",
     "point_orders",
     "enroll",
+    "enroll_report",
     "alerts",
     "alert",
     "baselines",
