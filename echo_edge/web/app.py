@@ -40,6 +40,7 @@ PAGES: tuple[str, ...] = (
     "point",
     "point_orders",
     "enroll",
+    "enroll_report",
     "alerts",
     "alert",
     "baselines",
