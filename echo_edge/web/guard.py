@@ -236,14 +236,12 @@ class Guard:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    sent = False
+    left = [body]
 
     async def again() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()  # only that the client has gone can still come
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if left:  # and held no longer than it is needed: it may be a file
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await receive()  # only that the client has gone can still come
 
     return again
 

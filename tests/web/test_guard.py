@@ -139,6 +139,18 @@ def test_what_is_too_large_is_refused_by_its_header_alone(door: Served) -> None:
     assert ann.get("/password").status == 200
 
 
+def test_a_large_file_of_an_engineer_is_let_through_whole_with_its_token(door: Served) -> None:
+    ann = door.client("ann")
+    for token, status in ((ann.get("/password").csrf, {303, 422}), ("another", {403})):
+        parts = (
+            '--x\r\nContent-Disposition: form-data; name="file"; filename="b.zip"\r\n\r\n' + "y" * (2 << 20) + "\r\n",
+            f'--x\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n{token}\r\n--x--\r\n',
+        )
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = ann.ask("POST", "/baselines/pump-12/de/import", "".join(parts).encode(), kind)
+        assert answer.status in status
+
+
 @pytest.mark.parametrize(
     "how",
     [
