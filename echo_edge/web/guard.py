@@ -75,11 +75,19 @@ class Guard:
         self._texts = texts
         self._hosts = door.config.allowed_hosts
         self._told = ""
+        self._file_in_hand = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # "lifespan"; the server knows no websocket
             await self._app(scope, receive, send)
             return
+        try:
+            await self._request(scope, receive, send)
+        finally:
+            if scope.get("state", {}).get("holds_file"):
+                self._file_in_hand = False
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         new_visit: list[str] = []
         begun: list[bool] = []
@@ -197,6 +205,10 @@ class Guard:
         largest = MAX_FILE if takes_file else MAX_FORM
         if not length.isdecimal() or int(length) > largest:
             raise Refusal(413, "large", kib=largest >> 10)
+        if int(length) > MAX_FORM:  # 100 MB, until it is with the daemon; the service has 200
+            if self._file_in_hand:
+                raise Refusal(503, "busy", {"retry-after": "10"})
+            self._file_in_hand = scope["state"]["holds_file"] = True
         parts = bytearray()
         while True:
             message = await receive()
