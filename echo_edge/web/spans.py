@@ -10,6 +10,7 @@ from typing import Any
 from echo_edge.web.texts import as_datetime
 
 TURNED = 0.1  # of the middle: less is steady
+FEW = 9  # values that tell no trend
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,13 @@ class Span:
     alert: bool = False
 
 
-def of_history(history: Mapping[str, Any], column: str = "score_median") -> list[Span]:
-    """A reading ``history``: of the score with its maximum and its threshold, or of one indicator (by its name)."""
+def of_history(history: Mapping[str, Any]) -> list[Span]:
+    """The score in a reading ``history``: middle and maximum of each bucket, with its threshold."""
     starts = [moment.timestamp() for text in history["t"] if (moment := as_datetime(text))]
-    size, none = history["bucket_s"], [None] * len(starts)
-    score = column.startswith("score")
-    values = history.get(column) or history.get("indicators", {}).get(column) or none
-    highs, limits = (history["score_max"], history["threshold"]) if score else (none, none)
-    alerts = history.get("alert") or none
+    columns = (history[name] for name in ("score_median", "score_max", "threshold", "alert"))
     return [
-        Span(start, start + size, value, high, limit, bool(alert))
-        for start, value, high, limit, alert in zip(starts, values, highs, limits, alerts, strict=True)
+        Span(start, start + history["bucket_s"], value, high, limit, bool(alert))
+        for start, value, high, limit, alert in zip(starts, *columns, strict=True)
     ]
 
 
@@ -48,14 +45,17 @@ def of_scores(scores: Sequence[Mapping[str, Any]]) -> list[Span]:
             start = (begin or end).timestamp()
             alert = score.get("level") in {"warning", "alarm"}
             spans.append(Span(start, end.timestamp(), score["raw"], None, score.get("threshold"), alert))
-    return spans
+    return sorted(spans, key=lambda span: span.begin)  # a clock may be set back
 
 
 def trend(values: Sequence[float | None]) -> str:
-    """``rising``, ``falling`` or ``steady``: the newest eighth beside what nine of ten were in the first half."""
+    """``rising``, ``falling`` or ``steady``: the newest eighth beside what eight of ten were in the first half.
+
+    ``untold`` where there are too few values to say.
+    """
     known = [value for value in values if value is not None]
-    if len(known) < 9:
-        return "steady"
+    if len(known) < FEW:
+        return "untold"
     before, now = sorted(known[: len(known) // 2]), median(known[-max(len(known) // 8, 3) :])
     low, middle, high = before[len(before) // 10], median(before), before[-1 - len(before) // 10]
     if abs(now - middle) <= TURNED * max(abs(now), abs(middle)) or low <= now <= high:

@@ -84,7 +84,7 @@ class Times:
 
     def place(self, time: float) -> float:
         """Percent of the width."""
-        return 100 * min(max((time - self.begin) / (self.end - self.begin), 0.0), 1.0)
+        return 100 * min(max((time - self.begin) / max(self.end - self.begin, 1e-3), 0.0), 1.0)
 
     def ticks(self, t: Translator) -> Iterator[tuple[float, str]]:
         """Percent and words of at most nine round times of day, or days, at the gateway."""

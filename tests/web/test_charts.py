@@ -108,7 +108,7 @@ def test_a_trend_is_what_left_the_usual_and_noise_is_none() -> None:
     assert trend([1.0, 1.1] * 20 + [2.0] * 8) == "rising"
     assert trend([2.0, 2.1] * 20 + [None, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]) == "falling"
     assert trend([1.0 + 0.1 * i for i in range(40)]) == "rising"
-    assert trend([1.0, 9.0]) == "steady"
+    assert trend([1.0, 9.0]) == "untold"
 
 
 def test_a_word_from_outside_stays_text() -> None:
@@ -176,6 +176,12 @@ def test_a_sensor_that_fell_silent_leaves_a_gap_that_grows_and_then_no_picture_a
     assert all(set(line[8:]) == {255} for line in lines)
     assert "1 gap" in spectrogram(T, heard, newest + 20)
     assert "<svg" not in spectrogram(T, heard, newest + 100)
+
+
+def test_a_clock_that_was_set_back_draws_nothing_that_is_not_so() -> None:
+    assert pixels(spectrogram(T, [window(1), window(100), window(99)]))[0] == 2 * 4
+    (line,) = drawn_lines(line_chart(T, of_scores([score(3), score(2), score(4)]), "Score"))
+    assert line == sorted(line)
 
 
 def test_the_lowest_frequency_is_below_and_louder_is_lighter() -> None:
