@@ -5,61 +5,20 @@ Each has its finding in words (``aria-label``), and its numbers as a table. What
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import groupby
-from statistics import median
-from typing import Any
 
 from markupsafe import Markup
 
 from echo_edge.web.figures import figure, numbers
+from echo_edge.web.spans import Span, stretches, trend
 from echo_edge.web.svg import Times, Values, base_line, element, level_word, path
-from echo_edge.web.texts import Translator, as_datetime
+from echo_edge.web.texts import Translator
 
 HATCH = "url(#hatch)"  # in base.html's symbols
-TURNED = 0.1  # of the middle: less is steady
 ROWS = 200  # of a table of numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What is known of one stretch of time, in seconds of the epoch; None is not known."""
-
-    begin: float
-    end: float
-    value: float | None
-    high: float | None = None
-    limit: float | None = None
-    alert: bool = False
-
-
-def of_history(history: Mapping[str, Any], column: str = "score_median") -> list[Span]:
-    """A reading ``history``: of the score with its maximum and its threshold, or of one indicator (by its name)."""
-    starts = [moment.timestamp() for text in history["t"] if (moment := as_datetime(text))]
-    size, none = history["bucket_s"], [None] * len(starts)
-    score = column.startswith("score")
-    values = history.get(column) or history.get("indicators", {}).get(column) or none
-    highs, limits = (history["score_max"], history["threshold"]) if score else (none, none)
-    alerts = history.get("alert") or none
-    return [
-        Span(start, start + size, value, high, limit, bool(alert))
-        for start, value, high, limit, alert in zip(starts, values, highs, limits, alerts, strict=True)
-    ]
-
-
-def of_scores(scores: Sequence[Mapping[str, Any]]) -> list[Span]:
-    """The newest windows that were judged."""
-    spans = []
-    for score in scores:
-        window = score.get("window", {})
-        begin, end = as_datetime(window.get("from")), as_datetime(window.get("to") or score.get("ts"))
-        if end is not None:
-            start = (begin or end).timestamp()
-            alert = score.get("level") in {"warning", "alarm"}
-            spans.append(Span(start, end.timestamp(), score["raw"], None, score.get("threshold"), alert))
-    return spans
+FEW = 4  # values that draw no course
 
 
 def line_chart(
@@ -87,7 +46,7 @@ def line_chart(
     limits = [s.limit for s in known if s.limit is not None]
     values = Values.of(shown, limits, from_zero=bool(limits))
     times = Times(spans[0].begin, spans[-1].end)
-    runs = list(_runs(spans))
+    runs = list(stretches(spans))
     drawing = [
         *_gaps(t, spans, times),
         *_alerts(spans, times),
@@ -117,11 +76,11 @@ def line_chart(
 def spark(t: Translator, values: Sequence[float | None], name: str) -> Markup:
     """A small line without scales; gaps stay open."""
     known = [v for v in values if v is not None]
-    if len(known) < 2:
+    if len(known) < FEW:
         return Markup("")
     scale = Values.of(known)
     spans = [Span(float(i), float(i + 1), value) for i, value in enumerate(values)]
-    line = _lines(list(_runs(spans)), Times(0.0, float(len(values))), scale)
+    line = _lines(list(stretches(spans)), Times(0.0, float(len(values))), scale)
     said = t(
         "charts.spark",
         name=name,
@@ -132,18 +91,6 @@ def spark(t: Translator, values: Sequence[float | None], name: str) -> Markup:
     return element("svg", line, class_="spark", role="img", aria_label=said, width="120", height="32")
 
 
-def trend(values: Sequence[float | None]) -> str:
-    """``rising``, ``falling`` or ``steady``: the newest eighth beside what nine of ten were in the first half."""
-    known = [value for value in values if value is not None]
-    if len(known) < 9:
-        return "steady"
-    before, now = sorted(known[: len(known) // 2]), median(known[-max(len(known) // 8, 3) :])
-    low, middle, high = before[len(before) // 10], median(before), before[-1 - len(before) // 10]
-    if abs(now - middle) <= TURNED * max(abs(now), abs(middle)) or low <= now <= high:
-        return "steady"
-    return "rising" if now > middle else "falling"
-
-
 def _said(t: Translator, name: str, unit: str, spans: Sequence[Span]) -> str:
     last = next((span for span in reversed(spans) if span.value is not None), None)
     way = t(f"charts.{trend([span.value for span in spans])}")
@@ -151,24 +98,12 @@ def _said(t: Translator, name: str, unit: str, spans: Sequence[Span]) -> str:
         return t("charts.nothing")
     if last.limit is None:
         return t("charts.finding", name=name, value=f"{figure(t, last.value)} {unit}".strip(), trend=way)
-    return t("charts.finding_limit", name=name, value=figure(t, last.value), limit=figure(t, last.limit), trend=way)
-
-
-def _runs(spans: Sequence[Span]) -> Iterator[list[Span]]:
-    """Stretches without a gap between."""
-    run: list[Span] = []
-    for span in spans:
-        if run and (span.value is None or _apart(run[-1], span)):
-            yield run
-            run = []
-        if span.value is not None:
-            run.append(span)
-    if run:
-        yield run
-
-
-def _apart(one: Span, two: Span) -> bool:
-    return two.begin - one.end > 0.5 * (one.end - one.begin)
+    value, limit = figure(t, last.value), figure(t, last.limit)
+    highs = [span.high for span in spans if span.high is not None]
+    if highs:
+        most = figure(t, max(highs))
+        return t("charts.finding_most", name=name, value=value, most=most, limit=limit, trend=way)
+    return t("charts.finding_limit", name=name, value=value, limit=limit, trend=way)
 
 
 def _lines(runs: Sequence[Sequence[Span]], times: Times, values: Values) -> Markup:
@@ -201,7 +136,7 @@ def _lines(runs: Sequence[Sequence[Span]], times: Times, values: Values) -> Mark
 
 
 def _gaps(t: Translator, spans: Sequence[Span], times: Times) -> Iterator[Markup]:
-    runs = list(_runs(spans))
+    runs = list(stretches(spans))
     edges = [times.begin, *(edge for run in runs for edge in (run[0].begin, run[-1].end)), times.end]
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         x, width = times.place(begin), times.place(end) - times.place(begin)
@@ -255,7 +190,7 @@ def _limit_words(t: Translator, limits: Sequence[float], values: Values) -> Iter
 
 def _key(t: Translator, spans: Sequence[Span], values: Values) -> Markup:
     """What is what, in words."""
-    runs = list(_runs(spans))
+    runs = list(stretches(spans))
     holes = len(runs) > 1 or runs[0][0] is not spans[0] or runs[-1][-1] is not spans[-1]
     there = {
         "line": any(s.high is not None for s in spans),

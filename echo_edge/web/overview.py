@@ -79,7 +79,7 @@ def tile(mirror: Mirror, point: str) -> dict[str, Any]:
         "score": state.get("score") if level in JUDGED else None,
         "provisional": state.get("provisional", False) and level in JUDGED,
         "enroll": enroll if enroll.get("session") else None,
-        "to_teach": not known["baseline"].get("baseline") and not enroll.get("session"),
+        "to_teach": (level == "unknown" or not known["baseline"].get("baseline")) and not enroll.get("session"),
     }
 
 

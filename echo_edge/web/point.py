@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from echo_edge.web import bands, charts, figures, saying, spectrogram
+from echo_edge.web import bands, charts, figures, saying, spans, spectrogram
 from echo_edge.web.enroll_view import rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.live import live
@@ -79,7 +79,7 @@ async def _history(request: Request, point: str, span: str) -> dict[str, Any]:
     moved = [
         (name, values) for name, values in told.get("indicators", {}).items() if any(v is not None for v in values)
     ]
-    return {"history": charts.of_history(told), "history_error": "", "moved": moved}
+    return {"history": spans.of_history(told), "history_error": "", "moved": moved}
 
 
 def stamp(moment: datetime) -> str:
@@ -101,11 +101,12 @@ def parts(mirror: Mirror, point: str) -> dict[str, Any]:
         "tile": shown,
         "alerts": [alert for alert in (known["alert"], known["sensor_alert"]) if alert],
         "windows": shown["state"].get("windows", {}) if shown["score"] else {},
-        "spans_now": charts.of_scores(known["scores"][-SHOWN:]) if shown["score"] else [],
+        "spans_now": spans.of_scores(known["scores"][-SHOWN:]) if shown["score"] else [],
         "bands": shown["state"].get("bands", []) if shown["score"] else [],
         "kept": (shown["score"] or {}).get("false_alarms_per_month", {}).get("kept", True),
         "features": features if fresh else {},
         "charts": charts,
+        "trend": spans.trend,
         "bands_chart": bands.bands_chart,
         "ratio_bar": bands.ratio_bar,
         "figure": figures.figure,

@@ -68,6 +68,11 @@ async def threshold(request: Request) -> Response:
     return await _do(request, "threshold", "engineer", "threshold.set", _threshold)
 
 
+async def to_point(request: Request) -> Response:
+    """The address of a form that was refused, loaded anew: the page of the point."""
+    return back(f"/points/{asked(request)}")
+
+
 def _mute(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
     note = {"note": typed["note"]} if typed.get("note") else {}
     return {"machine": _machine(point), "minutes": _number(typed, "minutes"), **note}
@@ -104,10 +109,11 @@ def _machine(point: str) -> str:
     return point.partition("/")[0]
 
 
+BELOW = {"mute": mute, "unmute": unmute, "state": state_set, "state/clear": state_clear, "threshold": threshold}
+
 routes = [
-    Route("/points/{machine}/{point}/mute", mute, methods=["POST"]),
-    Route("/points/{machine}/{point}/unmute", unmute, methods=["POST"]),
-    Route("/points/{machine}/{point}/state", state_set, methods=["POST"]),
-    Route("/points/{machine}/{point}/state/clear", state_clear, methods=["POST"]),
-    Route("/points/{machine}/{point}/threshold", threshold, methods=["POST"]),
+    route
+    for name, endpoint in BELOW.items()
+    for path in [f"/points/{{machine}}/{{point}}/{name}"]
+    for route in (Route(path, endpoint, methods=["POST"]), Route(path, to_point, methods=["GET"]))
 ]

@@ -94,6 +94,8 @@ def alert(t: Translator, message: Mapping[str, Any]) -> str:
         return " ".join(parts)
     if message.get("kind") == "sensor" and message.get("reasons"):
         return t("saying.sensor", reasons="; ".join(check(t, reason) for reason in message["reasons"]))
+    if message.get("kind") == "monitor":
+        return t.or_else(f"alert.problem.{message.get('problem')}", said)
     return said
 
 

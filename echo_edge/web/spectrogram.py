@@ -52,7 +52,10 @@ def spectrogram(t: Translator, windows: Sequence[Mapping[str, Any]], now: float 
     if not drawn:
         return element("p", t("charts.no_spectrogram"), class_="empty")
     newest = drawn[-1]
-    same = [w for w in drawn if (w["rows"], w["top_hz"]) == (newest["rows"], newest["top_hz"])]
+    alike = (newest["rows"], newest["top_hz"])
+    same = [
+        w for w in drawn if (w["rows"], w["top_hz"]) == alike and _end(w) <= _end(newest)
+    ]  # a clock may be set back
     hop_s, end = newest["hop_s"], _end(newest)
     silent_s = max(0.0 if now is None else now - end, 0.0)
     if silent_s > hop_s * SHOWN:

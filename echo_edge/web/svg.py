@@ -52,7 +52,7 @@ class Values:
             low = min(low, 0.0)
         if limits and low >= 0 and high > COMPRESSED_ABOVE * max(limits):
             return cls(0.0, high * 1.1, max(limits))
-        spare = (high - low or abs(high) or 1.0) * 0.08
+        spare = max((high - low or abs(high)) * 0.08, 1e-6 * abs(high), 1e-9)
         return cls(low if from_zero and low == 0 else low - spare, high + spare)
 
     def place(self, value: float) -> float:
@@ -84,7 +84,7 @@ class Times:
 
     def place(self, time: float) -> float:
         """Percent of the width."""
-        return 100 * min(max((time - self.begin) / (self.end - self.begin), 0.0), 1.0)
+        return 100 * min(max((time - self.begin) / max(self.end - self.begin, 1e-3), 0.0), 1.0)
 
     def ticks(self, t: Translator) -> Iterator[tuple[float, str]]:
         """Percent and words of at most nine round times of day, or days, at the gateway."""

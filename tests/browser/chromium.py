@@ -42,6 +42,10 @@ class Visitor:
         assert answer is not None
         return answer.status
 
+    def show(self) -> None:
+        """Print what a person would see now: pytest shows it with the failure."""
+        print(self.page.url, self.page.inner_text("body", timeout=1000), *self.complaints, sep="\n")
+
     def _look_at(self, request: Request) -> None:
         url = urlsplit(request.url)
         if url.scheme not in WITHOUT_ADDRESS and f"{url.scheme}://{url.netloc}" != self.origin:
@@ -101,11 +105,14 @@ class Chromium:
             locale=language,
             **options,
         )
+        context.set_default_timeout(PATIENCE_MS)
+        visitor = Visitor(context.new_page(), origin)
         try:
-            context.set_default_timeout(PATIENCE_MS)
-            visitor = Visitor(context.new_page(), origin)
             yield visitor
             assert complains or not visitor.complaints, "\n".join(visitor.complaints)
+        except BaseException:
+            visitor.show()
+            raise
         finally:
             context.close()
 

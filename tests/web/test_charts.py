@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_edge.web.bands import bands_chart, ratio_bar
-from echo_edge.web.charts import Span, line_chart, of_history, of_scores, spark, trend
+from echo_edge.web.charts import line_chart, spark
 from echo_edge.web.figures import figure, hertz
+from echo_edge.web.spans import Span, of_history, of_scores, trend
 from echo_edge.web.spectrogram import spectrogram
 from echo_edge.web.svg import Times, Values
 from echo_edge.web.texts import Texts
@@ -63,6 +64,8 @@ def test_a_lonely_window_is_seen() -> None:
 def test_the_finding_is_said_in_words_of_the_language() -> None:
     spans = [Span(float(i), float(i + 1), 1.0 if i < 30 else 1.0 + i, None, 5.75) for i in range(40)]
     assert 'aria-label="Score 40 of threshold 5.75, rising."' in line_chart(T, spans, "Score")
+    told = line_chart(T, of_history(history({"from": ago(2400)})), "Score")
+    assert "Score 1.25, at most 2.5, of threshold 5.75; steady." in told
     assert "40 bei Schwelle 5,75, steigend" in line_chart(DE, spans, "Abweichung")
 
 
@@ -105,7 +108,7 @@ def test_a_trend_is_what_left_the_usual_and_noise_is_none() -> None:
     assert trend([1.0, 1.1] * 20 + [2.0] * 8) == "rising"
     assert trend([2.0, 2.1] * 20 + [None, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]) == "falling"
     assert trend([1.0 + 0.1 * i for i in range(40)]) == "rising"
-    assert trend([1.0, 9.0]) == "steady"
+    assert trend([1.0, 9.0]) == "untold"
 
 
 def test_a_word_from_outside_stays_text() -> None:
@@ -119,7 +122,7 @@ def test_no_chart_carries_a_style_that_the_browser_would_refuse() -> None:
         line_chart(T, of_history(history({"from": ago(2400)})), "Score"),
         bands_chart(T, BANDS),
         ratio_bar(T, 3.0, 5.75),
-        spark(T, [1.0, None, 2.0], "Crest"),
+        spark(T, [1.0, None, 2.0, 1.0, 3.0], "Crest"),
         spectrogram(T, [window(2), window(1)]),
     ]
     assert not any("style" in chart for chart in drawn)
@@ -173,6 +176,12 @@ def test_a_sensor_that_fell_silent_leaves_a_gap_that_grows_and_then_no_picture_a
     assert all(set(line[8:]) == {255} for line in lines)
     assert "1 gap" in spectrogram(T, heard, newest + 20)
     assert "<svg" not in spectrogram(T, heard, newest + 100)
+
+
+def test_a_clock_that_was_set_back_draws_nothing_that_is_not_so() -> None:
+    assert pixels(spectrogram(T, [window(1), window(100), window(99)]))[0] == 2 * 4
+    (line,) = drawn_lines(line_chart(T, of_scores([score(3), score(2), score(4)]), "Score"))
+    assert line == sorted(line)
 
 
 def test_the_lowest_frequency_is_below_and_louder_is_lighter() -> None:

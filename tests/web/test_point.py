@@ -162,6 +162,13 @@ def test_what_the_daemon_refuses_as_a_whole_is_said_above_the_form_that_was_sent
     assert 'href="#mute">See why</a>' in answer.text
 
 
+def test_the_address_of_a_refused_form_leads_to_the_point_when_it_is_loaded_anew() -> None:
+    one = visitor()
+    answer = one.get(f"{PAGE}/threshold")
+    assert (answer.status, answer.headers["location"]) == (303, PAGE)
+    assert one.link.orders == []
+
+
 @pytest.mark.parametrize(("role", "path", "status"), [("viewer", "mute", 403), ("technician", "threshold", 403)])
 def test_who_may_not_is_told_so_and_sees_no_such_form(role: Role, path: str, status: int) -> None:
     one = visitor(role=role)

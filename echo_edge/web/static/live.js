@@ -78,7 +78,9 @@ function listen() {
   source.addEventListener("login", () => again());
   source.addEventListener("error", () => {
     say("lost");
-    if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 5000); }
+    if (source.readyState !== EventSource.CLOSED) return;
+    // Refused: where it is for want of a session, the page leads to the login.
+    fetch("/live").then((answer) => (answer.status === 401 ? location.reload() : setTimeout(listen, 5000)), () => setTimeout(listen, 5000));
   });
 }
 
