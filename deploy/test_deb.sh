@@ -55,6 +55,10 @@ says "$said" "ok: /etc/echo-edge/example.yaml"
 is "groups of the user" "$(in_root id -nG echo-edge | xargs -n 1 | sort | paste -sd " ")" "audio dialout echo-edge"
 is "configuration, secrets" "$(in_root stat -c %U:%G:%a /etc/echo-edge /etc/echo-edge/secrets | paste -sd ' ')" \
     "root:echo-edge:750 root:root:700"
+is "groups of the page's user" "$(in_root id -nG echo-edge-web)" "echo-edge-web"
+is "the page's configuration, secrets, place of its socket" \
+    "$(in_root stat -c %U:%G:%a /etc/echo-edge-web /etc/echo-edge-web/secrets /run/echo-edge-page | paste -sd ' ')" \
+    "root:echo-edge-web:750 root:root:700 echo-edge:echo-edge-web:2750"
 is "enabled units" "$(in_root find /etc/systemd/system -name 'echo-edge*')" ""
 is "files that dpkg finds changed" "$(in_root dpkg --verify echo-edge)" ""
 
@@ -68,6 +72,20 @@ says "$said" "echo-tiny on onnx"
 stored() { (cd "$root$state" && find . -name '*.db' | sort | paste -sd ' '); }
 is "stored" "$(stored)" "./outbox.db ./state.db"
 in_root systemctl -q enable echo-edge@line1
+
+echo "== the page is turned on"
+web=/etc/echo-edge-web/line1.yaml
+in_root sh -c "sed 's/gw-hall3/gw-test/' /etc/echo-edge-web/example.yaml >$web; echo 'port: 18443' >>$web"
+as_page() { in_root runuser -u echo-edge-web -- "$@"; }
+says "$(as_page echo-edge-web setup $web)" "one-time code"
+as_page timeout 30 echo-edge-web run $web >>"$folder/page.log" 2>&1 &
+fetched() { in_root python3 -c "import urllib.request as r; print(r.urlopen('http://127.0.0.1:18443$1').read().decode())" 2>/dev/null; }
+for _ in $(seq 100); do if login=$(fetched /login); then break; fi; sleep 0.2; done
+says "${login:-}" "<form"
+says "$(fetched /static/page.css)" "{"
+kill %1
+in_root systemctl -q enable echo-edge-web@line1
+
 in_root sh -c 'mkdir /opt/echo-edge/site-packages; echo here=1 >/opt/echo-edge/site-packages/added.py'
 added() { in_root /opt/echo-edge/current/venv/bin/python -I -c 'import added; print(added.here)'; }
 is "a package that was added" "$(added)" 1
@@ -80,6 +98,7 @@ is "echo-edge --version" "$(version)" 0.9.1
 [ "$(sha256sum "$root$state/state.db" "$root/etc/echo-edge/line1.yaml")" = "$unchanged" ] || bad "state or configuration"
 ok "state and configuration are what they were"
 is "a package that was added" "$(added)" 1
+is "who may log in" "$(as_page echo-edge-web user list $web | cut -d ' ' -f 1)" admin
 is "the edited example" "$(tail -1 "$root/etc/echo-edge/example.yaml")" "# edited by a person"
 is "releases" "$(ls "$root/opt/echo-edge/releases" | paste -sd ' ')" "$old 0.9.1"
 
@@ -128,7 +147,7 @@ is "left of the releases" "$(ls "$root/opt/echo-edge")" site-packages
 ok "remove takes the releases, and keeps configuration and state"
 apt install -y "/echo-edge_0.9.3_$arch.deb" || bad "it does not install again"
 is "echo-edge --version" "$(version)" 0.9.3
-is "enabled still" "$(in_root systemctl is-enabled echo-edge@line1)" enabled
+is "enabled still" "$(in_root systemctl is-enabled echo-edge@line1 echo-edge-web@line1 | paste -sd ' ')" "enabled enabled"
 rm -r "$root/opt/echo-edge/site-packages"    # a person's
 in_root useradd -M anna && in_root usermod -aG echo-edge,echo-edge-admin anna
 apt purge -y echo-edge

@@ -12,8 +12,12 @@ from echo_edge import verbs
 from echo_edge.baseline import Baseline
 from echo_edge.baseline_diff import difference
 from echo_edge.baseline_store import BaselineStore
+from echo_edge.envelope import timestamp
+from echo_edge.levels import levels_db
+from echo_edge.normal_state import NormalState
 from echo_edge.verbs import Args
 
+MAX_SHOWN = 256  # windows whose mean spectrum is shown
 CHANGES_ACTIVE = ("activate", "rollback")
 CHANGES = (*CHANGES_ACTIVE, "reject", "import")
 """Verbs that write: through the daemon while one runs. The others only read, and anyone may call them beside it."""
@@ -130,9 +134,41 @@ def _list(store: BaselineStore, args: ListArgs) -> dict[str, Any]:
 
 def _show(store: BaselineStore, args: ShowArgs) -> dict[str, Any]:
     baseline = store.load(args.id)  # with its vectors: what is shown has been verified whole
-    manifest = store.manifest(args.id)
+    signed = store.signed(args.id)
     (summary,) = (one for one in store.list(baseline.point) if one.id == args.id)
-    return {"status": summary.status, "label": summary.label, "manifest": manifest.model_dump(mode="json")}
+    since_ns = summary.active_since_ns
+    return {
+        "status": summary.status,
+        "label": summary.label,
+        "active_since": None if since_ns is None else timestamp(since_ns),
+        "manifest": signed.manifest.model_dump(mode="json"),
+        "manifest_sha256": signed.sha256,
+        "signature": signed.signature.hex(),
+        "heard": {state.name: heard(state, baseline.origin.rate_hz) for state in baseline.states},
+    }
+
+
+def heard(state: NormalState, rate_hz: int) -> dict[str, Any]:
+    """What a state was learned from, for people: when, how loud each range of frequencies was, what is usual.
+
+    ``spectrum`` is of the loudest channel in each range, in dB of an arbitrary reference; ``usual`` is what 5 % and
+    95 % of the windows were below, over all channels.
+    """
+    levels_wl, ranges = levels_db(state.spectra(MAX_SHOWN), rate_hz)
+    levels_cl = levels_wl.mean(axis=0).reshape(ranges[-1].channel + 1, -1)
+    low_k, high_k = state.usual[0].min(axis=0).tolist(), state.usual[1].max(axis=0).tolist()
+    return {
+        "from": timestamp(int(state.start_ns[0])),
+        "until": timestamp(int(state.end_ns[-1])),
+        "spectrum": [
+            {"hz": [round(place.low_hz, 1), round(place.high_hz, 1)], "db": round(level_db, 1)}
+            for place, level_db in zip(ranges, levels_cl.max(axis=0).tolist(), strict=False)
+        ],
+        "usual": {
+            name: [float(f"{low:.4g}"), float(f"{high:.4g}")]
+            for name, low, high in zip(state.indicator_names, low_k, high_k, strict=True)
+        },
+    }
 
 
 def _diff(store: BaselineStore, args: DiffArgs) -> dict[str, Any]:

@@ -223,8 +223,12 @@ class BaselineStore:
 
     def manifest(self, id_: str) -> Manifest:
         """What is known of a version, without its vectors; raises as ``load``."""
+        return self.signed(id_).manifest
+
+    def signed(self, id_: str) -> Signed:
+        """The same with its signature; raises as ``load``."""
         with self._read() as rows:
-            return rows.signed(id_).manifest
+            return rows.signed(id_)
 
     def list(self, point: str | None = None) -> Sequence[BaselineSummary]:
         """Every version of a point, or of all points, oldest first; vectors are not read."""

@@ -29,10 +29,10 @@ from echo_edge.store import StoreError, control_socket, page_socket
 
 log = logging.getLogger(__name__)
 
-MAX_ORDER_BYTES = 2 << 20  # a configuration of full size, quoted
-MAX_IMPORT_BYTES = MAX_FILE_BYTES * 4 // 3 + 4096  # a file in base64, one at a time
+MAX_IMPORT_BYTES = MAX_FILE_BYTES * 4 // 3 + 4096  # a file in base64
 AN_IMPORT = re.compile(rb'\s*\{\s*"order":\s*"read",\s*"what":\s*"import"')
-ROOM_S = 30.0
+IMPORT_WAIT_S = 1.0  # for the one before, which may have been answered and not be over
+IMPORT_COMMAS = 100  # a text of this length may hold millions of values, which take twenty times the room
 
 
 class Control(threading.Thread):
@@ -48,6 +48,7 @@ class Control(threading.Thread):
         self._door, self._answers = door, answers
         self._stop_asked = threading.Event()
         self._clients: list[threading.Thread] = []
+        self._import = threading.Lock()  # of the largest orders there is one at a time
         self._path = path
         path.unlink(missing_ok=True)  # left by a killed process; the state folder's lock is ours, so nobody listens
         # systemd gives the folder a group of its own, which a socket made in it inherits
@@ -62,15 +63,15 @@ class Control(threading.Thread):
         finally:
             os.umask(before)
         self._server.listen(door.clients)
-        self._server.settimeout(0.2)
 
     def run(self) -> None:
         while not self._stop_asked.is_set():
             try:
                 client, _ = self._server.accept()
-            except TimeoutError:
-                continue
-            except OSError as error:  # out of descriptors, most likely: clients wait, monitoring does not
+            except OSError as error:
+                if self._stop_asked.is_set():
+                    break
+                # out of descriptors, most likely: clients wait, monitoring does not
                 log.error("the %s socket cannot accept: %s", self._door.name, error)
                 self._stop_asked.wait(1)
                 continue
@@ -92,24 +93,27 @@ class Control(threading.Thread):
     def stop(self) -> None:
         self._stop_asked.set()
         self._answers.stop()
+        with suppress(OSError):  # it has ended
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
 
     def _serve(self, client: socket.socket) -> None:
         with client:
             client.settimeout(5)
             try:
-                with ExitStack() as held, closing(self._told(client, held)) as answers:
+                with closing(self._told(client)) as answers:
                     for answer in answers:
                         client.sendall(_line(answer))
             except OSError as error:
                 log.info("a %s client went away: %s", self._door.name, error)
 
-    def _told(self, client: socket.socket, held: ExitStack) -> Told:
-        try:
-            order = self._read(client, held)
-        except OrderRefusedError as error:
-            yield refused(error)
-        else:
-            yield from self._answers.to(order, self._door, client)
+    def _told(self, client: socket.socket) -> Told:
+        with ExitStack() as held:
+            try:
+                order = self._read(client, held)
+            except OrderRefusedError as error:
+                yield refused(error)
+            else:
+                yield from self._answers.to(order, self._door, client)
 
     def _read(self, client: socket.socket, held: ExitStack) -> Order:
         """The one order of a client; raises OrderRefusedError when it is none, or none for this socket."""
@@ -123,18 +127,22 @@ class Control(threading.Thread):
         return order
 
     def _read_line(self, client: socket.socket, held: ExitStack) -> bytearray:
-        """One order; without its end when the client sends none of a sane size. ``held`` lets the next file in."""
-        data, most = bytearray(), MAX_ORDER_BYTES
-        while not data.endswith(b"\n") and len(data) < most:
-            part = client.recv(65536)
-            if not part:
-                break
+        """One order, or what there is of it when the client has closed its end; ``held`` until it is answered."""
+        data, most = bytearray(), self._door.order_bytes
+        while not data.endswith(b"\n") and (part := client.recv(65536)):
             data += part
-            if len(data) >= most == MAX_ORDER_BYTES and AN_IMPORT.match(data):
-                if not self._answers.room.acquire(timeout=ROOM_S):
-                    raise OrderRefusedError("busy", "another file is on its way; try again in a minute")
-                held.callback(self._answers.room.release)
-                most = MAX_IMPORT_BYTES
+            if len(data) <= most:
+                continue
+            if most == MAX_IMPORT_BYTES or not AN_IMPORT.match(data):
+                _drain(client)
+                raise OrderRefusedError("bad_args", f"an order has at most {most} bytes")
+            if not self._import.acquire(timeout=IMPORT_WAIT_S):
+                _drain(client)
+                raise OrderRefusedError("busy", "another file is being imported; try again in a minute")
+            held.callback(self._import.release)
+            most = MAX_IMPORT_BYTES
+        if most == MAX_IMPORT_BYTES and data.count(b",") > IMPORT_COMMAS:
+            raise OrderRefusedError("bad_args", "an order of this length holds one file and nothing else")
         return data
 
 
@@ -155,3 +163,10 @@ def local_sockets(folder: Path, answers: Answers, *, page: bool) -> list[Control
 
 def _line(answer: dict[str, Any] | bytes) -> bytes:
     return (answer if isinstance(answer, bytes) else json.dumps(answer).encode()) + b"\n"
+
+
+def _drain(client: socket.socket) -> None:
+    """Pass over the rest of an order: who is still sending would not read the answer."""
+    left = MAX_IMPORT_BYTES
+    while left > 0 and (part := client.recv(65536)) and not part.endswith(b"\n"):
+        left -= len(part)

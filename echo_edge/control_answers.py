@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from echo_edge.board import Board
@@ -33,8 +33,9 @@ Told = Generator["dict[str, Any] | bytes", None, None]
 """Lines for a client, as values or as JSON that was made before."""
 
 STOPPING = "the daemon is stopping; an enrollment that was not accepted is gone, and nothing was changed"
+PAGE_TURNS = 4  # orders of the page that wait for the pipeline thread at once; all ways of ordering share its queue
 LISTEN_S = 0.5  # a listener hears at least this often that we are still there
-WATCH_S, LOOK_S = 5.0, 0.5  # so does who watches; and whether they are still there is looked at this often
+WATCH_S, LOOK_S = 5.0, 0.2  # so does who watches; and whether they are still there is looked at this often
 
 
 class Answers:
@@ -62,9 +63,8 @@ class Answers:
         self._mailbox = mailbox
         self._monitor = monitor
         self._carry_out, self._board, self._look_up = carry_out, board, read
+        self._page_turns = threading.Semaphore(PAGE_TURNS)
         self._stop_asked = threading.Event()
-        self.room = threading.Lock()
-        """For one order at a time that is larger than others may be."""
 
     def stop(self) -> None:
         """Let everybody go who waits for something."""
@@ -118,7 +118,9 @@ class Answers:
         if carry_out is None:
             yield refused(OrderError("no daemon runs here, only a command that uses its folder", 6))
             return
-        yield from self._asked(lambda: carry_out(order.verb, order.args, call))
+        with self._page_turns if door.channel == "web" else nullcontext():
+            (answer,) = self._asked(lambda: carry_out(order.verb, order.args, call))
+        yield answer
 
     def _read(self, order: ReadOrder, door: Door) -> Told:
         look_up = self._look_up
@@ -145,7 +147,7 @@ class Answers:
                     complete = True
                     yield {"progress": {"complete": True}}
                 if news is not None:
-                    topic, message = news.topic.encode(), news.payload or b"null"
+                    topic, message = news.topic.encode(), news.payload or b"{}"
                     yield b'{"progress":{"topic":"' + topic + b'","message":' + message + b"}}"
                 elif time.monotonic() - told_s > WATCH_S:
                     yield {"progress": {"idle": True}}

@@ -27,6 +27,9 @@ class Door:
     clients: int
     """How many at once."""
 
+    order_bytes: int
+    """The longest order, but for a file that is imported."""
+
     orders: frozenset[str] | None = None
     """Those that are taken; None: all."""
 
@@ -34,7 +37,22 @@ class Door:
         return min(claimed or self.unsaid, self.most, key=ROLES.index)
 
 
-COMMAND_LINE = Door("control", "socket", most="admin", unsaid="admin", clients=8)
-PAGE = Door("page", "web", most="engineer", unsaid="viewer", clients=16, orders=frozenset({"watch", "verb", "read"}))
+COMMAND_LINE = Door(
+    "control",
+    "socket",
+    most="admin",
+    unsaid="admin",
+    clients=8,
+    order_bytes=2 << 20,  # a configuration of full size, quoted
+)
+PAGE = Door(
+    "page",
+    "web",
+    most="engineer",
+    unsaid="viewer",
+    clients=16,
+    order_bytes=64 << 10,
+    orders=frozenset({"watch", "verb", "read"}),
+)
 """For a service that strangers talk to: no sound, nothing that only an administrator may, and none of the command
 line's places."""

@@ -41,10 +41,17 @@ def describe(config: Config, verdict: Verdict) -> Features | None:
 
 def zone_of(config: Config, window: Window, velocity_mm_s: float) -> str | None:
     """Return the zone of a velocity RMS at a window's point; None where the class or the whole band is not known."""
-    vibration_class = config.machines[window.point.partition("/")[0]].vibration_class
-    if vibration_class is None or window.rate_hz < VELOCITY_BAND_RATE_HZ:  # a part of the band would look better
+    return zone_at(config, window.point, window.rate_hz, velocity_mm_s)
+
+
+def zone_at(config: Config, point: str, rate_hz: int, velocity_mm_s: float) -> str | None:
+    """The same of a point that is configured, or was once."""
+    machine = config.machines.get(point.partition("/")[0])
+    if machine is None or machine.vibration_class is None:
         return None
-    return zone(velocity_mm_s, vibration_class)
+    if rate_hz < VELOCITY_BAND_RATE_HZ:  # a part of the band would look better
+        return None
+    return zone(velocity_mm_s, machine.vibration_class)
 
 
 def zoned(config: Config, verdict: Verdict) -> Evidence | None:

@@ -116,12 +116,15 @@ class OperationLog(StateTables):
 
     def episode(self, alert_id: str) -> Episode:
         """Raises HistoryError when there is no such alert, and names the latest ones."""
-        with self.transaction() as db:
-            row = db.execute(f"{SELECT} WHERE alert_id = ?", (alert_id,)).fetchone()
-        if row is None:
+        if (found := self.find(alert_id)) is None:
             latest = ", ".join(f"{e.alert_id} ({e.point})" for e in self.episodes()[-3:]) or "none so far"
             raise HistoryError(f"there is no alert '{alert_id}'; the latest: {latest}")
-        return _episode(row)
+        return found
+
+    def find(self, alert_id: str) -> Episode | None:
+        with self.transaction() as db:
+            row = db.execute(f"{SELECT} WHERE alert_id = ?", (alert_id,)).fetchone()
+        return None if row is None else _episode(row)
 
     def episodes(self, point: str | None = None, newest: int = -1) -> list[Episode]:
         """The newest alerts, or all, of a point, or of all points, oldest first."""

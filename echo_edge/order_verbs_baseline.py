@@ -12,6 +12,7 @@ from pydantic import Field
 from echo_edge import baseline_orders
 from echo_edge.baseline_file import SUFFIX
 from echo_edge.errors import BaselineError, OrderError
+from echo_edge.features import zone_at
 from echo_edge.order_bench import EXIT_USAGE, Bench, OfPoint, Text, order, would
 from echo_edge.order_types import Call, Verb
 from echo_edge.verbs import Args
@@ -81,7 +82,14 @@ def _list(bench: Bench, args: ListArgs, _: Call) -> dict[str, Any]:
 
 
 def _show(bench: Bench, args: IdArgs, _: Call) -> dict[str, Any]:
-    return baseline_orders.run_verb(bench.store, "show", {"id": args.id})
+    told = baseline_orders.run_verb(bench.store, "show", {"id": args.id})
+    point, rate_hz = told["manifest"]["point"], told["manifest"]["origin"]["rate_hz"]
+    for state in told["heard"].values():  # where the class of the machine is known
+        if (usual := state["usual"].get("velocity_rms_mm_s")) and (
+            zone := zone_at(bench.config, point, rate_hz, usual[1])
+        ):
+            state["zone"] = zone
+    return told
 
 
 def _diff(bench: Bench, args: DiffArgs, _: Call) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class WatchOrder(BaseModel):
 
 
 class ReadOrder(BaseModel):
-    """Look something up that is on disk; done in the client's thread."""
+    """Look at something beside the messages: see ``readings``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     order: Literal["read"]

@@ -99,10 +99,13 @@ class AlertReadings:
         alert = _Alert(alert_id, stands=self._stands().get(alert_id))
         alert.file = self._file(alert_path(self._evidence, alert_id), problems)
         try:
-            alert.episode = next((one for one in [self._log.episode(alert_id)]), None)
+            alert.episode = self._log.find(alert_id)
         except HistoryError as error:
-            if alert.message is None:
-                raise OrderRefusedError("refused", f"nothing is kept of alert '{alert_id}' (any more)") from error
+            problems.append(str(error))
+        if alert.message is None and alert.episode is None:
+            if problems:
+                raise HistoryError("; ".join(problems))
+            raise OrderRefusedError("refused", f"nothing is kept of alert '{alert_id}' (any more)", "args.alert_id")
         self._add_items({alert_id: alert}, problems)
         told = _told(alert, self._pictures(alert_id).get(alert_id, [])) | {
             "message": alert.message,

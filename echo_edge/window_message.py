@@ -34,7 +34,8 @@ class WindowMessages:
         window = verdict.window
         before_ns, self._began_ns[window.point] = self._began_ns.get(window.point), window.time_ns
         follows = before_ns is not None and 0 < window.time_ns - before_ns <= FOLLOWS_WITHIN * hop_s * 1e9
-        levels = level_db(window) if verdict.embedding is None else verdict.embedding.level_db
+        with np.errstate(invalid="ignore"):  # infinite samples, of a window that is told all the same
+            levels = level_db(window) if verdict.embedding is None else verdict.embedding.level_db
         message = {
             "ts": timestamp(window.end_ns),
             "length_s": number(window.length_s, 6),

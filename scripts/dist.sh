@@ -50,11 +50,13 @@ mkdir -p "$release"
 pip() { PYTHONPATH=$work/pip "$venv/bin/python" -m pip install --quiet --no-compile --ignore-installed "$@"; }
 pip --only-binary :all: --no-binary cobs --no-build-isolation --require-hashes -r requirements/daemon.lock    # as setup.sh
 pip --no-deps --no-index --find-links "$dist" "echo-edge==$version"
-# What is left names no path, so that the environment works wherever it lies: Python, the packages, one command.
+# What is left names no path, so that the environment works wherever it lies: Python, the packages, two commands.
 find "$venv/bin" -mindepth 1 ! -name 'python*' -delete
 sed -i '/^command/d' "$venv/pyvenv.cfg"
 sed -i '/^\(\.\.\/\)*bin\//d' "$venv"/lib/python3.*/site-packages/*.dist-info/RECORD
 install -m 755 deploy/debian/echo-edge "$venv/bin/"
+sed 's/echo_edge\.cli/echo_edge.web.__main__/' deploy/debian/echo-edge >"$venv/bin/echo-edge-web"
+chmod 755 "$venv/bin/echo-edge-web"
 minor=$("$PYTHON" -c 'import sys; print(sys.version_info.minor)')
 # What a site adds for all releases, as for a GPU; it comes last, and is passed over where it is not there.
 echo /opt/echo-edge/site-packages >"$venv/lib/python3.$minor/site-packages/site-added.pth"
@@ -81,8 +83,9 @@ cp -r --parents $PAGES "$docs"
 chmod -R u=rwX,go=rX "$docs"
 gzip -9n <"$dist/sbom.cdx.json" >"$docs/sbom.cdx.json.gz"
 mkdir -p "$root/usr/bin" "$root/etc/echo-edge" "$root/DEBIAN"
-ln -s /opt/echo-edge/current/venv/bin/echo-edge "$root/usr/bin/echo-edge"
+for name in echo-edge echo-edge-web; do ln -s "/opt/echo-edge/current/venv/bin/$name" "$root/usr/bin/$name"; done
 sed '1,2d' configs/daemon/example.yaml >"$root/etc/echo-edge/example.yaml"    # without the editor's schema
+install -D -m 644 -t "$root/etc/echo-edge-web" configs/web/example.yaml
 sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@PYTHON@/3.$minor/; s/@PYTHON_NEXT@/3.$((minor + 1))/
     s/@SIZE_KB@/$(du -sk --apparent-size "$root" | cut -f 1)/" deploy/debian/control >"$root/DEBIAN/control"
 install -m 644 -t "$root/DEBIAN" deploy/debian/conffiles

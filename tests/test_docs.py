@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import jsonschema
 import pytest
+import typer
 import typer.main
 import yaml
 
@@ -19,6 +21,8 @@ from echo_edge.config_file import load_config
 from echo_edge.order_types import Verb
 from echo_edge.order_verbs import VERBS, Bench
 from echo_edge.payload import SCHEMAS, load_schema
+from echo_edge.web.cli import app as web_app
+from echo_edge.web.config import WebConfig, WebTlsConfig, load_web_config
 from sensors.recording import manifest_scale
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,12 +152,28 @@ def test_every_command_and_option_named_exists(page: Path):
     assert set(re.findall(r"(?<![\w-])--[a-z0-9-]+", code)) <= known
 
 
-def test_the_table_of_commands_has_every_command_and_every_verb():
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+@pytest.mark.parametrize(("program", "commands_of"), [("echo-edge", app), ("echo-edge-web", web_app)])
+def test_the_table_of_commands_has_every_command_and_every_verb(program: str, commands_of: typer.Typer):
+    commands = typer.main.get_command(commands_of).commands  # type: ignore[attr-defined]
     words = {f"{name} {verb}" for name, group in commands.items() for verb in getattr(group, "commands", {})}
     words |= {name for name, command in commands.items() if not hasattr(command, "commands")}
-    lines = re.findall(r"^\| \[?`echo-edge ([a-z -]+[a-z])", (DOCS / "commands.md").read_text("utf-8"), re.MULTILINE)
+    rows = rf"^\| \[?`{program} ([a-z -]+[a-z])"
+    lines = re.findall(rows, (DOCS / "commands.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(lines) == sorted(words)
+
+
+def test_the_page_is_documented_to_its_last_key_and_its_example_and_certificate_are_fine(tmp_path: Path):
+    page = (DOCS / "page.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", page[page.index("## Every key") :], re.MULTILINE)
+    assert sorted(rows) == sorted([*WebConfig.model_fields, *WebTlsConfig.model_fields])
+    example = (ROOT / "configs/web/example.yaml").read_text("utf-8")
+    (section,) = blocks(DOCS / "page.md", "yaml")
+    (command,) = re.findall(r"^openssl req .*\\\n.*$", page, re.MULTILINE)
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path, capture_output=True)  # noqa: S602  # as it is told
+    for added in ("", section.replace("/etc/echo-edge-web", str(tmp_path))):
+        (tmp_path / "line1.yaml").write_text(example + added)
+        config = load_web_config(tmp_path / "line1.yaml")
+        assert config.is_loopback is (added == "")
 
 
 def test_the_table_of_verbs_has_every_verb_its_role_and_its_arguments():

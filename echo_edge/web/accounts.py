@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -23,7 +24,9 @@ from echo_edge.errors import EchoEdgeError
 from echo_edge.order_types import Role
 from echo_edge.store import write_durably
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,47}$")
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 MIN_PASSWORD, MAX_PASSWORD = 12, 256  # characters
 COST_N, BLOCK_R, LANES_P = 1 << 15, 8, 1  # scrypt: 32 MiB and about 0.1 s each
 SCRYPT_MEMORY = 64 << 20  # what OpenSSL may take for it; a little over 128 * N * r
@@ -43,7 +46,7 @@ class AccountsError(EchoEdgeError):
 
 
 class AccountError(EchoEdgeError):
-    """A change of an account was refused; ``field`` is what is wrong with it: name, role, code, password, repeat."""
+    """A change was refused; ``field`` is what is wrong: name, role, code, password, repeat; empty for none of them."""
 
     def __init__(self, field: str, key: str, message: str) -> None:
         super().__init__(message)
@@ -130,7 +133,7 @@ class Accounts:
 
     def add(self, name: str, role: Role) -> str:
         """Make an account; returns its one-time code, which is nowhere else."""
-        if not NAME.match(name):
+        if not NAME.fullmatch(name):
             raise AccountError("name", "bad_name", f"'{name}' is not a name: {NAME_RULE}")
         with self._changing() as known:
             if name in known:
@@ -226,7 +229,9 @@ class Accounts:
                 text = _File(accounts=dict(sorted(known.items()))).model_dump_json(indent=1)
                 write_durably(self._path, text.encode() + b"\n")
         except OSError as error:
-            raise AccountsError(f"{self._path}: cannot be written: {error.strerror}; nothing was changed") from error
+            log.error("%s: cannot be written: %s", self._path, error.strerror)
+            message = f"{self._path}: cannot be written: {error.strerror}; nothing was changed"
+            raise AccountError("", "not_kept", message) from error
 
 
 NAME_RULE = "up to 48 lower-case letters, digits, '.', '-' and '_', the first a letter or a digit"

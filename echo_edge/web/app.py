@@ -10,6 +10,7 @@ from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -34,9 +35,21 @@ from echo_edge.web.texts import UNKNOWN, Texts
 log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-PAGES: tuple[str, ...] = ("enroll",)
+PAGES: tuple[str, ...] = (
+    "overview",
+    "point",
+    "point_orders",
+    "enroll",
+    "enroll_report",
+    "health",
+    "alerts",
+    "alert",
+    "baselines",
+    "baseline_changes",
+)
 """Modules of pages about machines; each has ``routes``. They need a running daemon."""
 
+READERS = 8  # threads that read files for browsers, of starlette; its own 40 are more than the service may have
 YEAR_S = 365 * 24 * 3600
 
 
@@ -74,6 +87,7 @@ def create_app(link: Link, texts: Texts, routes: list[Route] | None = None) -> S
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = READERS
     tasks = [asyncio.create_task(app.state.link.run()), asyncio.create_task(app.state.live.run())]
     try:
         yield

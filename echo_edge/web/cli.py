@@ -60,7 +60,7 @@ def main() -> None:
     except AccountsError as error:
         _fail(str(error), EXIT_CONFIG)
     except AccountError as error:
-        _fail(str(error), EXIT_USAGE)
+        _fail(str(error), EXIT_USAGE if error.field else EXIT_FAILED)
     except EchoEdgeError as error:
         _fail(str(error), EXIT_FAILED)
 
@@ -97,7 +97,11 @@ def run(config: ConfigPath) -> None:
 @app.command()
 def check(config: ConfigPath) -> None:
     """Check a configuration: every problem with file, line and mend. Exit code 78 when there is one."""
+    from echo_edge.web.server import Certificate  # noqa: PLC0415  # what the other commands do without
+
     loaded = load_web_config(config)
+    if loaded.tls is not None and loaded.tls.key_file is not None:  # a credential is seen by the service alone
+        Certificate(loaded.tls.certificate_file, loaded.tls.key_file)
     print(f"{config}: fine. The page of {loaded.gateway} is at {loaded.address}")
 
 

@@ -19,7 +19,7 @@ SERVICES = Path("/etc/echo-edge-web")
 AS_SERVICE = "be the page's own user: sudo -u echo-edge-web echo-edge-web ..."
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
-HOST_NAME = re.compile(rf"^(?:{LABEL}(?:\.{LABEL})*|\[[0-9a-f:.]+\])$")
+HOST_NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*|\[[0-9a-f:.]+\]")
 USUAL_PORTS = {"http": 80, "https": 443}  # which browsers leave out
 
 
@@ -110,7 +110,7 @@ class WebConfig(Model):
         names = [name.lower() for name in value]
         for name in names:
             host, port = _split(name)
-            if not HOST_NAME.match(host) or (port and not 0 < int(port) < 65536):
+            if not HOST_NAME.fullmatch(host) or (port and not 0 < int(port) < 65536):
                 mend = "a name or an address as browsers show it, without https:// and path; IPv6 within [ ]"
                 raise ValueError(f"'{name}' is not a host name; use {mend}")
         return names

@@ -12,7 +12,7 @@ from echo_edge.web.config import WebConfig
 from echo_edge.web.sessions import LONGEST_S, Sessions
 from echo_edge.web.throttle import Throttle
 
-LOCAL_PATH = re.compile(r"^/(?![/\\])[^\\\x00-\x20\x7f]*$")
+LOCAL_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,4 @@ class Door:
 
 def local_path(text: str) -> str:
     """Where to go after the login: a path of this page, never another host's; ``/`` where it is none."""
-    return text if LOCAL_PATH.match(text) and len(text) < 500 else "/"
+    return text if LOCAL_PATH.fullmatch(text) and len(text) < 500 else "/"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -14,11 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from echo_edge.config_model import ID_PATTERN
-from echo_edge.web.enroll_view import Stand, rate, spectrum_bars
+from echo_edge.web.enroll_view import LISTENING, Stand, rate, spectrum_bars
 from echo_edge.web.link import RefusedError
 from echo_edge.web.live import live
 from echo_edge.web.mirror import Mirror
 from echo_edge.web.pages import back, fail, form, link_of, mirror_of, need, page, refusal, translator
+from echo_edge.web.spectrogram import spectrogram
 from echo_edge.web.texts import Translator
 
 SPANS = {"provisional": 10, "working": 60, "firm": 24 * 60}
@@ -27,6 +29,7 @@ SPANS = {"provisional": 10, "working": 60, "firm": 24 * 60}
 MOST_MINUTES = 14 * 24 * 60
 MOST_WORDS = 500  # of a note
 MOUNTS = ("stud", "adhesive", "magnet", "probe", "microphone")
+HEARD_S = 10.0  # of sound that is shown while it listens
 TELLS_S = 2.0  # after an order, the daemon says so on the mirror within that time
 
 Made = tuple[dict[str, str], dict[str, Any]]
@@ -40,11 +43,16 @@ def parts(mirror: Mirror, args: str) -> dict[str, Any]:
         raise KeyError(args)
     told = mirror.point(args)
     stand = Stand.of(told["enroll"])
+    windows = told["windows"] if stand.phase in LISTENING and not stand.pause else []
+    hop_s = windows[-1]["hop_s"] if windows else HEARD_S
     return {
         "point": args,
         "stand": stand,
         "baseline": told["baseline"],
         "rate": rate,
+        "heard": windows[-max(1, round(HEARD_S / hop_s)) :],
+        "spectrogram": spectrogram,
+        "now": time.time(),
         "spectrum": spectrum_bars(stand.told.get("spectrum", [])),
     }
 

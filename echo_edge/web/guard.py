@@ -23,13 +23,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_edge.web.accounts import AccountsError
 from echo_edge.web.door import Door
+from echo_edge.web.pages import LANGUAGE_COOKIE, static
 from echo_edge.web.sessions import ID_BYTES, Session
+from echo_edge.web.texts import Texts
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER = 8 << 10  # bytes: first line and all headers
 MAX_FORM, MAX_FILE = 64 << 10, (16 << 20) + (64 << 10)  # the daemon takes files of 16 MiB
-TAKES_FILE = re.compile(r"^/baselines(?:/[a-z0-9_-]+){0,2}/import$")
+TAKES_FILE = re.compile(r"/baselines(?:/[a-z0-9_-]+){0,2}/import")
 METHODS = ("GET", "HEAD", "POST")
 OPEN = ("/login", "/first", "/language")
 STATIC, STREAM = "/static/", "/live"
@@ -54,25 +56,38 @@ HSTS = "max-age=31536000"
 class Refusal(Exception):  # noqa: N818  no fault of ours
     """A request that goes no further."""
 
-    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(text)
+    def __init__(self, status: int, key: str, headers: dict[str, str] | None = None, **values: Any) -> None:
+        super().__init__(key)
         self.status = status
-        self.text = text
+        self.key = key
+        """Of the text that says why: ``guard.KEY``."""
+
+        self.values = values
         self.headers = headers or {}
 
 
 class Guard:
     """ASGI middleware around the page; adds ``person``, ``csrf``, ``still_in`` and ``session`` to ``request.state``."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Door, texts: Texts) -> None:
         self._app = app
         self._door = door
+        self._texts = texts
         self._hosts = door.config.allowed_hosts
+        self._told = ""
+        self._file_in_hand = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # "lifespan"; the server knows no websocket
             await self._app(scope, receive, send)
             return
+        try:
+            await self._request(scope, receive, send)
+        finally:
+            if scope.get("state", {}).get("holds_file"):
+                self._file_in_hand = False
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         new_visit: list[str] = []
         begun: list[bool] = []
@@ -83,37 +98,54 @@ class Guard:
             self._ask_for_login(scope, headers, session)
             if scope["method"] == "POST":
                 receive = await self._checked_body(scope, headers, receive, session)
+                if session is not None and not self._still_in(scope["state"]["session_id"], session):
+                    raise Refusal(401, "login")  # it ended while the body came
         except Refusal as refusal:
-            await _answer(refusal)(scope, receive, guarded)
+            await self._answer(refusal, headers)(scope, receive, guarded)
             return
         except AccountsError as error:
-            log.error("nobody is let in: %s", error)
-            why = Refusal(503, "Nobody can log in: the file of accounts cannot be used. The log of the page says why.")
-            await _answer(why)(scope, receive, guarded)
+            if self._told != str(error):  # once, not at every request
+                self._told = str(error)
+                log.error("nobody is let in: %s", error)
+            why = Refusal(503, "accounts")
+            await self._answer(why, headers)(scope, receive, guarded)
             return
         try:
             await self._app(scope, receive, guarded)
         except Exception:  # the server logs it; what it would answer itself would lack our headers
             if not begun:
-                await _answer(Refusal(500, "This page failed. The log of the page says more."))(scope, receive, guarded)
+                await self._answer(Refusal(500, "defect"), headers)(scope, receive, guarded)
             raise
+
+    def _answer(self, refusal: Refusal, headers: Headers) -> Response:
+        if "location" in refusal.headers:
+            return RedirectResponse(refusal.headers["location"], refusal.status)
+        chosen = cookie_parser(headers.get("cookie", "")).get(LANGUAGE_COOKIE)
+        t = self._texts.of(chosen, *self._texts.accepted(headers.get("accept-language", "")))
+        why, home = escape(t(f"guard.{refusal.key}", **refusal.values)), escape(t("problem.home"))
+        html = (
+            f'<!doctype html><html lang="{t.language}"><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width"><title>{refusal.status}</title><link rel="stylesheet" '
+            f'href="{static("page.css")}"><main><h1>{why}</h1><p><a href="/">{home}</a></p></main></html>'
+        )
+        return HTMLResponse(html, refusal.status, refusal.headers)
 
     def _look_at_head(self, scope: Scope, headers: Headers) -> None:
         raw_path, path, method = scope["raw_path"], scope["path"], scope["method"]
         size = len(raw_path) + len(scope["query_string"]) + sum(len(k) + len(v) + 4 for k, v in scope["headers"])
         if size > MAX_HEADER:
-            raise Refusal(431, "The header of the request is too large.")
+            raise Refusal(431, "header")
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            raise Refusal(421, "This page is not asked for by that name. Its names stand in its configuration.")
+            raise Refusal(421, "host")
         if method not in METHODS:
-            raise Refusal(405, "That cannot be done here.", {"allow": ", ".join(METHODS)})
+            raise Refusal(405, "method", {"allow": ", ".join(METHODS)})
         if not raw_path.startswith(b"/") or CODED.search(raw_path) or BAD_PATH.search(path):
-            raise Refusal(404, "There is no such page.")
+            raise Refusal(404, "path")
         if "transfer-encoding" in headers:
-            raise Refusal(411, "The length of the request must be known from its header.")
+            raise Refusal(411, "length")
         if method != "POST" and headers.get("content-length", "0") != "0":
-            raise Refusal(400, "A request of this kind has no body.")
+            raise Refusal(400, "body")
         self._look_where_from(method, headers, f"{self._door.config.scheme}://{hosts[0].lower()}")
 
     def _look_where_from(self, method: str, headers: Headers, own: str) -> None:
@@ -124,7 +156,7 @@ class Guard:
         elif site in {"cross-site", "same-site"}:  # a link may lead here; nothing else of another page may ask
             foreign = foreign or headers.get("sec-fetch-mode") != "navigate"
         if foreign:
-            raise Refusal(403, "The request comes from another page than ours. Nothing was changed.")
+            raise Refusal(403, "foreign")
 
     def _recognize(self, scope: Scope, headers: Headers, new_visit: list[str]) -> Session | None:
         """Tell the pages who asks."""
@@ -140,6 +172,8 @@ class Guard:
             state["still_in"] = lambda: self._still_in(session_id, session)
             return session
         visit = cookies.get(door.visit_cookie, "")
+        if scope["path"] in OPEN:
+            door.accounts.all()  # raises where nobody could log in
         if not visit and scope["path"] in OPEN:
             visit = secrets.token_urlsafe(ID_BYTES)
             new_visit.append(visit)
@@ -162,20 +196,24 @@ class Guard:
             wanted = f"{path}?{query}" if query else path
             to = "/login" if wanted == "/" else f"/login?next={quote(wanted, safe='/')}"
             raise Refusal(303, "", {"location": to})
-        raise Refusal(401, "You are not logged in, or were away for long. Nothing was changed.")
+        raise Refusal(401, "login")
 
     async def _checked_body(self, scope: Scope, headers: Headers, receive: Receive, session: Session | None) -> Receive:
         """The body, read once the header was found good, for the page to read again."""
         length = headers.get("content-length", "0")
-        takes_file = TAKES_FILE.match(scope["path"]) and session is not None and session.person.at_least("engineer")
+        takes_file = TAKES_FILE.fullmatch(scope["path"]) and session is not None and session.person.at_least("engineer")
         largest = MAX_FILE if takes_file else MAX_FORM
         if not length.isdecimal() or int(length) > largest:
-            raise Refusal(413, f"That is too large: at most {largest >> 10} KiB are taken here.")
+            raise Refusal(413, "large", kib=largest >> 10)
+        if int(length) > MAX_FORM:  # 100 MB, until it is with the daemon; the service has 200
+            if self._file_in_hand:
+                raise Refusal(503, "busy", {"retry-after": "10"})
+            self._file_in_hand = scope["state"]["holds_file"] = True
         parts = bytearray()
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                raise Refusal(400, "The request ended early.")
+                raise Refusal(400, "early")
             parts += message.get("body", b"")
             if not message.get("more_body", False):
                 break
@@ -183,7 +221,7 @@ class Guard:
         token = headers.get("x-ee-csrf") or await _token_in_form(scope, _replay(body, receive))
         wanted: str = scope["state"]["csrf"]
         if not wanted or not hmac.compare_digest(token.encode(), wanted.encode()):
-            raise Refusal(403, "This form is too old. Load its page again and send it anew. Nothing was changed.")
+            raise Refusal(403, "token")
         return _replay(body, receive)
 
     def _guarded(self, scope: Scope, send: Send, new_visit: list[str], begun: list[bool]) -> Send:
@@ -210,14 +248,12 @@ class Guard:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    sent = False
+    left = [body]
 
     async def again() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()  # only that the client has gone can still come
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if left:  # and held no longer than it is needed: it may be a file
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await receive()  # only that the client has gone can still come
 
     return again
 
@@ -228,13 +264,5 @@ async def _token_in_form(scope: Scope, receive: Receive) -> str:
         async with request.form(max_files=1, max_fields=50) as form:
             token: Any = form.get("csrf")
     except MultiPartException as error:
-        raise Refusal(400, "The form cannot be read. Nothing was changed.") from error
+        raise Refusal(400, "form") from error
     return token if isinstance(token, str) else ""
-
-
-def _answer(refusal: Refusal) -> Response:
-    if "location" in refusal.headers:
-        return RedirectResponse(refusal.headers["location"], refusal.status)
-    home = "" if refusal.status in {404, 405, 421, 431} else ' <a href="/">echo-edge</a>'
-    text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{refusal.status}</title>'
-    return HTMLResponse(f"{text}<p>{escape(refusal.text)}{home}</p>", refusal.status, refusal.headers)

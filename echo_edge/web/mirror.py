@@ -23,6 +23,9 @@ class Mirror:
         self.changed = asyncio.Event()
         """Set at every change; whoever waits for it clears it."""
 
+        self.since: dict[str, str] = {}
+        """Point -> since when its level is what it is, as far as somebody saw it change or asked."""
+
         self._newest: dict[str, Message] = {}
         self._windows: dict[str, deque[Message]] = {}
         self._scores: dict[str, deque[Message]] = {}
@@ -41,8 +44,11 @@ class Mirror:
 
     def take(self, topic: str, message: Message) -> None:
         """Note a message; ``topic`` is below the gateway's: ``m/pump-12/p/de/state``."""
+        before = self._newest.get(topic, message)
         self._newest[topic] = message
-        if topic.endswith("/window"):
+        if topic.endswith("/state") and "/p/" in topic and before.get("level") != message.get("level"):
+            self.since[topic.removeprefix("m/").removesuffix("/state").replace("/p/", "/")] = message["ts"]
+        elif topic.endswith("/window"):
             self._windows.setdefault(topic, deque(maxlen=WINDOWS)).append(message)
         elif topic.endswith("/score"):
             self._scores.setdefault(topic, deque(maxlen=SCORES)).append(message)
@@ -84,6 +90,7 @@ class Mirror:
         }
 
     def _forget(self) -> None:
+        self.since.clear()
         self._newest.clear()
         self._windows.clear()
         self._scores.clear()

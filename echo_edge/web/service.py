@@ -34,4 +34,5 @@ def make_service(door: Door, link: Link | None = None) -> ASGIApp:
     """
     config = door.config
     link = link or Link(page_socket(state_path(config.gateway)))
-    return Guard(create_app(link, Texts(config.language), Login(door).routes), door)
+    texts = Texts(config.language)
+    return Guard(create_app(link, texts, Login(door).routes), door, texts)

@@ -1,6 +1,7 @@
 """HTTP connections with an end: who sends, or takes, too slowly is cut off, and no address can hold all of them.
 
-uvicorn bounds only the time between two requests. The rest is looked at once a second, from ``WebServer``.
+Where there are as many as may be, a new one takes the place of the oldest that only waits. uvicorn itself bounds only
+the time between two requests; the rest is looked at once a second, from ``WebServer``.
 """
 
 from __future__ import annotations
@@ -23,17 +24,27 @@ class BoundedProtocol(H11Protocol):
 
     _waits_for: tuple[Waiting | None, object, int] = (None, None, 0)
     _since_s = 0.0
+    made_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self.access_log = False  # who looked at what is in no log, and no address with what was typed into it
-        of_one = [c for c in self.connections if isinstance(c, BoundedProtocol) and c.address == self.address]
-        if len(self.connections) > CONNECTIONS or len(of_one) > OF_ONE_ADDRESS:
-            self.transport.abort()
+        self.made_s = self.loop.time()
+        everybody = [c for c in self.connections if isinstance(c, BoundedProtocol)]
+        of_one = [c for c in everybody if c.address == self.address]
+        crowd = of_one if len(of_one) > OF_ONE_ADDRESS else everybody if len(everybody) > CONNECTIONS else []
+        if crowd:
+            idle = [c for c in crowd if c is not self and c.is_idle]
+            min(idle, key=lambda c: c.made_s, default=self).transport.abort()
 
     @property
     def address(self) -> str:
         return self.client[0] if self.client else ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is only kept, by a browser for its next request or by somebody for nothing."""
+        return self.cycle is None or self.cycle.response_complete
 
     def cut_off_if_slow(self, now_s: float) -> None:
         """Abort the connection if it has waited for one thing for too long."""
@@ -51,7 +62,7 @@ class BoundedProtocol(H11Protocol):
             return "taking"
         if self.conn.their_state is h11.SEND_BODY:
             refused = self.cycle is None or self.cycle.response_complete
-            return "file" if not refused and TAKES_FILE.match(self.scope["path"]) else "body"
+            return "file" if not refused and TAKES_FILE.fullmatch(self.scope["path"]) else "body"
         begun = self.cycle is None or bool(self.conn.trailing_data[0])  # else idle, which uvicorn bounds
         return "header" if self.conn.their_state is h11.IDLE and begun else None
 

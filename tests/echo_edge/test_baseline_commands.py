@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,21 @@ def test_show_tells_what_the_manifest_holds(config: Path, state_folder: Path) ->
     assert told["manifest"]["settings"] == {"gain": "12 dB"}
     table = printed("baseline", "show", config, "bl_0001")
     assert all(text in table for text in ("simulator:1", "gain 12 dB", "30 useful", "at 1 a month", "16000 Hz"))
+
+
+def test_show_tells_what_was_heard_when_and_what_was_signed(config: Path, state_folder: Path) -> None:
+    store, baseline = make_store(state_folder), small(1)
+    stored = enroll(store, baseline)
+    told = answer("baseline", "show", config, stored.id)
+    heard, state = told["heard"]["run"], baseline.states[0]
+    assert heard["from"] < heard["until"]
+    assert heard["spectrum"][-1]["hz"][1] == pytest.approx(baseline.origin.rate_hz / 2, rel=0.01)
+    assert all(before["hz"][1] == after["hz"][0] for before, after in pairwise(heard["spectrum"]))
+    assert list(heard["usual"]) == list(state.indicator_names)
+    assert all(low <= high for low, high in heard["usual"].values())
+    assert told["active_since"] is not None
+    assert told["manifest_sha256"] == store.signed(stored.id).sha256
+    assert bytes.fromhex(told["signature"]) == store.signed(stored.id).signature
 
 
 def test_activate_and_roll_back_say_who_and_why(config: Path, state_folder: Path) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from echo_edge.board import Board, Watch
 from echo_edge.envelope import Topics
 from echo_edge.mqtt import MqttSettings
 from echo_edge.outbox import Outbox
-from echo_edge.payload import Envelope
+from echo_edge.payload import Envelope, Info
 from echo_edge.pipeline import Pipeline
 from echo_edge.publisher import Publisher
 from echo_edge.records import Window
+from echo_edge.report import Reporter
 from echo_edge.window_message import WindowMessages
+from tests.baselines import enroll, learned
+from tests.benches import Link, make_bench
 from tests.world import POINT, machine_windows, make_config, make_embedder
 
 TOPICS = Topics("echo-edge/v1", "gw")
@@ -144,9 +149,31 @@ def test_a_window_that_nobody_judges_has_the_same_picture() -> None:
     assert made.of(idle, 0.5) == messages(window)[0]
 
 
-def test_samples_that_are_no_numbers_have_neither_picture_nor_level() -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_have_neither_picture_nor_level(value: float) -> None:
     (window,) = machine_windows(1)
-    window.samples[0, 5] = np.nan
+    window.samples[0, 5] = value
     (message,) = messages(window)
     assert message["level_db"] == [None]
     assert "picture" not in message
+
+
+def test_scores_and_windows_are_made_while_somebody_watches_and_at_no_other_time(tmp_path: Path) -> None:
+    bench, link, board = make_bench(tmp_path), Link(), Board(TOPICS)
+    point = bench.points[POINT]
+    point.adopt(enroll(bench.store, learned()))
+    info = Info("0", "fake", None, "fake", "5", (POINT,), {})
+    reporter = Reporter(bench.config, link, link, TOPICS, Envelope("gw"), info, board=board)  # type: ignore[arg-type]
+    before, during, after = (bench.monitor._pipeline.step([window])[0] for window in machine_windows(3))
+    reporter.verdict(before, point)
+    with board.watch() as watch:
+        assert taken(watch) == []
+        reporter.verdict(during, point)
+        told = {topic: json.loads(payload) for topic, payload in taken(watch)}
+    reporter.verdict(after, point)
+    assert told.keys() == {"m/pump/p/de/score", "m/pump/p/de/window"}
+    score, window = told["m/pump/p/de/score"], told["m/pump/p/de/window"]
+    assert score["seq"] == 1  # none was made before
+    assert score["ts"] == score["window"]["to"] == window["ts"]
+    with board.watch() as watch:
+        assert taken(watch) == []

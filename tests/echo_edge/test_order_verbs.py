@@ -230,7 +230,9 @@ def test_baselines_are_listed_labelled_activated_and_rejected(bench: Bench) -> N
     listed = give(bench, "baseline.list", point=POINT, limit=1)
     assert listed["left_out"] == 1
     assert [(b["id"], b["status"], b["label"]) for b in listed["baselines"]] == [("bl_0002", "rejected", "new bearing")]
-    assert give(bench, "baseline.show", id="bl_0002")["label"] == "new bearing"
+    shown = give(bench, "baseline.show", id="bl_0002")
+    assert shown["label"] == "new bearing"
+    assert "zone" not in shown["heard"]["run"]  # the class of this machine is not known
     assert bench.store.verify_audit().problems == []
 
 

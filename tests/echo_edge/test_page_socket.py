@@ -16,10 +16,11 @@ import pytest
 
 from echo_edge.board import Board
 from echo_edge.control import Control, local_sockets
-from echo_edge.control_answers import Answers
+from echo_edge.control_answers import PAGE_TURNS, Answers
 from echo_edge.control_client import send_order
 from echo_edge.doors import PAGE
 from echo_edge.errors import OrderRefusedError
+from echo_edge.mailbox import ORDERS
 from echo_edge.order_desk import Desk
 from echo_edge.order_types import Role
 from echo_edge.order_verbs import VERBS, Bench
@@ -109,7 +110,7 @@ def test_a_watch_tells_what_is_known_then_that_it_is_complete_then_every_change(
         gateway.board.live(topics.score(POINT), b'{"raw":1.5}')
         assert next(told)["progress"] == {"topic": "m/pump/p/de/score", "message": {"raw": 1.5}}
         gateway.board.put(topics.state(POINT), b"")
-        assert next(told)["progress"] == {"topic": "m/pump/p/de/state", "message": None}
+        assert next(told)["progress"] == {"topic": "m/pump/p/de/state", "message": {}}
 
 
 def test_silence_is_told_too(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +232,29 @@ def test_a_page_with_all_its_clients_leaves_the_command_line_its_own(gateway: Ga
     assert gateway.order("ping", "viewer")["ok"]
 
 
+def test_a_page_with_many_orders_leaves_room_for_those_of_others(gateway: Gateway) -> None:
+    mailbox, held, begun = gateway.bench.monitor._mailbox, threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        held.wait(PATIENCE_S)
+
+    assert mailbox.order(hold)
+    assert begun.wait(PATIENCE_S)
+    told: list[bool] = []
+    pages = [
+        threading.Thread(target=lambda: told.append(gateway.order("ping", "viewer")["ok"])) for _ in range(PAGE.clients)
+    ]
+    for page in pages:
+        page.start()
+    wait_for(lambda: len(mailbox._orders) == PAGE_TURNS, "the first of them to wait for the pipeline")
+    assert all(mailbox.order(lambda: None) for _ in range(ORDERS - PAGE_TURNS))
+    held.set()
+    for page in pages:
+        page.join(PATIENCE_S)
+    assert told == [True] * PAGE.clients
+
+
 def test_the_socket_is_the_users_alone_and_where_its_folder_says_so_the_groups(
     gateway: Gateway, tmp_path: Path
 ) -> None:
@@ -292,3 +316,21 @@ def test_a_watcher_that_says_more_than_its_order_is_let_go(gateway: Gateway) -> 
             with suppress(ConnectionResetError):
                 assert lines.readline() == b""
     wait_for(lambda: gateway.board.watchers == 0, "the watch to end")
+
+
+def test_an_order_is_short_and_a_file_that_is_imported_is_one_at_a_time(gateway: Gateway) -> None:
+    told = gateway.order("ping", "viewer", filling="x" * (1 << 20))
+    assert (told["kind"], told["error"]) == ("bad_args", f"an order has at most {PAGE.order_bytes} bytes")
+    file: dict[str, Any] = {"order": "read", "what": "import", "args": {"data": "A" * (5 << 20)}}
+    assert gateway.ask(**file)["ok"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as half, half.makefile("rb") as lines:
+        half.settimeout(PATIENCE_S)
+        half.connect(str(page_socket(gateway.folder)))
+        begun, rest = json.dumps(file).encode()[:-1], b"}\n"
+        half.sendall(begun)
+        assert "another file" in gateway.ask(**file)["error"]
+        half.sendall(rest)
+        assert json.loads(lines.readline())["ok"]
+    bomb: dict[str, Any] = {"order": "read", "what": "import", "args": {"data": [[]] * 50_000}}
+    assert "one file and nothing else" in gateway.ask(**bomb)["error"]
+    assert gateway.ask(**file)["ok"]

@@ -56,7 +56,7 @@ def refused(bench: Bench, what: str, role: Role = "engineer", **args: Any) -> Or
 
 @pytest.mark.parametrize("what", READINGS)
 def test_only_who_may_can_read_it(tmp_path: Path, what: str) -> None:
-    bench = make_bench(tmp_path)
+    bench = begun(make_bench(tmp_path))
     least = READINGS[what].role
     for role in ROLES[: ROLES.index(least)]:
         assert refused(bench, what, role, **ARGS.get(what, {})).code == "forbidden"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import signal
+import tarfile
 from collections.abc import Generator
 from contextlib import closing, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +46,30 @@ def message(told: Told, topic: str, **fields: Any) -> dict[str, Any]:
     raise AssertionError(f"the watch ended before {topic} with {fields}")
 
 
+def read(path: Path, what: str, role: str = "viewer", **args: Any) -> dict[str, Any]:
+    (answer,) = send_order(path, {"order": "read", "what": what, "args": args, "role": role}, START_S)
+    assert answer["ok"], answer
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def reads_back(path: Path) -> None:
+    """What the daemon kept of the run before, and an archive of itself, made while it runs."""
+    now = datetime.now(timezone.utc)
+    stretch = {"from": (now - timedelta(minutes=10)).isoformat(), "to": now.isoformat()}
+    told = read(path, "history", point="m/de", **stretch, buckets=600)
+    assert {"unjudged", "normal"} <= set(told["level"])
+    assert None in told["level"]
+    assert [row["object"] for row in read(path, "audit", point="m/de")["rows"]][-2:] == ["bl_0001", "bl_0001"]
+    assert "problems" not in read(path, "alerts")
+    archive = read(path, "bundle", "engineer")
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive["tar_gz"]))) as members:
+        files = {member.name.rpartition("/")[2]: members.extractfile(member) for member in members}
+        status = files["status.json"]
+        assert status is not None
+        assert json.load(status)["points"][0]["point"] == "m/de"
+
+
 @pytest.mark.timeout(120)
 def test_the_page_sees_states_scores_and_windows_without_a_broker_and_again_after_a_reload(tmp_path: Path) -> None:
     pages = tmp_path / "pages"
@@ -50,7 +79,7 @@ def test_the_page_sees_states_scores_and_windows_without_a_broker_and_again_afte
     with Daemon(tmp_path / "daemon", text, {"ECHO_EDGE_PAGE_SOCKET": str(path)}) as daemon:
         with closing(watching(path)) as told:
             assert message(told, "status")["state"] == "degraded"
-            daemon.enroll("m/de", "--minutes", "0.1")
+            daemon.enroll("m/de", "--minutes", "0.05")
             window = message(told, "m/m/p/de/window")
             assert (window["length_s"], window["rate_hz"], window["rows"]) == (0.5, 16_000, 64)
             state = message(told, "m/m/p/de/state", level="normal")
@@ -62,5 +91,6 @@ def test_the_page_sees_states_scores_and_windows_without_a_broker_and_again_afte
             assert [line["ok"] for line in last] in ([], [False])
         with closing(watching(path)) as told:
             message(told, "m/m/p/de/score", level="normal")
+        reads_back(path)
         assert daemon.stop() == 0
     assert not path.exists()

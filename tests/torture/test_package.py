@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import wait_for
 from tests.system.box import CHECKOUT, Box, booted
 
 pytestmark = [
@@ -21,6 +22,7 @@ pytestmark = [
 ]
 
 UNIT = "echo-edge@line1"
+PAGE = "echo-edge-web@line1"
 CONFIG = """
 gateway: {id: line1}
 devices: {acc: {kind: simulator, rate_hz: 8000}}
@@ -40,11 +42,12 @@ def package() -> Path:
 
 @pytest.fixture(scope="module")
 def box(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """A gateway on which the package is installed and one instance runs."""
+    """A gateway on which the package is installed and one instance runs, with its page."""
     with booted(tmp_path_factory.mktemp("box")) as box:
         assert install(box, package) == 0
         box.write("/etc/echo-edge/line1.yaml", CONFIG, 0o640, "root:echo-edge")
-        box.run("systemctl", "enable", "--now", UNIT, timeout_s=200)
+        box.write("/etc/echo-edge-web/line1.yaml", "gateway: line1\n", 0o640, "root:echo-edge-web")
+        box.run("systemctl", "enable", "--now", UNIT, PAGE, timeout_s=200)
         yield box
 
 
@@ -77,11 +80,20 @@ def test_in_a_clean_root_it_installs_updates_refuses_goes_back_and_leaves_nothin
     subprocess.run([CHECKOUT / "deploy/test_deb.sh", tmp_path_factory.mktemp("clean")], check=True)
 
 
+def test_a_page_that_does_not_start_is_said_and_stops_no_update(box: Box, package: Path, tmp_path: Path) -> None:
+    assert box.show(PAGE, "ActiveState")["ActiveState"] == "active"
+    change = "echo 'raise SystemExit(70)' >web/__main__.py; rm web/__pycache__/__main__.*"
+    assert install(box, variant(package, tmp_path, "0.9.0", change)) == 0
+    assert in_force(box) == ("0.9.0", "active")
+    assert box.show(PAGE, "ActiveState")["ActiveState"] != "active"
+
+
 def test_an_update_restarts_what_runs_and_takes_over(box: Box, package: Path, tmp_path: Path) -> None:
     before = box.show(UNIT, "MainPID")
     assert install(box, variant(package, tmp_path, "0.9.1")) == 0
     assert in_force(box) == ("0.9.1", "active")
     assert box.show(UNIT, "MainPID") != before
+    wait_for(lambda: box.show(PAGE, "ActiveState")["ActiveState"] == "active", "the page, by the mended release", 60)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +118,13 @@ def test_a_release_that_does_not_stay_up_gives_way_to_the_one_before(
 
 
 def test_rollback_by_hand_and_removal_stop_and_start_what_they_must(box: Box, package: Path, tmp_path: Path) -> None:
-    before = in_force(box)
+    before, page = in_force(box), box.show(PAGE, "MainPID")
     assert install(box, variant(package, tmp_path, "0.9.4")) == 0
+    assert box.show(PAGE, "MainPID") != page
     box.run("echo-edge-rollback", timeout_s=200)
     assert in_force(box) == before
     box.run("dpkg", "--remove", "echo-edge")
-    assert box.show(UNIT, "ActiveState")["ActiveState"] == "inactive"
+    assert {box.show(unit, "ActiveState")["ActiveState"] for unit in (UNIT, PAGE)} == {"inactive"}
     assert install(box, package) == 0
     assert in_force(box)[1] == "active", "it is enabled still"
+    assert box.show(PAGE, "ActiveState")["ActiveState"] == "active"

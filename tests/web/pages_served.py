@@ -17,12 +17,13 @@ from urllib.parse import urlencode
 import uvicorn
 
 from echo_edge.order_types import Role
-from echo_edge.web.accounts import Accounts
+from echo_edge.web.accounts import Accounts, Hasher
 from echo_edge.web.config import WebConfig
 from echo_edge.web.door import Door
 from echo_edge.web.link import Link
 from echo_edge.web.server import serve
 from echo_edge.web.service import make_door, make_service
+from echo_edge.web.slow_clients import BoundedProtocol
 from tests.web.world import FakeLink
 
 PATIENCE_S = 20.0
@@ -116,6 +117,9 @@ class Served:
         cookies = {} if name is None else {self.door.cookie: self.door.sessions.begin(name)}
         return Client(self.port, cookies, source)
 
+    def connections(self) -> list[BoundedProtocol]:
+        return [one for one in tuple(self.server.server_state.connections) if isinstance(one, BoundedProtocol)]
+
     def person(self, name: str, role: Role) -> str:
         """Make an account that has chosen its password."""
         code = self.accounts.add(name, role)
@@ -126,7 +130,7 @@ class Served:
 
 def cheap(password: str, salt: bytes) -> str:
     """Stands in for scrypt, which has its own test."""
-    return sha256(salt + password.encode()).hexdigest()
+    return sha256(salt + password.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def free_port() -> int:
@@ -138,12 +142,16 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    folder: Path, config: WebConfig | None = None, link: Link | None = None, hurry: float = 1.0
+    folder: Path,
+    config: WebConfig | None = None,
+    link: Link | None = None,
+    hurry: float = 1.0,
+    hasher: Hasher = cheap,
 ) -> Iterator[Served]:
     """Serve until the block ends; ``hurry``: how much faster than ours the clock is that slow clients are judged by."""
     config = config or WebConfig(gateway="gw-hall3", port=free_port())
     servers: list[uvicorn.Server] = []
-    door = make_door(config, Accounts(folder, cheap))
+    door = make_door(config, Accounts(folder, hasher))
     app = make_service(door, link or FakeLink())
     told = {"stop": servers.append, "clock": lambda: time.monotonic() * hurry}
     thread = threading.Thread(target=serve, args=(app, config), kwargs=told)

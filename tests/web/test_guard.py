@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -26,11 +28,10 @@ def raw(door: Served, request: str | bytes) -> str:
     data = request.encode() if isinstance(request, str) else request
     with socket.create_connection(("127.0.0.1", door.port), PATIENCE_S) as client:
         client.sendall(data.replace(b"HOST", f"127.0.0.1:{door.port}".encode()))
-        client.shutdown(socket.SHUT_WR)
-        answer = b""
-        while more := client.recv(65536):
-            answer += more
-    return answer.decode()
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        headers = "".join(f"{name.lower()}: {value}\n" for name, value in answer.getheaders())
+        return f"{answer.status}\n{headers}{answer.read().decode()}"
 
 
 def add(client: Client, csrf: str, **headers: str | None) -> int:
@@ -118,7 +119,7 @@ def test_without_a_session_there_is_nothing_but_the_login(door: Served) -> None:
 def test_a_path_with_a_trick_in_it_names_nothing(door: Served, path: str) -> None:
     cookie = "; ".join(f"{k}={v}" for k, v in door.client("boss").cookies.items())
     answer = raw(door, f"GET {path} HTTP/1.1\r\nHost: HOST\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n")
-    assert answer.startswith("HTTP/1.1 404 ")
+    assert answer.startswith("404")
     assert "import" not in answer
 
 
@@ -132,11 +133,39 @@ def test_what_is_too_large_is_refused_by_its_header_alone(door: Served) -> None:
     assert ann.get("/password", X_Much="x" * 9000).status == 431
     assert ann.get("/password?" + "x" * 9000).status == 431
     much = {"Content-Length": None}
-    assert raw(door, "GET / HTTP/1.1\r\nX: " + "x" * 70000).startswith("HTTP/1.1 400 ")
+    assert raw(door, "GET / HTTP/1.1\r\nX: " + "x" * 70000).startswith("400")
     assert ann.ask("POST", "/logout", b"x" * 70000).status == 413
     assert lang.ask("POST", "/baselines/pump-12/de/import", b"x" * 70000, much).status in {400, 413}
     assert ann.ask("POST", "/baselines/pump-12/de/import", b"csrf=x&" + b"x" * 70000).status == 403
     assert ann.get("/password").status == 200
+
+
+def test_a_large_file_of_an_engineer_is_let_through_whole_with_its_token(door: Served) -> None:
+    ann = door.client("ann")
+    for token, status in ((ann.get("/password").csrf, {303, 422}), ("another", {403})):
+        parts = (
+            '--x\r\nContent-Disposition: form-data; name="file"; filename="b.zip"\r\n\r\n' + "y" * (2 << 20) + "\r\n",
+            f'--x\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n{token}\r\n--x--\r\n',
+        )
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = ann.ask("POST", "/baselines/pump-12/de/import", "".join(parts).encode(), kind)
+        assert answer.status in status
+
+
+def test_large_files_are_taken_one_at_a_time(door: Served) -> None:
+    ann = door.client("ann")
+    cookie = "; ".join(f"{k}={v}" for k, v in ann.cookies.items())
+    head = f"POST /baselines/pump-12/de/import HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nCookie: {cookie}\r\n"
+    head = head.replace("HOST", f"127.0.0.1:{door.port}")
+    large = b"x" * 70000
+    with socket.create_connection(("127.0.0.1", door.port), PATIENCE_S) as slow:
+        slow.sendall(f"{head}Content-Length: 80000\r\n\r\n".encode())
+        deadline_s = time.monotonic() + PATIENCE_S
+        while ann.ask("POST", "/baselines/pump-12/de/import", large).status != 503:
+            assert time.monotonic() < deadline_s
+        assert ann.get("/password").status == 200
+    while ann.ask("POST", "/baselines/pump-12/de/import", large).status != 403:
+        assert time.monotonic() < deadline_s
 
 
 @pytest.mark.parametrize(
@@ -159,12 +188,12 @@ def test_a_body_of_doubtful_length_is_never_read(door: Served, how: str) -> None
     hidden = f"POST /people/remove HTTP/1.1\r\nHost: HOST\r\nCookie: {cookie}\r\n\r\n"
     head = f"POST /logout HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nCookie: {cookie}\r\n"
     answer = raw(door, f"{head}{how}\r\n\r\n0\r\n\r\n{hidden}")
-    assert answer.split(" ")[1] in {"400", "411", "501"}
+    assert answer[:3] in {"400", "411", "501"}
     assert boss.get("/password").status == 200
 
 
 def test_a_request_that_only_looks_has_no_body(door: Served) -> None:
-    assert raw(door, "GET /login HTTP/1.1\r\nHost: HOST\r\nContent-Length: 3\r\n\r\nx=1").startswith("HTTP/1.1 400 ")
+    assert raw(door, "GET /login HTTP/1.1\r\nHost: HOST\r\nContent-Length: 3\r\n\r\nx=1").startswith("400")
 
 
 def strict(headers: dict[str, str]) -> bool:
@@ -193,7 +222,7 @@ def test_every_answer_keeps_browsers_strict_and_caches_empty(door: Served) -> No
     assert "server" not in answers[200].headers
     assert not any(name.startswith("access-control") for answer in answers.values() for name in answer.headers)
     nonsense = raw(door, "NONSENSE\r\n\r\n")
-    assert nonsense.startswith("HTTP/1.1 400 ")
+    assert nonsense.startswith("400")
     assert all(f"{name}: {value}" in nonsense for name, value in SECURITY_HEADERS.items())
 
 

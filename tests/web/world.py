@@ -103,7 +103,9 @@ class Visitor:
     def post(self, path: str, **fields: str) -> Answer:
         return asyncio.run(self._ask("POST", path, urlencode({"csrf": CSRF, **fields}).encode()))
 
-    async def _ask(self, method: str, path: str, body: bytes) -> Answer:
+    async def _ask(
+        self, method: str, path: str, body: bytes, kind: bytes = b"application/x-www-form-urlencoded"
+    ) -> Answer:
         path, _, query = path.partition("?")
         scope = {
             "type": "http",
@@ -116,7 +118,7 @@ class Visitor:
             "headers": [
                 (b"host", b"gw.test"),
                 (b"accept-language", self.language.encode()),
-                (b"content-type", b"application/x-www-form-urlencoded"),
+                (b"content-type", kind),
             ],
             "state": {"person": Person("m.lang", self.role), "csrf": CSRF, "still_in": lambda: True},
             "client": ("127.0.0.1", 1),

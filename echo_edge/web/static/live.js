@@ -19,13 +19,29 @@ function say(kind) {
 function place(part) {
   for (const element of parts) {
     if (element.dataset.live !== part.name || (element.dataset.args || "") !== part.args) continue;
-    const open = [...element.querySelectorAll("details[open][id]")].map((details) => details.id);
-    element.innerHTML = policy.createHTML(part.html);
-    for (const id of open) {
-      const details = document.getElementById(id);
-      if (details) details.open = true;
-    }
+    const next = document.createElement("template");
+    next.innerHTML = policy.createHTML(part.html);
+    become(element, next.content);
   }
+}
+
+// Changes only what differs: a link under a finger, the focus, what was opened or scrolled stay as they are.
+function become(now, next) {
+  const old = [...now.childNodes], fresh = [...next.childNodes];
+  fresh.forEach((node, i) => {
+    const was = old[i];
+    if (!was) now.append(node);
+    else if (was.nodeName !== node.nodeName || was.id !== node.id) was.replaceWith(node);
+    else if (node.nodeType === Node.ELEMENT_NODE) { dress(was, node); become(was, node); }
+    else if (was.nodeValue !== node.nodeValue) was.nodeValue = node.nodeValue;
+  });
+  old.slice(fresh.length).forEach((node) => node.remove());
+}
+
+function dress(was, node) {
+  const kept = (name) => name === "open" && was.nodeName === "DETAILS"; // a person opened it
+  for (const { name } of [...was.attributes]) if (!node.hasAttribute(name) && !kept(name)) was.removeAttribute(name);
+  for (const { name, value } of node.attributes) if (was.getAttribute(name) !== value) was.setAttribute(name, value);
 }
 
 // Other buttons are right than when the page was loaded: load it anew, but not under somebody's fingers.
@@ -62,7 +78,9 @@ function listen() {
   source.addEventListener("login", () => again());
   source.addEventListener("error", () => {
     say("lost");
-    if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 5000); }
+    if (source.readyState !== EventSource.CLOSED) return;
+    // Refused: where it is for want of a session, the page leads to the login.
+    fetch("/live").then((answer) => (answer.status === 401 ? location.reload() : setTimeout(listen, 5000)), () => setTimeout(listen, 5000));
   });
 }
 
