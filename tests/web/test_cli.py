@@ -1,4 +1,4 @@
-"""The commands of the page: what they print, and what they exit with."""
+"""The commands of the page: what they print, what they exit with."""
 
 from __future__ import annotations
 
