@@ -41,6 +41,7 @@ PAGES: tuple[str, ...] = (
     "point_orders",
     "enroll",
     "enroll_report",
+    "health",
     "alerts",
     "alert",
     "baselines",
