@@ -101,8 +101,3 @@ class Plant:
         with closing(sqlite3.connect(self.daemon.state / "state.db")) as db:
             tables = ("audit", "baseline", "active", "mute", "target")
             return {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
-
-    def windows_dropped(self) -> int:
-        """Windows that the daemon gave up so far, as it tells on MQTT; waits until it told anything."""
-        wait_for(lambda: bool(self.heard.last("/health")), "the gateway's health", 45)
-        return int(self.heard.last("/health")["pipeline"]["windows_dropped"])
