@@ -236,11 +236,15 @@ def evaluate(
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    page: Annotated[
+        bool, typer.Option("--page", help="Serve the page, too, on this machine alone, until Ctrl-C.")
+    ] = False,
+) -> None:
     """Show it: two invented pumps, a broker, the daemon, a fault, the alert and its end. No hardware, no network."""
     from echo_edge.demo import run_demo  # noqa: PLC0415
 
-    sys.exit(run_demo())
+    sys.exit(run_demo(page=page))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from rich.text import Text
 
 from echo_edge.config_file import load_config
 from echo_edge.demo_broker import DemoBroker, demo_broker
+from echo_edge.demo_page import page_beside
 from echo_edge.enroll_command import enroll_point
 from echo_edge.errors import EchoEdgeError
 from sensors import AlsaMicrophone, Machine, PtyAccelerometer, SensorError, list_microphones
@@ -36,6 +37,7 @@ FAULT = "outer_race"
 ENROLL_S = 40
 START_WITHIN_S = 30.0
 ALERT_WITHIN_S = 60.0
+EXIT_INTERRUPTED = 130
 MIC_RATE_HZ, ACC_RATE_HZ = 48_000, 25_600
 STYLES = {"normal": "green", "warning": "bold yellow", "alarm": "bold red"}
 
@@ -89,18 +91,24 @@ class Subscriber:
         self._client.loop_stop()
 
 
-def run_demo() -> int:
-    """Run it; 0 when the fault was reported and cleared over MQTT and the healthy machine stayed silent."""
+def run_demo(*, page: bool = False) -> int:
+    """Run it; 0 when the fault was reported and cleared over MQTT and the healthy machine stayed silent.
+
+    Args:
+        page: serve the page, too, from the start on and until Ctrl-C.
+    """
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
         with ExitStack() as stack:
-            return _play(stack, console)
+            return _play(stack, console, page=page)
     except (EchoEdgeError, SensorError) as error:
         console.print(str(error), style="red", markup=False)
         return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
-def _play(stack: ExitStack, console: Console) -> int:
+def _play(stack: ExitStack, console: Console, *, page: bool) -> int:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="echo-edge-demo-")))
     list_microphones()  # says at once when PortAudio is missing
     broker = stack.enter_context(demo_broker())
@@ -125,6 +133,8 @@ def _play(stack: ExitStack, console: Console) -> int:
     stack.callback(subscriber.close)
     env = {**os.environ, **mic.env, "STATE_DIRECTORY": str(folder)}
     daemon = stack.enter_context(_daemon(config, env, folder / "daemon.log"))
+    if page:
+        console.print(stack.enter_context(page_beside(folder, "demo", env)), markup=False, soft_wrap=True)
     stack.enter_context(
         Live(
             get_renderable=lambda: Group(_table(subscriber), step if console.is_terminal else ""),
@@ -163,6 +173,9 @@ def _play(stack: ExitStack, console: Console) -> int:
         say(f"FAILED: {len(wrong)} alert messages for the healthy {HEALTHY}")
         return 1
     say(f"5/5 done: {FAULTY} opened and cleared over MQTT, {HEALTHY} stayed silent")
+    if page:
+        say("5/5 done; the page goes on: Ctrl-C ends it")
+        stage.wait(lambda: False, float("inf"), "the daemon ended")
     return 0
 
 

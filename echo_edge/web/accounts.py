@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
-import hashlib
 import hmac
 import logging
 import os
 import re
 import secrets
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from echo_edge.config_model import Model
 from echo_edge.errors import EchoEdgeError
 from echo_edge.order_types import Role
 from echo_edge.store import write_durably
+from echo_edge.web.passwords import (
+    MAX_PASSWORD,
+    MIN_PASSWORD,
+    NOBODY,
+    Code,
+    Hasher,
+    Hashes,
+    Password,
+    hash_code,
+    new_code,
+    scrypt,
+)
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
-MIN_PASSWORD, MAX_PASSWORD = 12, 256  # characters
-COST_N, BLOCK_R, LANES_P = 1 << 15, 8, 1  # scrypt: 32 MiB and about 0.1 s each
-SCRYPT_MEMORY = 64 << 20  # what OpenSSL may take for it; a little over 128 * N * r
-AT_ONCE, QUEUE = 2, 16  # hashes at a time, and waiting: memory and threads are bounded, whoever knocks
-CODE_VALID = timedelta(hours=24)
-CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that looks like another
-CODE_GROUPS, CODE_GROUP = 4, 4  # 31 ** 16: 79 bits, too many to try even offline; a plain hash will do
-
-Hasher = Callable[[str, bytes], str]
-"""Password and salt -> 64 hexadecimal digits. Runs in a thread of its own."""
-
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class AccountsError(EchoEdgeError):
@@ -53,24 +50,6 @@ class AccountError(EchoEdgeError):
         self.field = field
         self.key = key
         """Of the text that says so on the page: ``login.KEY``."""
-
-
-class BusyError(EchoEdgeError):
-    """Too many passwords wait to be checked; try again."""
-
-
-class Password(Model):
-    """A password's hash."""
-
-    salt: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-    hash: Hash
-
-
-class Code(Model):
-    """A one-time code, for the first login or after a forgotten password."""
-
-    hash: Hash
-    until: AwareDatetime
 
 
 class Account(Model):
@@ -93,13 +72,11 @@ class Accounts:
 
     def __init__(self, folder: Path, hasher: Hasher | None = None, now: Callable[[], datetime] | None = None) -> None:
         """``hasher`` and ``now``: absent, scrypt and the system's clock."""
-        self._hasher = hasher or scrypt
+        self._hashes = Hashes(hasher or scrypt)
         self._now = now or (lambda: datetime.now(timezone.utc))
         self._path = folder / "accounts.json"
         self._seen: tuple[int, ...] = ()
         self._known: dict[str, Account] = {}
-        self._running = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
 
     def all(self) -> dict[str, Account]:
         """By name.
@@ -138,7 +115,7 @@ class Accounts:
         with self._changing() as known:
             if name in known:
                 raise AccountError("name", "name_taken", f"'{name}' is there already")
-            code, kept = _new_code(self._now())
+            code, kept = new_code(self._now())
             known[name] = Account(role=role, code=kept, stamp=_stamp())
         return code
 
@@ -146,7 +123,7 @@ class Accounts:
         """Take the password away and return a one-time code for setting another."""
         with self._changing() as known:
             old = _of(known, name)
-            code, kept = _new_code(self._now())
+            code, kept = new_code(self._now())
             known[name] = Account(role=old.role, code=kept, stamp=_stamp())
         return code
 
@@ -171,7 +148,7 @@ class Accounts:
         """
         account = self.get(name)
         kept = (account.password if account else None) or NOBODY
-        found = await self._hash(password, bytes.fromhex(kept.salt))
+        found = await self._hashes.of(password, bytes.fromhex(kept.salt))
         if not hmac.compare_digest(found, kept.hash) or account is None or account.password is None:
             return None
         return account if self.get(name) == account else None  # it may have been removed meanwhile
@@ -180,7 +157,7 @@ class Accounts:
         """Whether this is the name's one-time code, still valid and not used."""
         account = self.get(name)
         kept = account.code if account else None
-        same = hmac.compare_digest(_hash_code(code), kept.hash if kept else NOBODY.hash)
+        same = hmac.compare_digest(hash_code(code), kept.hash if kept else NOBODY.hash)
         return same and kept is not None and self._now() < kept.until
 
     async def set_password(self, name: str, password: str, repeated: str, code: str | None = None) -> None:
@@ -201,22 +178,12 @@ class Accounts:
         if password != repeated:
             raise AccountError("repeat", "differs", "the two differ")
         salt = os.urandom(16)
-        kept = Password(salt=salt.hex(), hash=await self._hash(password, salt))
+        kept = Password(salt=salt.hex(), hash=await self._hashes.of(password, salt))
         with self._changing() as known:
             if code is not None and not self.check_code(name, code):  # used by another meanwhile
                 raise AccountError("code", "bad_code", "name or code is wrong, or the code has been used or is too old")
             old = _of(known, name)
             known[name] = Account(role=old.role, password=kept, stamp=_stamp())
-
-    async def _hash(self, password: str, salt: bytes) -> str:
-        if self._waiting >= QUEUE:
-            raise BusyError("too many people log in at once; try again in a moment")
-        self._waiting += 1
-        try:
-            async with self._running:
-                return await asyncio.to_thread(self._hasher, password, salt)
-        finally:
-            self._waiting -= 1
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Account]]:
@@ -235,13 +202,6 @@ class Accounts:
 
 
 NAME_RULE = "up to 48 lower-case letters, digits, '.', '-' and '_', the first a letter or a digit"
-NOBODY = Password(salt="0" * 32, hash="0" * 64)
-"""Whose password nobody has: so that an unknown name costs what a known one does."""
-
-
-def spelled(code: str) -> str:
-    """A one-time code as it was given out, however it is typed: blanks, dashes and capitals do not matter."""
-    return re.sub(r"[\s-]", "", code).lower()
 
 
 def _of(known: dict[str, Account], name: str) -> Account:
@@ -253,22 +213,6 @@ def _of(known: dict[str, Account], name: str) -> Account:
 def _keep_an_admin(known: dict[str, Account], name: str, field: str) -> None:
     if not any(a.role == "admin" for other, a in known.items() if other != name) and known[name].role == "admin":
         raise AccountError(field, "last_admin", f"'{name}' is the last admin; make another one first")
-
-
-def _new_code(now: datetime) -> tuple[str, Code]:
-    groups = ["".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_GROUP)) for _ in range(CODE_GROUPS)]
-    code = "-".join(groups)
-    return code, Code(hash=_hash_code(code), until=now + CODE_VALID)
-
-
-def _hash_code(code: str) -> str:
-    return hashlib.sha256(spelled(code).encode()).hexdigest()
-
-
-def scrypt(password: str, salt: bytes) -> str:
-    plain = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")  # phones and desktops differ
-    kept = hashlib.scrypt(plain, salt=salt, n=COST_N, r=BLOCK_R, p=LANES_P, maxmem=SCRYPT_MEMORY, dklen=32)
-    return kept.hex()
 
 
 def _stamp() -> str:

@@ -175,6 +175,13 @@ async def _picture(request: Request) -> Response:
     return Response(base64.b64decode(told["png"]), media_type="image/png", headers=headers)
 
 
+async def _to_alert(request: Request) -> Response:
+    """The address of a form that was refused, loaded anew."""
+    if request.path_params["what"] not in FIELDS:
+        raise HTTPException(404)
+    return back(f"/alerts/{_id(request)}")
+
+
 def _id(request: Request) -> str:
     alert_id = str(request.path_params["alert_id"])
     if not ALERT_ID.fullmatch(alert_id):
@@ -186,4 +193,5 @@ routes = [
     Route("/alerts/{alert_id}", _show),
     Route("/alerts/{alert_id}/{name}.png", _picture),
     Route("/alerts/{alert_id}/{what}", _act, methods=["POST"]),
+    Route("/alerts/{alert_id}/{what}", _to_alert),
 ]

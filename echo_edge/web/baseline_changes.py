@@ -18,17 +18,16 @@ from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import back, form, link_of, mirror_of, need, page, refusal, translator
 
 Change = Literal["activate", "reject", "rollback"]
+CHANGES_OF_VERSION = ("activate", "reject", "label", "export")
 
 
 async def _of_version(request: Request) -> Response:
     what = request.path_params["what"]
-    if what in {"activate", "reject"}:
-        return await _change(request, what)
+    if what not in CHANGES_OF_VERSION:
+        raise HTTPException(404)
     if what == "label":
         return await _label(request)
-    if what == "export":
-        return await _export(request)
-    raise HTTPException(404)
+    return await (_export(request) if what == "export" else _change(request, what))
 
 
 async def _rollback(request: Request) -> Response:
@@ -144,8 +143,16 @@ def _plain(name: str) -> str:
     return plain[-60:].lstrip("._-") or "baseline"
 
 
+async def _to_version(request: Request) -> Response:
+    """The address of a form that was refused, loaded anew."""
+    if request.path_params["what"] not in CHANGES_OF_VERSION:
+        raise HTTPException(404)
+    return back(f"/baselines/{point_id(request)}/{version_id(request)}")
+
+
 routes = [
     Route(f"{BELOW}/rollback", _rollback, methods=["POST"]),
     Route(f"{BELOW}/import", _import, methods=["POST"]),
     Route(f"{BELOW}/{{id}}/{{what}}", _of_version, methods=["POST"]),
+    Route(f"{BELOW}/{{id}}/{{what}}", _to_version),
 ]

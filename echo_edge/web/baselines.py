@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from echo_edge.web.figures import figure
 from echo_edge.web.link import RefusedError
-from echo_edge.web.pages import link_of, mirror_of, need, page
+from echo_edge.web.pages import back, link_of, mirror_of, need, page
 
 ID = re.compile(r"bl_[0-9]{4,18}")
 FILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
@@ -122,6 +122,11 @@ async def _download(request: Request) -> Response:
     return Response(base64.b64decode(told["data"]), media_type="application/octet-stream", headers=headers)
 
 
+async def _to_point(request: Request) -> Response:
+    """The address of a form that was refused, loaded anew."""
+    return back(f"/baselines/{point_id(request)}")
+
+
 async def _versions(request: Request) -> tuple[str, list[dict[str, Any]]]:
     """The point of the address and its versions, the newest first; 404 when there are neither."""
     point = point_id(request)
@@ -182,5 +187,7 @@ routes = [
     Route(f"{BELOW}/compare", _compare),
     Route(f"{BELOW}/audit", _audit),
     Route(f"{BELOW}/exports/{{file}}", _download),
+    Route(f"{BELOW}/rollback", _to_point),
+    Route(f"{BELOW}/import", _to_point),
     Route(f"{BELOW}/{{id}}", _version),
 ]

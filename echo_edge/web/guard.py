@@ -75,11 +75,19 @@ class Guard:
         self._texts = texts
         self._hosts = door.config.allowed_hosts
         self._told = ""
+        self._file_in_hand = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # "lifespan"; the server knows no websocket
             await self._app(scope, receive, send)
             return
+        try:
+            await self._request(scope, receive, send)
+        finally:
+            if scope.get("state", {}).get("holds_file"):
+                self._file_in_hand = False
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         new_visit: list[str] = []
         begun: list[bool] = []
@@ -197,6 +205,10 @@ class Guard:
         largest = MAX_FILE if takes_file else MAX_FORM
         if not length.isdecimal() or int(length) > largest:
             raise Refusal(413, "large", kib=largest >> 10)
+        if int(length) > MAX_FORM:  # 100 MB, until it is with the daemon; the service has 200
+            if self._file_in_hand:
+                raise Refusal(503, "busy", {"retry-after": "10"})
+            self._file_in_hand = scope["state"]["holds_file"] = True
         parts = bytearray()
         while True:
             message = await receive()
@@ -236,14 +248,12 @@ class Guard:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    sent = False
+    left = [body]
 
     async def again() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()  # only that the client has gone can still come
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if left:  # and held no longer than it is needed: it may be a file
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await receive()  # only that the client has gone can still come
 
     return again
 

@@ -12,9 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from echo_edge.order_types import ROLES, Role
-from echo_edge.web.accounts import AccountError, BusyError
+from echo_edge.web.accounts import AccountError
 from echo_edge.web.door import Door, local_path
 from echo_edge.web.pages import back, fail, form, need, page, translator
+from echo_edge.web.passwords import BusyError
 from echo_edge.web.sessions import Session
 from echo_edge.web.throttle import Try
 

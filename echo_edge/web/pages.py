@@ -44,7 +44,7 @@ def fail(
 
 def refusal(error: RefusedError, *fields: str) -> dict[str, str]:
     """What the daemon refused, as ``errors`` for ``fail``: beside the field where the form has it, else above all."""
-    return {error.where if error.where in fields else "": error.text}
+    return {error.where if error.where in fields else "": error.text.removeprefix(f"args.{error.where}: ")}
 
 
 def back(path: str) -> Response:

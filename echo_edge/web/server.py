@@ -203,6 +203,8 @@ def serve(
         ServerError, ConfigError: it cannot listen, or the certificate cannot be used.
     """
     certificate = None if config.tls is None else Certificate(config.tls.certificate_file, config.tls.key())
+    if not config.is_loopback and certificate is None:
+        log.warning("without TLS: whoever is on the network can read passwords and take over logins; give `tls`")
     listening = listen(config)
     server = WebServer(
         app, certificate, ServiceManager(), f"the page of {config.gateway} is at {config.address}", clock

@@ -62,15 +62,20 @@ class Visitor:
 
 
 class Chromium:
-    """The browser; a context manager. It starts in half a second, so that each test file has its own."""
+    """The browser; a context manager. It starts in half a second, so that each test file has its own.
 
-    def __init__(self) -> None:
+    Args:
+        options: of its command line.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._options = ["--no-sandbox", *options]
         self._driver: Playwright | None = None
 
     def __enter__(self) -> Chromium:
         assert CHROMIUM is not None
         self._driver = sync_playwright().start()
-        self._browser: Browser = self._driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        self._browser: Browser = self._driver.chromium.launch(executable_path=CHROMIUM, args=self._options)
         return self
 
     def __exit__(

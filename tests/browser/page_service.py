@@ -16,7 +16,7 @@ CODE = re.compile(r"one-time code\s+(\S+)")
 
 
 class PageService:
-    """``echo-edge-web run CONFIG`` for one daemon; a context manager that stops it politely.
+    """``echo-edge-web run CONFIG`` for one daemon; a context manager that stops it politely, and fails after a defect.
 
     Args:
         folder: for its configuration, accounts and log.
@@ -48,6 +48,7 @@ class PageService:
             self.process.kill()
             self.process.wait(5)
             raise
+        assert "Traceback" not in self.log, self.log
 
     def answers(self) -> bool:
         """Whether it can be reached."""

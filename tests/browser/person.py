@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,6 +58,13 @@ class Person:
         """One of several forms of a page, for ``within``."""
         return f"form:has(input[name=form][value={json.dumps(name)}])"
 
+    def answer(self, what: str) -> str:
+        """One of the answers to an alert, unfolded, for ``within``."""
+        unfold = self.page.locator(f"details:not([open]):has(form[action$='/{what}']) > summary")
+        if unfold.count():
+            unfold.click()
+        return f"form[action$='/{what}']"
+
     def logs_in_first(self, code: str) -> None:
         """Come with a one-time code, and choose a password."""
         self.opens("/login")
@@ -85,7 +93,8 @@ class Person:
         self.page.locator("header").get_by_text(self.name).first.wait_for()
 
     def _field(self, key: str, within: str) -> Locator:
-        return self.page.locator(within).get_by_label(self.t(key), exact=True)
+        label, optional = re.escape(self.t(key)), re.escape(self.t("parts.optional"))
+        return self.page.locator(within).get_by_label(re.compile(rf"^\s*{label}(\s+{optional})?\s*$"))
 
 
 @contextmanager

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
 from tests.browser.axe import grave_findings
 from tests.browser.chromium import Chromium, fits, needs_chromium
+from tests.browser.hostile import served
 
 pytestmark = needs_chromium
 
@@ -19,32 +17,14 @@ POLICY = "default-src 'none'; script-src 'self'; img-src * data:"
 
 
 @contextmanager
-def served(body: str) -> Iterator[str]:
-    """The same page on every path; yields its origin."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/" else 404)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Security-Policy", POLICY)
-            self.end_headers()
-            self.wfile.write(f"<!doctype html><title>a page</title><link rel=icon href=data:,>{body}".encode())
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+def page_of(body: str) -> Iterator[str]:
+    """The origin that serves it."""
+    with served(body, POLICY) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_page_that_behaves_gives_no_reason_to_complain(chromium: Chromium) -> None:
-    with served("<h1>still</h1>") as origin, chromium.visitor(origin, width=360) as visitor:
+    with page_of("<h1>still</h1>") as origin, chromium.visitor(origin, width=360) as visitor:
         assert visitor.open("/") == 200
         assert visitor.open("/not-there") == 404
         assert fits(visitor.page)
@@ -60,20 +40,20 @@ def test_a_page_that_behaves_gives_no_reason_to_complain(chromium: Chromium) -> 
     ],
 )
 def test_what_a_page_must_not_do_is_noted(chromium: Chromium, body: str, complaint: str) -> None:
-    with served(body) as origin, chromium.visitor(origin, complains=True) as visitor:
+    with page_of(body) as origin, chromium.visitor(origin, complains=True) as visitor:
         visitor.open("/")
         assert complaint in "\n".join(visitor.complaints)
         assert visitor.page.title() == "a page"
 
 
 def test_a_page_too_wide_for_a_phone_is_noticed(chromium: Chromium) -> None:
-    with served(f"<pre>{'wide ' * 100}</pre>") as origin, chromium.visitor(origin, width=360) as visitor:
+    with page_of(f"<pre>{'wide ' * 100}</pre>") as origin, chromium.visitor(origin, width=360) as visitor:
         visitor.open("/")
         assert not fits(visitor.page)
 
 
 def test_a_picture_that_nobody_describes_is_a_grave_finding(chromium: Chromium) -> None:
     body = "<main><h1>a</h1><img src=/ width=9 height=9></main>"
-    with served(body) as origin, chromium.visitor(origin, bypass_csp=True, complains=True) as visitor:
+    with page_of(body) as origin, chromium.visitor(origin, bypass_csp=True, complains=True) as visitor:
         visitor.open("/")
         assert any(finding.startswith("critical: image-alt: ") for finding in grave_findings(visitor.page))

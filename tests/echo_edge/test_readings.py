@@ -78,6 +78,7 @@ def test_an_argument_that_does_not_fit_is_named(tmp_path: Path) -> None:
         ("history", {**ARGS["history"], "buckets": 601}, "args.buckets"),
         ("history", {**ARGS["history"], "point": "pump/nde"}, "args.point"),
         ("history", {**ARGS["history"], "to": "2026-05-03T07:00:00Z"}, "args.to"),
+        ("history", {**ARGS["history"], "to": ARGS["history"]["from"]}, "args.to"),
         ("history", {**ARGS["history"], "from": "2026-01-03T07:00:00Z"}, "args.from"),
         ("history", {**ARGS["history"], "from": "today"}, "args.from"),
         ("alerts", {"limit": 0}, "args.limit"),
@@ -153,6 +154,45 @@ def test_alerts_of_sensors_and_of_the_gateway_are_kept_as_the_machines_are(tmp_p
     assert "unplugged" in read(bench, "alert", alert_id=kinds["sensor"]["alert_id"])["text"]
     assert read(bench, "alerts", point="pump/other") == {"alerts": []}
     assert len(read(bench, "alerts", limit=1)["alerts"]) == 1
+
+
+def test_a_file_that_is_behind_gives_way_to_what_the_daemon_knows(tmp_path: Path) -> None:
+    bench = watched(tmp_path)
+    alert_id = alarmed(bench)
+    file = tmp_path / "evidence" / f"{alert_id}.json"
+    before = file.read_bytes()
+    give(bench, "alert.ack", alert_id=alert_id)
+    file.write_bytes(before)  # as if the disk had not taken the newest
+    assert read(bench, "alert", alert_id=alert_id)["ack"]["by"] == "lang"
+
+
+def test_an_alert_whose_end_nobody_saw_is_not_open_for_ever(tmp_path: Path) -> None:
+    bench = watched(tmp_path)
+    alert_id = alarmed(bench)
+    forgetful = Readings(bench.config, bench.folder)  # the daemon of today knows nothing of it
+    told = forgetful.read("alert", {"alert_id": alert_id}, "viewer")
+    assert (told["state"], told["message"]["state"]) == ("cleared", "active")
+
+
+def test_the_verdict_is_what_was_said_last_and_not_dismissed(tmp_path: Path) -> None:
+    bench = watched(tmp_path)
+    alert_id = alarmed(bench)
+    give(bench, "feedback", alert_id=alert_id, verdict="fault", cause="bearing")
+    give(bench, "feedback", alert_id=alert_id, verdict="normal", cause="wash-down")
+    assert read(bench, "alert", alert_id=alert_id)["verdict"] == "normal"
+    bench.monitor.review("dismiss", {"item": 2, "by": "eng", "note": "no"})
+    told = read(bench, "alert", alert_id=alert_id)
+    assert (told["verdict"], told["cause"]) == ("fault", "bearing")
+    assert [(step["what"], step["by"]) for step in told["steps"]][-1] == ("dismissed", "eng")
+
+
+def test_pictures_are_in_the_order_of_their_revisions(tmp_path: Path) -> None:
+    bench = watched(tmp_path)
+    alert_id = alarmed(bench)
+    for rev in (10, 9, 100):
+        (tmp_path / "evidence" / f"{alert_id}-{rev}.png").touch()
+    pictures = read(bench, "alert", alert_id=alert_id)["pictures"]
+    assert pictures[-3:] == [f"{alert_id}-{rev}.png" for rev in (9, 10, 100)]
 
 
 def test_of_an_alert_whose_file_is_gone_is_told_what_is_known(tmp_path: Path) -> None:

@@ -70,11 +70,13 @@ def test_medians_are_those_of_the_windows(tmp_path: Path) -> None:
         assert told["indicators"]["velocity_rms_mm_s"][bucket] == pytest.approx(np.median(velocity), rel=1e-5)
 
 
-def test_a_bucket_over_many_hours_is_the_same_as_if_it_were_read_at_once(tmp_path: Path) -> None:
-    memories = [memory(START_NS + i * 7 * MINUTE_NS, i, ratio=(i * 37 % 100) / 100) for i in range(120)]
-    told = drawn(tmp_path, memories, 2, 6 * 3600)
-    for bucket in range(2):
-        values = [one.value for one in memories if bucket == (one.start_ns - START_NS) // (6 * HOUR_NS)]
+@pytest.mark.parametrize("bucket_s", [5400, 6 * 3600])
+def test_a_bucket_over_the_files_of_hours_is_the_same_as_if_it_were_read_at_once(tmp_path: Path, bucket_s: int) -> None:
+    memories = [memory(START_NS + i * 7 * MINUTE_NS, i, ratio=(i * 37 % 100) / 100) for i in range(100)]
+    count = 12 * 3600 // bucket_s
+    told = drawn(tmp_path, memories, count, bucket_s)
+    for bucket in range(count):
+        values = [one.value for one in memories if bucket == (one.start_ns - START_NS) // (bucket_s * SECOND_NS)]
         assert told["score_median"][bucket] == pytest.approx(np.median(values), rel=1e-5)  # type: ignore[arg-type]
 
 
@@ -122,6 +124,15 @@ def test_windows_that_overlap_are_heard_once_and_those_across_a_border_on_both_s
     across = [memory(START_NS + 58 * SECOND_NS, 9)]  # 58 to 63 s
     told = drawn(tmp_path, [*overlapping, *across], 2)
     assert told["heard"] == [round(11 / 60, 4), round(3 / 60, 4)]
+
+
+def test_a_short_window_within_a_long_one_is_not_heard_twice(tmp_path: Path) -> None:
+    spans_s = ((0, 20), (5, 10), (12, 22))
+    memories = [
+        replace(memory(START_NS + begin * SECOND_NS, begin), end_ns=START_NS + end * SECOND_NS)
+        for begin, end in spans_s
+    ]
+    assert drawn(tmp_path, memories, 1)["heard"] == [round(22 / 60, 4)]
 
 
 def test_indicators_of_several_channels_are_named_as_in_messages(tmp_path: Path) -> None:

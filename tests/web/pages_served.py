@@ -17,10 +17,11 @@ from urllib.parse import urlencode
 import uvicorn
 
 from echo_edge.order_types import Role
-from echo_edge.web.accounts import Accounts, Hasher
+from echo_edge.web.accounts import Accounts
 from echo_edge.web.config import WebConfig
 from echo_edge.web.door import Door
 from echo_edge.web.link import Link
+from echo_edge.web.passwords import Hasher
 from echo_edge.web.server import serve
 from echo_edge.web.service import make_door, make_service
 from echo_edge.web.slow_clients import BoundedProtocol
@@ -153,6 +154,7 @@ def served(
     servers: list[uvicorn.Server] = []
     door = make_door(config, Accounts(folder, hasher))
     app = make_service(door, link or FakeLink())
+    before = set(threading.enumerate())
     told = {"stop": servers.append, "clock": lambda: time.monotonic() * hurry}
     thread = threading.Thread(target=serve, args=(app, config), kwargs=told)
     thread.start()
@@ -162,12 +164,12 @@ def served(
             assert thread.is_alive(), "it did not start"
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
-        page = Served(config.port, door, servers[0])
-        if config.tls is None:
-            page.client().get("/static/page.css")  # the thread that reads files stays until the end
-        yield page
+        yield Served(config.port, door, servers[0])
     finally:
         if servers:
             servers[0].should_exit = True
         thread.join(PATIENCE_S)
-        assert not thread.is_alive()
+        deadline_s = time.monotonic() + PATIENCE_S
+        while left := set(threading.enumerate()) - before:
+            assert time.monotonic() < deadline_s, left
+            time.sleep(0.01)

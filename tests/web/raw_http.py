@@ -33,9 +33,13 @@ class Answer:
         return ", ".join(self.headers.get(name, ()))
 
 
-def exchange(port: int, sent: bytes) -> Answer:
-    """Send these bytes as they are, and read until the connection is closed."""
-    with socket.create_connection((HOST, port), timeout=ANSWER_S) as client:
+def exchange(port: int, sent: bytes, source: str = HOST) -> Answer:
+    """Send these bytes as they are, and read until the connection is closed.
+
+    Args:
+        source: the address it comes from, another of 127.0.0.0/8 for somebody else.
+    """
+    with socket.create_connection((HOST, port), timeout=ANSWER_S, source_address=(source, 0)) as client:
         client.sendall(sent)
         received = bytearray()
         try:
@@ -47,7 +51,12 @@ def exchange(port: int, sent: bytes) -> Answer:
 
 
 def request(
-    port: int, method: str, path: str, headers: dict[str, str] | None = None, fields: dict[str, str] | None = None
+    port: int,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    fields: dict[str, str] | None = None,
+    source: str = HOST,
 ) -> Answer:
     """One request on a connection of its own; ``path`` goes out as it is.
 
@@ -61,7 +70,7 @@ def request(
         all_headers = {"Content-Type": "application/x-www-form-urlencoded", **all_headers}
         all_headers["Content-Length"] = str(len(body))
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
-    return exchange(port, "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+    return exchange(port, "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body, source)
 
 
 def _parse(received: bytes) -> Answer:

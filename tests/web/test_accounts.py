@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from echo_edge.web.accounts import AccountError, Accounts, AccountsError, BusyError, scrypt
+from echo_edge.web.accounts import AccountError, Accounts, AccountsError
+from echo_edge.web.passwords import BusyError, scrypt
 from tests.web.pages_served import PASSWORD, cheap
 
 
@@ -175,7 +176,7 @@ def test_a_file_that_others_can_read_is_refused_with_its_mend(tmp_path: Path) ->
         accounts.all()
 
 
-def test_two_hashes_run_at_a_time_and_no_more_than_sixteen_wait(tmp_path: Path) -> None:
+def test_two_hashes_run_at_a_time_and_no_more_than_sixteen_are_taken_on(tmp_path: Path) -> None:
     made(tmp_path, "boss")
     running, most = 0, 0
     lock = threading.Lock()

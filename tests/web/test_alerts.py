@@ -213,11 +213,12 @@ def test_a_length_that_is_none_is_said_beside_its_field_which_keeps_it(typed: st
 
 
 def test_a_refusal_stands_beside_its_field_and_what_was_typed_stays() -> None:
-    refused = RefusedError("is one line of at most 500 characters", 2, "bad_args", "cause")
+    refused = RefusedError("args.cause: is one line of at most 500 characters", 2, "bad_args", "cause")
     answer = Visitor(Daemon(row(), feedback=refused)).post(f"/alerts/{MACHINE_ID}/fault", cause="x" * 30, note=SCRIPT)
     form = answer.text.split("/fault")[1].split("</form>")[0]
     assert answer.status == 422
     assert "is one line of at most 500 characters" in form
+    assert "args." not in form
     assert "x" * 30 in form
     assert SCRIPT not in answer.text
 
@@ -229,6 +230,12 @@ def test_who_answers_what_has_moved_on_is_told_and_sees_how_it_is_by_now() -> No
     assert answer.status == 409
     for words in ("changed meanwhile", "it became worse", 'name="rev" value="5"', 'value="mine"'):
         assert words in answer.text
+
+
+def test_the_address_of_a_form_loaded_anew_leads_back() -> None:
+    answer = Visitor(Daemon(row())).get(f"/alerts/{MACHINE_ID}/ack")
+    assert (answer.status, answer.headers["location"]) == (303, f"/alerts/{MACHINE_ID}")
+    assert Visitor(Daemon(row())).get(f"/alerts/{MACHINE_ID}/other").status == 404
 
 
 def test_a_viewer_sees_no_forms_and_can_order_nothing() -> None:

@@ -171,6 +171,27 @@ def test_a_version_tells_of_what_it_was_made() -> None:
         assert words in told
 
 
+def test_a_version_that_was_brought_in_says_from_where() -> None:
+    origin = {"id": "bl_0042", "point": "pump-1/de", "gateway": "gw-hall4", "key_id": "k-77", "signature": "0"}
+    link = Daemon(**{"baseline.show": {"manifest": {**MANIFEST, "imported_from": origin}}})
+    told = Visitor(link).get(f"{HERE}/bl_0003").text
+    for words in ("bl_0042", "gw-hall4", "k-77"):
+        assert words in told
+
+
+def test_the_address_of_a_form_loaded_anew_leads_back() -> None:
+    visitor = engineer(Daemon())
+    for below, to in (
+        ("rollback", ""),
+        ("import", ""),
+        ("bl_0003/activate", "/bl_0003"),
+        ("bl_0003/label", "/bl_0003"),
+    ):
+        answer = visitor.get(f"{HERE}/{below}")
+        assert (answer.status, answer.headers.get("location")) == (303, f"{HERE}{to}")
+    assert visitor.get(f"{HERE}/bl_0003/other").status == 404
+
+
 def test_a_version_that_cannot_be_loaded_is_still_shown_with_the_reason() -> None:
     link = Daemon(**{"baseline.show": RefusedError("bl_0001: its vectors were given up")})
     answer = engineer(link).get(f"{HERE}/bl_0001")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,11 @@ import pytest
 from echo_edge.web.guard import SECURITY_HEADERS
 from tests.web.pages_served import PATIENCE_S, Client, Served, served
 from tests.web.world import FakeLink
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> None:
+    """Those of the page end with it, after all tests of this module: ``served`` sees to that."""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +143,34 @@ def test_what_is_too_large_is_refused_by_its_header_alone(door: Served) -> None:
     assert lang.ask("POST", "/baselines/pump-12/de/import", b"x" * 70000, much).status in {400, 413}
     assert ann.ask("POST", "/baselines/pump-12/de/import", b"csrf=x&" + b"x" * 70000).status == 403
     assert ann.get("/password").status == 200
+
+
+def test_a_large_file_of_an_engineer_is_let_through_whole_with_its_token(door: Served) -> None:
+    ann = door.client("ann")
+    for token, status in ((ann.get("/password").csrf, {303, 422}), ("another", {403})):
+        parts = (
+            '--x\r\nContent-Disposition: form-data; name="file"; filename="b.zip"\r\n\r\n' + "y" * (2 << 20) + "\r\n",
+            f'--x\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n{token}\r\n--x--\r\n',
+        )
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = ann.ask("POST", "/baselines/pump-12/de/import", "".join(parts).encode(), kind)
+        assert answer.status in status
+
+
+def test_large_files_are_taken_one_at_a_time(door: Served) -> None:
+    ann = door.client("ann")
+    cookie = "; ".join(f"{k}={v}" for k, v in ann.cookies.items())
+    head = f"POST /baselines/pump-12/de/import HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nCookie: {cookie}\r\n"
+    head = head.replace("HOST", f"127.0.0.1:{door.port}")
+    large = b"x" * 70000
+    with socket.create_connection(("127.0.0.1", door.port), PATIENCE_S) as slow:
+        slow.sendall(f"{head}Content-Length: 80000\r\n\r\n".encode())
+        deadline_s = time.monotonic() + PATIENCE_S
+        while ann.ask("POST", "/baselines/pump-12/de/import", large).status != 503:
+            assert time.monotonic() < deadline_s
+        assert ann.get("/password").status == 200
+    while ann.ask("POST", "/baselines/pump-12/de/import", large).status != 403:
+        assert time.monotonic() < deadline_s
 
 
 @pytest.mark.parametrize(

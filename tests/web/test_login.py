@@ -12,6 +12,11 @@ import pytest
 from tests.web.pages_served import PASSWORD, Served, cheap, served
 
 
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> None:
+    """Those of the page end with it, after all tests of this module: ``served`` sees to that."""
+
+
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("page")) as page:
