@@ -102,7 +102,13 @@ def rate(t: Translator, per_month: float) -> str:
             break
     if value < 0.01:
         return t("enroll.rate.never")
-    return t(f"enroll.rate.{unit}", n=t.number(value, 0 if value >= 10 else 1 if value >= 1 else 2))
+    return t(f"enroll.rate.{unit}", n=t.number(value, _digits(value)))
+
+
+def _digits(value: float) -> int:
+    if value >= 10 or value == round(value):
+        return 0
+    return 1 if value >= 1 else 2
 
 
 def spectrum_bars(spectrum: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

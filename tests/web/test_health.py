@@ -41,7 +41,12 @@ ANSWERS: dict[str, Any] = {
 
 
 def visitor(changed: dict[str, Any] | None = None, answers: dict[str, Any] | None = None, **more: Any) -> Visitor:
-    messages = {"health": {**HEALTH, **(changed or {})}, "status": {"state": "online"}}
+    quality = {"state": "degraded", "reasons": ["gap"], "rate_hz": 25600, "rate_ppm": -38.2, "gaps": {"count_1h": 1}}
+    messages = {
+        "health": {**HEALTH, **(changed or {})},
+        "status": {"state": "online"},
+        "m/pump-12/p/de/quality": quality,
+    }
     return Visitor(FakeLink(messages, {**ANSWERS, **(answers or {})}), **more)
 
 
