@@ -17,7 +17,7 @@ OTHER_POINT = "fan-3/nde"
 RATE_HZ = 16_000
 
 CONFIG = """\
-gateway: {{id: gw-hall3, outbox: {{max_mb: 4}}}}
+gateway: {{id: gw-hall3, outbox: {{max_mb: 256}}}}
 mqtt: {{port: {port}, state_interval_s: 0.2, score_stream: true}}
 devices:
   acc1: {{kind: accelerometer, port: {pump}}}
