@@ -20,6 +20,7 @@ def main() -> int:
         ["tests.bench.bench_pretraining", *(["--turns", "2"] if quick else [])],
         ["tests.bench.bench_siren", *(["--turns", "1"] if quick else [])],
         ["tests.bench.bench_capture", *(["--seconds", "15"] if quick else [])],
+        ["tests.bench.bench_page", *(["--seconds", "15"] if quick else [])],
         ["tests.bench.bench_daemon", "--minutes", "1" if quick else "10"],
     ]
     # a process each: the next figure must not inherit memory, threads or warm caches of the one before

@@ -11,7 +11,7 @@ from tests.broker import wait_for
 from tests.browser.page_service import PageService
 from tests.browser.plant import OTHER_POINT, POINT, Plant
 
-LEARN = ("--minutes", "0.2")
+LEARN = ("--minutes", "0.15")
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,10 @@ def finds_a_point_that_nobody_taught(person: Person, look: Look, point: str = PO
     person.reads("enroll.phase.none.title")
 
 
-def begins_to_teach(person: Person) -> None:
+def begins_to_teach(person: Person, minutes: float = MINUTES) -> None:
     """The six steps begin; they go on by themselves."""
     person.chooses("enroll.span.own")
-    person.types("enroll.minutes", str(MINUTES))
+    person.types("enroll.minutes", str(minutes))
     person.types("enroll.start.note", "after the new belt")
     person.presses("enroll.start.button")
     person.reads("enroll.step.collect")
@@ -64,7 +64,7 @@ def useful(person: Person) -> int:
 
 def sees_the_cable_pulled_and_put_back(person: Person, plant: Plant, look: Look) -> None:
     """The page says that it waits and why, keeps what it has, and goes on: nobody loads it again."""
-    wait_for(lambda: useful(person) >= 12, "some windows on the page", LEARNED_S)
+    person.reads("enroll.phase.collecting.title", timeout_s=LEARNED_S, state="run")
     look("enroll-collecting", person)
     plant.unplug()
     person.reads("enroll.paused.title")
@@ -97,9 +97,9 @@ def prints_the_report(person: Person) -> bytes:
     return person.page.pdf()
 
 
-def begins_at_the_terminal(plant: Plant, point: str, by: str) -> None:
+def begins_at_the_terminal(plant: Plant, point: str, by: str, minutes: float = MINUTES) -> None:
     """Somebody starts at the command line, and closes the terminal."""
-    words = ["enroll", "start", plant.daemon.config, point, "--minutes", MINUTES, "--by", by, "--json"]
+    words = ["enroll", "start", plant.daemon.config, point, "--minutes", minutes, "--by", by, "--json"]
     with subprocess.Popen(plant.daemon.command(*map(str, words)), stdout=subprocess.PIPE) as terminal:
         assert terminal.stdout is not None
         assert "session" in json.loads(terminal.stdout.readline())["progress"]
@@ -150,11 +150,12 @@ def says_it_was_a_fault(person: Person, cause: str) -> None:
     assert cause in person.page.inner_text("main")
 
 
-def rolls_back(person: Person, look: Look) -> None:
-    """To the baseline before; asked once more, with what would change."""
+def rolls_back(person: Person, look: Look, to: str) -> None:
+    """To the baseline before, ``to``; asked once more, with what would change."""
     person.follows("base.baselines", "header")
     person.page.locator(f"main a[href='/baselines/{POINT}']").first.click()
     look("baselines", person)
     person.presses("baselines.do.rollback")
     look("rollback", person)
-    person.page.locator("main button", has_text=re.compile("bl_0001")).click()
+    person.presses("baselines.yes.rollback", id=to)
+    person.reads("baselines.done.rollback")
