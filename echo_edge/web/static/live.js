@@ -71,6 +71,7 @@ function listen() {
   const source = new EventSource("/live?" + query);
   const heard = () => { lastHeard = Date.now(); say("ok"); };
   source.addEventListener("open", heard);
+  source.addEventListener("still", heard);
   source.addEventListener("part", (event) => { heard(); place(JSON.parse(event.data)); follow(); });
   source.addEventListener("daemon", (event) => {
     heard();
