@@ -41,7 +41,7 @@ def _engine(engine: dict[str, Any], pipeline: dict[str, Any]) -> Iterator[Troubl
     elif engine.get("building") is not None:
         yield "warning", "building", {"wanted": engine["wanted"], "done": f"{engine['building']:.0%}"}
     if pipeline.get("windows_dropped"):
-        yield "bad", "dropped", {"n": pipeline["windows_dropped"]}
+        yield "warning", "dropped", {"n": pipeline["windows_dropped"]}
     elif pipeline.get("rtf", 0.0) > NEAR_LIMIT_RTF:
         yield "warning", "busy", {"share": f"{pipeline['rtf']:.0%}"}
 

@@ -65,6 +65,7 @@ class Live:
 
     def __init__(self, link: Link) -> None:
         self._mirror = link.mirror
+        self._running = link.mirror.running
         self.viewers: set[Viewer] = set()
 
     async def run(self) -> None:
@@ -79,6 +80,10 @@ class Live:
             await asyncio.sleep(EVERY_S)
 
     def _render(self) -> None:
+        if self._running != self._mirror.running:  # a page whose parts are gone with the daemon must say so at once
+            self._running = self._mirror.running
+            for viewer in self.viewers:
+                viewer.ready.set()
         done: dict[tuple[str, str, str], str | None] = {}
         for viewer in self.viewers:
             for name, args in viewer.parts:
@@ -135,7 +140,7 @@ async def _stream(request: Request, service: Live, viewer: Viewer) -> AsyncItera
             try:
                 await asyncio.wait_for(viewer.ready.wait(), ANYWAY_S)
             except asyncio.TimeoutError:
-                yield b": still here\n\n"
+                yield _event("still", {})
         yield _event("login", {})
     finally:
         service.viewers.discard(viewer)

@@ -74,6 +74,16 @@ def test_a_viewer_is_sent_each_part_once_and_again_only_when_it_changed() -> Non
     assert viewer.waiting == {}
 
 
+def test_a_viewer_is_woken_when_the_daemon_goes_although_no_part_can_be_shown() -> None:
+    link = FakeLink()
+    live, viewer = Live(link), Viewer(Texts().of("en"), [("point", "pump-12/de")])
+    live.viewers.add(viewer)
+    link.mirror.lose(None)
+    live._render()
+    assert viewer.waiting == {}
+    assert viewer.ready.is_set()
+
+
 class Daemon:
     """What listens on the socket: says what it was given, and answers orders."""
 

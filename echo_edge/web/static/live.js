@@ -11,6 +11,7 @@ const policy = window.trustedTypes
 
 let running = document.body.dataset.running === "yes";
 let lastHeard = Date.now();
+const SILENT_MS = 40000; // the server says something every 15 s
 
 function say(kind) {
   if (notice) notice.hidden = kind !== "lost";
@@ -70,6 +71,7 @@ function listen() {
   const source = new EventSource("/live?" + query);
   const heard = () => { lastHeard = Date.now(); say("ok"); };
   source.addEventListener("open", heard);
+  source.addEventListener("still", heard);
   source.addEventListener("part", (event) => { heard(); place(JSON.parse(event.data)); follow(); });
   source.addEventListener("daemon", (event) => {
     heard();
@@ -91,4 +93,8 @@ for (const form of document.querySelectorAll("form")) {
   });
 }
 
-if (parts.length) listen();
+if (parts.length) {
+  listen();
+  // A network that drops everything tells nobody: what is not heard any more is old.
+  setInterval(() => { if (Date.now() - lastHeard > SILENT_MS) say("lost"); }, 5000);
+}
