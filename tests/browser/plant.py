@@ -40,6 +40,9 @@ machines:
     points:
       nde: {{device: acc2, window: *w}}
 """
+STEADY_POINT = "saw-1/de"
+STEADY_DEVICE = "  sim: {{kind: simulator, rate_hz: 8000, seed: 5}}\n"
+STEADY = "  saw-1: {{points: {{de: {{device: sim, window: {{length_s: 0.5, hop_s: 0.5}}}}}}}}\n"
 
 
 class Plant:
@@ -50,10 +53,17 @@ class Plant:
         fan_title: what the configuration calls the fan.
         fan_serial: what the fan's sensor says of itself.
         window_s: of both.
+        steady: also a saw that the daemon invents itself: its sensor does not depend on this process's pace.
     """
 
     def __init__(
-        self, folder: Path, *, fan_title: str = "Hall fan 3", fan_serial: str = "SIM-2", window_s: float = 0.25
+        self,
+        folder: Path,
+        *,
+        fan_title: str = "Hall fan 3",
+        fan_serial: str = "SIM-2",
+        window_s: float = 0.25,
+        steady: bool = False,
     ) -> None:
         self.folder = folder
         self.pump, self.fan = Machine(1, RATE_HZ, 3, gravity=True), Machine(2, RATE_HZ)
@@ -61,6 +71,9 @@ class Plant:
         self.sensor = PtyAccelerometer(self.pump, serial="SIM-1", link=self._links["pump"])
         self._fan_sensor = PtyAccelerometer(self.fan, serial=fan_serial, link=self._links["fan"])
         self._named = {"fan_title": json.dumps(fan_title), "window_s": window_s}
+        self._config = CONFIG
+        if steady:
+            self._config = CONFIG.replace("machines:\n", f"{STEADY_DEVICE}machines:\n") + STEADY
         self._running = ExitStack()
 
     def __enter__(self) -> Plant:
@@ -69,7 +82,7 @@ class Plant:
             self.heard = stack.enter_context(MosquittoSub(self.broker.port))
             for sensor in (self.sensor, self._fan_sensor):
                 stack.enter_context(sensor)
-            text = CONFIG.format(port=self.broker.port, **self._named, **self._links)
+            text = self._config.format(port=self.broker.port, **self._named, **self._links)
             self.daemon = stack.enter_context(Daemon(self.folder / "daemon", text))
             self._running = stack.pop_all()
         return self
