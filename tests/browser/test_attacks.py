@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +14,7 @@ from tests.browser.chromium import Chromium, needs_chromium
 from tests.browser.hostile import Stranger, forged_form, served
 from tests.browser.page_service import PageService
 from tests.browser.person import PASSWORD, Person, somebody
-from tests.browser.plant import OTHER_POINT, POINT, STEADY_POINT, Plant
+from tests.browser.plant import OTHER_POINT, POINT, STEADY_POINT, STEADY_S, Plant
 from tests.browser.shift import Shift
 from tests.web.raw_http import Crowd, request
 
@@ -23,7 +22,6 @@ pytestmark = [needs_chromium, needs_mosquitto, pytest.mark.timeout(150)]
 
 WINDOW_S = 0.5
 REBOUND = "evil.example"
-SCORES = "/m/saw-1/p/de/score"
 SCRIPT = "\"'><script>document.title='owned'</script><img src=/x onerror=document.title='owned'><b data-owned>"
 SLOW, READERS, WRONG_LOGINS = 50, 10, 1000
 MAX_RESIDENT_MB = 200
@@ -47,10 +45,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shift]:
         PageService(folder / "page", plant.socket) as page,
     ):
         plant.wait_until_heard()
-        plant.daemon.enroll(POINT, "--minutes", "0.15", "--by", "m.lang", "--note", f"note {SCRIPT}")
-        plant.daemon.enroll(STEADY_POINT, "--minutes", "0.15")
-        for point in (POINT, STEADY_POINT):
-            plant.heard.wait_level(point, "normal", plant.daemon)
+        plant.teach(POINT, minutes=0.15, note=f"note {SCRIPT}")
         plant.pump.set_fault("inner_race")
         wait_for(lambda: bool(plant.heard.alerts(POINT, "open")), "the alert", 30)
         yield Shift(plant, page, plant.heard.alerts(POINT, "open")[0].payload["alert_id"])
@@ -67,20 +62,15 @@ def nothing_changes(now: Shift) -> Iterator[None]:
     """Orders, baselines and accounts are the same after the block, and every window of its time was judged."""
     decided = now.plant.decided()
     accounts = {file.name: file.read_bytes() for file in now.page.folder.iterdir() if file.is_file()}
-    begun = len(now.plant.heard.on(SCORES))
+    heard, dropped = now.plant.windows(STEADY_POINT)
+    begun_s = time.monotonic()
     yield
     assert now.plant.decided() == decided
     assert {file.name: file.read_bytes() for file in now.page.folder.iterdir() if file.is_file()} == accounts
     assert now.page.resident_mb() < MAX_RESIDENT_MB
-    now_heard = len(now.plant.heard.on(SCORES))
-    wait_for(lambda: len(now.plant.heard.on(SCORES)) > now_heard + 1, "the monitoring to go on", 20)
-    windows = [m.payload["window"] for m in now.plant.heard.on(SCORES)[max(0, begun - 1) :]]
-    gaps_s = [(moment(b["from"]) - moment(a["to"])).total_seconds() for a, b in itertools.pairwise(windows)]
-    assert max(map(abs, gaps_s)) < 0.5 * WINDOW_S, f"windows are missing: {gaps_s}"
-
-
-def moment(ts: str) -> datetime:
-    return datetime.fromisoformat(ts.removesuffix("Z"))
+    due = heard + (time.monotonic() - begun_s) // STEADY_S
+    wait_for(lambda: now.plant.windows(STEADY_POINT)[0] >= due, "the windows of this time", 20)
+    assert now.plant.windows(STEADY_POINT)[1] == dropped
 
 
 def cookies_of(person: Person) -> str:
