@@ -81,7 +81,7 @@ def main() -> None:
 
 def tell(engineer: Person, plant: Plant) -> None:
     """The story as one person would live it."""
-    plant.daemon.enroll(OTHER_POINT, "--minutes", "0.3", "--by", "k.ode")
+    plant.teach(OTHER_POINT, minutes=0.3, by="k.ode")
     story.finds_a_point_that_nobody_taught(engineer, take)
     story.begins_to_teach(engineer, MINUTES)
     story.sees_the_cable_pulled_and_put_back(engineer, plant, take)
