@@ -50,7 +50,7 @@ class OutboxStatus:
     used_bytes: int = 0
     free_bytes: int = 0
     hours_left: float | None = None
-    """Until it is full, at the rate of the last three hours; None where nothing came."""
+    """Until it is full, at the rate of the last three hours; None where nothing came, or nothing waits."""
 
     lost: int = 0
     """Events given up: on disk since the file was made, in memory since the start."""
@@ -433,11 +433,12 @@ class Store:
             return OutboxStatus(lost=lost, dead=self._dead, problem=problem, epoch=self._memory_epoch)
         self._lost, self._dead = db.lost, db.dead()
         per_hour = self._rate.per_hour()
+        fills = per_hour > 0 and bool(db.waiting())  # while nothing waits, what comes takes nobody's room
         return OutboxStatus(
             oldest_ns=db.oldest_ns(),
             used_bytes=db.used_bytes,
             free_bytes=db.free_bytes,
-            hours_left=db.free_bytes / per_hour if per_hour > 0 else None,
+            hours_left=db.free_bytes / per_hour if fills else None,
             lost=db.lost + self._forgotten,
             dead=db.dead(),
             durable=not self._refusing,

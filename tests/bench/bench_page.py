@@ -61,12 +61,11 @@ def teach(daemon: Daemon, heard: MosquittoSub) -> None:
     """All points at once: they are live only when they are judged."""
     desks = {f"m{n}": EnrollDesk(daemon.state, f"m{n}/de", alone=False) for n in range(POINTS)}
     wait_for(lambda: all(heard.last(f"/m/{m}/p/de/state") for m in desks), "the daemon", 60)
-    for desk in desks.values():
-        desk.ask("start", minutes=LEARN_MINUTES)
+    sessions = {machine: desk.ask("start", minutes=LEARN_MINUTES)["session"] for machine, desk in desks.items()}
     for machine, desk in desks.items():
         enroll = f"/m/{machine}/p/de/enroll"
         wait_for(lambda e=enroll: heard.last(e).get("phase") == "deciding", machine, PATIENCE_S)  # type: ignore[misc]
-        desk.ask("accept")
+        desk.ask("accept", session=sessions[machine])
         heard.wait_level(f"{machine}/de", "normal", daemon, PATIENCE_S)
 
 

@@ -30,7 +30,7 @@ WANTED = {
     "health": THREE,
 }
 MOST_BYTES = 120_000
-LONGEST = 2  # screens
+LONGEST = 2  # screens, of what people scroll through
 MINUTES = 0.5
 RUNS_S = 60.0  # some history
 
@@ -49,7 +49,11 @@ def take(name: str, person: Person) -> None:
         page.emulate_media(color_scheme="dark" if dark else "light")
         page.evaluate("window.scrollTo(0, 0)")
         shot = page.screenshot(animations="disabled", full_page=True)
-        picture = Image.open(io.BytesIO(shot)).convert("RGB").crop((0, 0, width, min(tall(page), LONGEST * height)))
+        picture = (
+            Image.open(io.BytesIO(shot))
+            .convert("RGB")
+            .crop((0, 0, width, min(tall(page), height if width == WALL[0] else LONGEST * height)))
+        )
         file = PICTURES / f"{name}-{width}-{'dark' if dark else 'light'}.png"
         for colours in (256, 128, 64, 32):  # the first that is small enough
             picture.quantize(colours, dither=Image.Dither.NONE).save(file, optimize=True)
@@ -77,7 +81,7 @@ def main() -> None:
 
 def tell(engineer: Person, plant: Plant) -> None:
     """The story as one person would live it."""
-    plant.daemon.enroll(OTHER_POINT, "--minutes", "0.3", "--by", "k.ode")
+    plant.teach(OTHER_POINT, minutes=0.3, by="k.ode")
     story.finds_a_point_that_nobody_taught(engineer, take)
     story.begins_to_teach(engineer, MINUTES)
     story.sees_the_cable_pulled_and_put_back(engineer, plant, take)

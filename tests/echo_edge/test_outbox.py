@@ -97,6 +97,14 @@ def test_events_are_next_by_rank_and_then_by_number_and_so_again_after_a_restart
         assert new.seq == max(row.seq for row in before) + 1
 
 
+def test_it_tells_when_it_will_be_full_only_while_something_waits(tmp_path: Path) -> None:
+    with outbox(tmp_path / "outbox.db") as box:
+        put(box, 1)
+        wait_for(lambda: box.status.hours_left is not None, "a time until it is full")
+        settle(box, stored(box, 1))
+        wait_for(lambda: box.status.hours_left is None, "room enough for what the broker takes at once")
+
+
 def test_an_event_is_on_disk_before_it_is_told(tmp_path: Path) -> None:
     told: list[Payload] = []
 
