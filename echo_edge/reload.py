@@ -78,6 +78,7 @@ def run_reloading(
             return code
         else:
             log.warning("beginning anew with %s", path)
+        del versions  # it asks the old publisher whether the broker is reached, and so knows every part
         gc.collect()  # the parts of the old daemon know each other: 40 MB, for who knows how long
         again_s = time.monotonic()
 
