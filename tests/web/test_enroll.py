@@ -232,6 +232,12 @@ def test_bad_input_is_told_beside_its_field_and_what_was_typed_stays(sent: dict[
     assert all(f'value="{value}"' in unescape(refused.text) for name, value in sent.items() if name != "span")
 
 
+def test_a_time_of_ones_own_is_not_said_to_be_optional() -> None:
+    shown = visitor().get(PATH).text
+    label = shown.partition('<label for="start-minutes">')[2].partition("</label>")[0]
+    assert label == catalogue("en")["enroll.minutes"]
+
+
 def test_a_refused_order_is_told_and_keeps_what_was_typed() -> None:
     answers = {"enroll.start": RefusedError("pump-12/de is being enrolled already", 6, "conflict")}
     refused = visitor(None, answers).post(PATH, form="start", state="run-9", span="firm", note="mine")
