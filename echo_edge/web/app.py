@@ -19,6 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from echo_edge.web import live
+from echo_edge.web.door import local_path
 from echo_edge.web.link import Link, NotRunningError, RefusedError
 from echo_edge.web.pages import (
     LANGUAGE_COOKIE,
@@ -111,8 +112,7 @@ def _while_running(endpoint: Endpoint) -> Endpoint:
 
 async def _language(request: Request) -> Response:
     sent = await form(request)
-    path = sent.get("next", "/")
-    response = back(path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/")
+    response = back(local_path(sent.get("next", "/")))
     if sent.get("language") in request.app.state.texts.languages:
         secure = request.url.scheme == "https"
         response.set_cookie(

@@ -13,7 +13,8 @@ import pytest
 
 import echo_edge
 from echo_edge.session import ENDS, NO_WINDOW, STEPS
-from echo_edge.web.enroll_view import PAUSES, Stand, rate
+from echo_edge.web.enroll_view import PAUSES, Stand
+from echo_edge.web.figures import rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.texts import Texts, catalogue, languages
 from tests.web.world import FakeLink, Visitor
