@@ -54,11 +54,12 @@ READERS = 8  # threads that read files for browsers, of starlette; its own 40 ar
 YEAR_S = 365 * 24 * 3600
 
 
-def create_app(link: Link, texts: Texts, routes: list[Route] | None = None) -> Starlette:
+def create_app(link: Link, texts: Texts, routes: list[Route] | None = None, gateway: str = "") -> Starlette:
     """The page as an ASGI application.
 
     Args:
         routes: more pages, which need no daemon: logging in, people.
+        gateway: its id, for while the daemon does not tell it.
     """
     about_machines = [
         Route(route.path, _while_running(route.endpoint), methods=route.methods)
@@ -83,6 +84,7 @@ def create_app(link: Link, texts: Texts, routes: list[Route] | None = None) -> S
         lifespan=_lifespan,
     )
     app.state.link, app.state.texts, app.state.live = link, texts, live.Live(link)
+    app.state.gateway = gateway
     return app
 
 
