@@ -57,6 +57,17 @@ def test_who_is_not_logged_in_is_sent_to_the_login_and_then_where_they_wanted(do
     assert client.get("/people").status == 200
 
 
+def test_whose_login_is_over_is_told_so_and_who_comes_first_or_logged_out_is_not(door: Served) -> None:
+    client = door.client()
+    assert "You were logged out" not in client.get("/login").text
+    assert client.log_in("boss").status == 303
+    door.door.sessions.end(client.cookies[door.door.cookie])
+    assert "You were logged out" in client.get("/login").text
+    assert client.log_in("boss").status == 303
+    assert client.send("/", "/logout").status == 303
+    assert "You were logged out" not in client.get("/login").text
+
+
 @pytest.mark.parametrize("elsewhere", ["//evil.test", "/\\evil.test", "https://evil.test/", "javascript:alert(1)", ""])
 def test_the_login_leads_to_no_other_host(door: Served, elsewhere: str) -> None:
     client = door.client()
