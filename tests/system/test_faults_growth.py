@@ -66,5 +66,5 @@ def test_a_reload_leaves_nothing_of_the_daemon_before(tmp_path: Path) -> None:
     left = [line for line in daemon.log.splitlines() if line.startswith("left of ")]
     print("MB after each start:", *held_mb)
     assert left == [f"left of {number} before:" for number in range(RELOADS + 1)]
-    if LONG:
-        assert max(held_mb[SETTLED:]) - held_mb[SETTLED] < GROWN_MB_BY_RELOADS
+    if LONG:  # right after a start it may be less
+        assert max(held_mb[SETTLED:]) - max(held_mb[:SETTLED]) < GROWN_MB_BY_RELOADS
