@@ -46,6 +46,9 @@ class AlertFile:
     """Oldest first: ``ts``, ``what`` (see ``DONE``), ``by`` and ``note`` (None where no person did it), ``severity``
     and ``until`` (the end of a shelving)."""
 
+    unlike: Payload | None = None
+    """``evidence`` of the newest message above the threshold: that of a clearing tells of a machine that is well."""
+
 
 class AlertFiles:
     """Keeps them; one thread uses it."""
@@ -60,7 +63,8 @@ class AlertFiles:
         try:
             before = _known(path)
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            now = AlertFile(message, _shortened([*([] if before is None else before.steps), step_of(message)]))
+            steps = _shortened([*([] if before is None else before.steps), step_of(message)])
+            now = AlertFile(message, steps, _unlike(message) or (None if before is None else before.unlike))
             write_durably(path, encode(asdict(now)))
             if before is None:
                 self._forget()
@@ -94,7 +98,9 @@ def read_alert(path: Path) -> AlertFile:
     """
     try:
         told = json.loads(read_plainly(path, MAX_BYTES))
-        found = AlertFile(dict(told["message"]), [dict(step) for step in told["steps"]])
+        message, steps = dict(told["message"]), [dict(step) for step in told["steps"]]
+        unlike = told.get("unlike")  # files of before have none
+        found = AlertFile(message, steps, None if unlike is None else dict(unlike))
         if found.message["alert_id"] != path.stem:
             raise ValueError("it is of another alert")
         for name in ("kind", "severity", "state", "opened", "text", "rev", "ts"):
@@ -114,6 +120,11 @@ def step_of(message: Payload) -> dict[str, Any]:
         "severity": message["severity"],
         "until": message.get("shelved_until") if message["type"] == "shelve" else None,
     }
+
+
+def _unlike(message: Payload) -> Payload | None:
+    ratio = message.get("score", {}).get("ratio")
+    return message.get("evidence") if ratio is not None and ratio >= 1 else None
 
 
 def _known(path: Path) -> AlertFile | None:

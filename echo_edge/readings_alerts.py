@@ -109,6 +109,7 @@ class AlertReadings:
         self._add_items({alert_id: alert}, problems)
         told = _told(alert, self._pictures(alert_id).get(alert_id, [])) | {
             "message": alert.message,
+            "unlike": None if alert.file is None else alert.file.unlike,
             "steps": _steps(alert),
         }
         return told | ({"problems": problems} if problems else {})

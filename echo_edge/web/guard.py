@@ -205,6 +205,9 @@ class Guard:
         largest = MAX_FILE if takes_file else MAX_FORM
         if not length.isdecimal() or int(length) > largest:
             raise Refusal(413, "large", kib=largest >> 10)
+        kind = headers.get("content-type", "").lower()
+        if kind.startswith("multipart/") and "charset=" in kind:  # no browser says one; some decode to what is no text
+            raise Refusal(400, "form")
         if int(length) > MAX_FORM:  # 100 MB, until it is with the daemon; the service has 200
             if self._file_in_hand:
                 raise Refusal(503, "busy", {"retry-after": "10"})

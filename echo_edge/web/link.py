@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 SILENT_S = 20.0  # the daemon says something every 5 s
 AGAIN_S = (0.2, 0.5, 1.0, 2.0)
 ANSWER_S = 60.0
-AT_ONCE = 5  # orders; the daemon takes 8 clients, and one of them watches
+READINGS, ORDERS = 4, 4  # at once; the daemon takes 16 clients, and one of them watches
 MAX_LINE = 64 << 20  # an archive or a baseline comes as one line
 
 
@@ -49,7 +49,8 @@ class Link:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self.mirror = Mirror()
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        # apart: however much is looked up, and however long that takes, an alert can be acknowledged
+        self._readings, self._orders = asyncio.Semaphore(READINGS), asyncio.Semaphore(ORDERS)
 
     async def run(self) -> None:
         """Keep the mirror true, until cancelled."""
@@ -59,6 +60,8 @@ class Link:
                 await self._watch()
             except (OSError, ValueError) as error:
                 log.debug("the daemon does not answer on %s: %s", self._socket, error)
+            except Exception:  # the outermost line of the task: without it, old numbers would stay for good
+                log.exception("what the daemon says cannot be taken")
             if self.mirror.running:
                 failures = 0
                 log.warning("the daemon went away")
@@ -112,14 +115,15 @@ class Link:
             NotRunningError: nobody answers; it may have been done.
         """
         given = {"order": "verb", "verb": verb, "args": dict(args), "actor": person.name, "role": person.role}
-        return await self._ask({**given, "dry_run": dry_run, "if": dict(expect or {})})
+        return await self._ask({**given, "dry_run": dry_run, "if": dict(expect or {})}, self._orders)
 
     async def read(self, what: str, args: Mapping[str, Any], person: Person) -> dict[str, Any]:
         """Have the daemon read something up; raises as ``order``."""
-        return await self._ask({"order": "read", "what": what, "args": dict(args), "role": person.role})
+        asked = {"order": "read", "what": what, "args": dict(args), "role": person.role}
+        return await self._ask(asked, self._readings)
 
-    async def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        async with self._at_once:
+    async def _ask(self, order: dict[str, Any], at_once: asyncio.Semaphore) -> dict[str, Any]:
+        async with at_once:
             try:
                 answer = await asyncio.wait_for(self._answer(order), ANSWER_S)
             except (OSError, ValueError, asyncio.TimeoutError) as error:

@@ -97,10 +97,10 @@ class Live:
 def part(mirror: Mirror, t: Translator, name: str, args: str) -> str | None:
     """One part as HTML; None where it cannot be shown now, and what is on the page stays."""
     try:
-        context = KNOWN[name](mirror, args)
-    except KeyError:  # of a point or an alert that is not there, or not any more
-        return None
-    try:
+        try:
+            context = KNOWN[name](mirror, args)
+        except KeyError:  # of a point or an alert that is not there, or not any more
+            return None
         return render(f"live/{name}.html", t, {"mirror": mirror, **context})
     except Exception:  # a defect in one part must not end the others' (it is the outermost line of a rendering)
         log.exception("the part %s:%s cannot be shown", name, args)

@@ -50,6 +50,7 @@ class Login:
                 if await self._door.accounts.check(name, sent.get("password", "")) is not None:
                     return self._let_in(request, one, name, wanted)
             except BusyError:
+                self._door.throttle.not_made(one)
                 errors = {"": translator(request)("login.busy")}
             else:
                 errors = {"password": translator(request)("login.wrong")}
@@ -74,6 +75,7 @@ class Login:
                 if error.field != "code":  # the code was right
                     self._door.throttle.succeeded(one)
             except BusyError:
+                self._door.throttle.not_made(one)
                 errors = {"": translator(request)("login.busy")}
         return _held(one, fail(request, "first.html", errors, {"name": name, "code": sent.get("code", "")}))
 
@@ -103,6 +105,7 @@ class Login:
             except AccountError as error:
                 errors = _errors(request, error)
             except BusyError:
+                self._door.throttle.not_made(one)
                 errors = {"": translator(request)("login.busy")}
         return _held(one, fail(request, "password.html", errors, {}))
 

@@ -43,10 +43,14 @@ class Mirror:
         self.changed.set()
 
     def take(self, topic: str, message: Message) -> None:
-        """Note a message; ``topic`` is below the gateway's: ``m/pump-12/p/de/state``."""
+        """Note a message; ``topic`` is below the gateway's: ``m/pump-12/p/de/state``. Empty: it holds none any more."""
         before = self._newest.get(topic, message)
         self._newest[topic] = message
-        if topic.endswith("/state") and "/p/" in topic and before.get("level") != message.get("level"):
+        if (
+            topic.endswith("/state")
+            and "/p/" in topic
+            and before.get("level") != message.get("level", before.get("level"))
+        ):
             self.since[topic.removeprefix("m/").removesuffix("/state").replace("/p/", "/")] = message["ts"]
         elif topic.endswith("/window"):
             self._windows.setdefault(topic, deque(maxlen=WINDOWS)).append(message)

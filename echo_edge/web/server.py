@@ -19,13 +19,12 @@ from echo_edge.errors import ConfigError, EchoEdgeError
 from echo_edge.systemd import ServiceManager
 from echo_edge.web.config import WebConfig
 from echo_edge.web.guard import MAX_HEADER
+from echo_edge.web.handshakes import BACKLOG, Handshakes
 from echo_edge.web.slow_clients import BoundedProtocol
 
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S, STOP_S = 30, 3
-HANDSHAKE_S = 10.0  # of TLS
-BACKLOG = 128
 TICKS_A_SECOND = 10  # uvicorn's
 CERTIFICATE_EVERY_S = 10.0
 
@@ -118,17 +117,17 @@ class WebServer(uvicorn.Server):
         self._ready = ready
         self._clock = clock
         self._renewed_s = clock()
+        self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
         loop = asyncio.get_running_loop()
-        tls, within_s = (None, None) if self._certificate is None else (self._certificate.context, HANDSHAKE_S)
-        self.servers += [
-            await loop.create_server(
-                self._connection, sock=listening, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=within_s
-            )
-            for listening in sockets or []
-        ]
+        for listening in sockets or []:
+            if self._certificate is None:
+                self.servers.append(await loop.create_server(self._connection, sock=listening, backlog=BACKLOG))
+            else:
+                handshakes = Handshakes(self._certificate.context, self._connection)
+                self._accepting.append(loop.create_task(handshakes.accept(listening)))
         log.info("%s", self._ready)
         self._told.come_up(self._ready)
 
@@ -149,6 +148,9 @@ class WebServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._told.stopping()
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         for connection in tuple(self.server_state.connections):
             if isinstance(connection, BoundedProtocol):
                 connection.end_stream()

@@ -3,7 +3,7 @@
 Counted by address and by name: five tries, then a wait that doubles with each further one, up to an hour. But a name
 that is attacked must not keep its person out:
 
-- an address from which this person has logged in before is not held back by what others try under the name;
+- where this person has logged in before, at this very address, only their own tries from there count;
 - addresses that have failed lately share one count of the name;
 - addresses that have not share another: thirty a minute, so that the right password gets in at its first try.
 """
@@ -53,10 +53,9 @@ class Throttle:
 
     def begin(self, address: str, name: str) -> Try:
         """Ask whether a try may be made, and count it if so."""
-        now, network = self._clock(), network_of(address)
-        welcome, own = ("welcome", network, name), ("address", network, "")
+        now, welcome, own = self._clock(), ("welcome", address, name), ("address", network_of(address), "")
         fresh = (known := self._known(own, now)) is None or known.failed == 0
-        keys = [own] if welcome in self._welcome else [own, ("fresh" if fresh else "name", "", name)]
+        keys = [welcome] if welcome in self._welcome else [own, ("fresh" if fresh else "name", "", name)]
         held = [count.free_s - now for key in keys if (count := self._known(key, now)) is not None]
         if (wait_s := max(held, default=0.0)) > 0:
             return Try(wait_s, welcome)
@@ -66,10 +65,14 @@ class Throttle:
 
     def succeeded(self, one: Try) -> None:
         """It was right: it does not count, and from there this person is let in whatever others try."""
+        self.not_made(one)
+        _keep(self._welcome, one.welcome, None)
+
+    def not_made(self, one: Try) -> None:
+        """Nobody looked whether it was right: it does not count."""
         for key in one.counts:
             if (count := self._counts.get(key)) is not None:
                 count.failed, count.free_s = max(0, count.failed - 1), min(count.free_s, self._clock())
-        _keep(self._welcome, one.welcome, None)
 
     def _known(self, key: Key, now: float) -> _Count | None:
         count = self._counts.get(key)

@@ -11,8 +11,6 @@ from tests.broker import wait_for
 from tests.browser.page_service import PageService
 from tests.browser.plant import OTHER_POINT, POINT, Plant
 
-LEARN = ("--minutes", "0.15")
-
 
 @dataclass(frozen=True)
 class Shift:
@@ -49,8 +47,7 @@ def shift(folder: Path) -> Iterator[Shift]:
     """Everything of it, and its end."""
     with Plant(folder / "plant") as plant, PageService(folder / "page", plant.socket) as page:
         plant.wait_until_heard()
-        plant.daemon.enroll(POINT, *LEARN, "--by", "m.lang", "--note", "after the new belt")
-        plant.heard.wait_level(POINT, "normal", plant.daemon)
+        plant.teach(POINT, minutes=0.15, note="after the new belt")
         plant.pump.set_fault("inner_race")
         wait_for(lambda: bool(plant.heard.alerts(POINT, "open")), "the alert", 30)
         alert_id = plant.heard.alerts(POINT, "open")[0].payload["alert_id"]

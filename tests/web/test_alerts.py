@@ -115,6 +115,16 @@ def test_an_alert_tells_what_where_how_strong_and_which_frequencies() -> None:
     assert "zone C" in told
 
 
+def test_an_alert_that_is_over_still_tells_what_was_unlike_normal() -> None:
+    strange = message()["evidence"]
+    well = {"bands": [{"hz": [100, 200], "share": 0.9}], "indicators": []}
+    over = row(message(type="clear", state="cleared", evidence=well), unlike=strange)
+    told = Visitor(Daemon(over)).get(f"/alerts/{MACHINE_ID}").text
+    assert "kurtosis (ch1) 9.2, usual 2.9 to 3" in told
+    assert "3.8 kHz" in told
+    assert "100 Hz" not in told
+
+
 @pytest.mark.parametrize("gone", ["score", "peak", "evidence", "baseline", "normal_state", "model"])
 def test_what_a_message_lacks_is_left_out_and_no_number_stands_for_it(gone: str) -> None:
     without = message()

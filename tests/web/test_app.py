@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from echo_edge.web.link import Link, NotRunningError, RefusedError
-from echo_edge.web.live import Live, Viewer
+from echo_edge.web.link import READINGS, Link, NotRunningError, RefusedError
+from echo_edge.web.live import KNOWN, Live, Viewer
 from echo_edge.web.mirror import Mirror
 from echo_edge.web.person import Person
 from echo_edge.web.texts import Texts, catalogue, languages
@@ -63,6 +63,16 @@ def test_an_address_that_is_nothing_is_told_as_such_and_its_text_is_no_markup() 
     assert "<script>page" not in answer.text
 
 
+def test_while_the_daemon_does_not_run_the_gateway_has_its_name_still() -> None:
+    link = FakeLink()
+    link.mirror.lose(None)
+    visitor = Visitor(link)
+    visitor.app.state.gateway = "gw-hall3"
+    answer = visitor.get("/")
+    assert answer.status == 503
+    assert "gw-hall3" in answer.text
+
+
 def test_a_viewer_is_sent_each_part_once_and_again_only_when_it_changed() -> None:
     link = FakeLink()
     live, viewer = Live(link), Viewer(Texts().of("en"), [("daemon", "")])
@@ -82,6 +92,17 @@ def test_a_viewer_is_woken_when_the_daemon_goes_although_no_part_can_be_shown() 
     live._render()
     assert viewer.waiting == {}
     assert viewer.ready.is_set()
+
+
+def test_a_defect_in_one_part_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Mirror, __: str) -> dict[str, Any]:
+        raise ValueError("a defect")
+
+    monkeypatch.setitem(KNOWN, "broken", broken)
+    live, viewer = Live(FakeLink()), Viewer(Texts().of("en"), [("broken", ""), ("daemon", "")])
+    live.viewers.add(viewer)
+    live._render()
+    assert viewer.waiting == {("daemon", ""): ""}
 
 
 class Daemon:
@@ -108,6 +129,9 @@ class Daemon:
                 writer.write(json.dumps({"progress": {"topic": topic, "message": message}}).encode() + b"\n")
             writer.write(b'{"progress": {"complete": true}}\n')
             await writer.drain()
+            return
+        if order.get("what") == "slow":
+            self.watchers.append(writer)
             return
         self.orders.append(order)
         refused = {"ok": False, "code": 2, "error": "Field required", "kind": "bad_args", "where": "args.note"}
@@ -163,6 +187,47 @@ def test_an_order_carries_its_person_and_role_and_a_refusal_names_the_field(sock
             assert (refused.value.where, refused.value.kind) == ("note", "bad_args")
 
     asyncio.run(scenario())
+
+
+def test_an_order_does_not_wait_for_what_others_look_up(socket: Path) -> None:
+    async def scenario() -> None:
+        link = Link(socket)
+        async with Daemon(socket, {}) as daemon:
+            viewer = Person("wall", "viewer")
+            readings = [asyncio.create_task(link.read("slow", {}, viewer)) for _ in range(READINGS + 20)]
+            await until(lambda: len(daemon.watchers) == READINGS)
+            answer = await asyncio.wait_for(link.order("ping", {}, Person("m.lang", "technician")), 20)
+            assert answer == {"pong": True}
+            for reading in readings:
+                reading.cancel()
+            await asyncio.gather(*readings, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_understood_leaves_no_old_numbers_and_the_daemon_is_asked_again(
+    socket: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        link = Link(socket)
+        task = asyncio.create_task(link.run())
+        async with Daemon(socket, {"info": INFO}) as daemon:
+            await until(lambda: link.mirror.running)
+            daemon.watchers[0].write(b'{"progress": {"topic": "m/pump-12/p/de/state"}}\n')  # no message
+            await until(lambda: len(daemon.watchers) == 2 and link.mirror.running)
+            task.cancel()
+
+    asyncio.run(scenario())
+    assert "cannot be taken" in caplog.text
+
+
+def test_a_topic_that_holds_nothing_any_more_is_not_known() -> None:
+    mirror = Mirror()
+    mirror.begin()
+    mirror.take("m/pump-12/p/de/state", {"level": "normal", "ts": "2026-05-03T12:00:00Z"})
+    mirror.take("m/pump-12/p/de/state", {})
+    assert mirror.point("pump-12/de")["state"] == {}
+    assert mirror.since == {}
 
 
 def test_a_mirror_keeps_the_newest_of_each_topic_and_the_last_windows() -> None:

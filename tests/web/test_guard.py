@@ -197,6 +197,18 @@ def test_a_body_of_doubtful_length_is_never_read(door: Served, how: str) -> None
     assert boss.get("/password").status == 200
 
 
+def test_a_form_in_a_charset_that_is_no_text_is_refused_and_no_defect(door: Served) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n\\ud800\r\n--x--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x; charset=unicode_escape"}
+    assert door.client().ask("POST", "/login", body, kind).status == 400
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_length_beyond_all_measure_is_refused_and_no_defect(door: Served, digits: int) -> None:
+    head = "POST /login HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nContent-Length: "
+    assert raw(door, f"{head}{'9' * digits}\r\n\r\n")[:3] in {"400", "413"}
+
+
 def test_a_request_that_only_looks_has_no_body(door: Served) -> None:
     assert raw(door, "GET /login HTTP/1.1\r\nHost: HOST\r\nContent-Length: 3\r\n\r\nx=1").startswith("400")
 

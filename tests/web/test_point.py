@@ -112,6 +112,14 @@ def test_planned_work_is_announced_for_the_whole_machine_with_its_note() -> None
     assert "Planned work is announced" in one.get(answer.headers["location"]).text
 
 
+def test_a_name_that_no_state_can_have_is_refused_in_words_beside_its_field() -> None:
+    one = visitor(role="technician")
+    refused = one.post(f"{PAGE}/state", name="Läuft", hours="")
+    assert (refused.status, [order[0] for order in one.link.orders if order[0] in ORDERS]) == (422, [])
+    assert "small letters, digits" in refused.text
+    assert 'value="Läuft"' in refused.text
+
+
 def test_the_state_is_set_until_an_end_and_taken_back() -> None:
     one = visitor(role="technician")
     one.post(f"{PAGE}/state", name="idle", hours="8")

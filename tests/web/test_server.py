@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from echo_edge.errors import ConfigError
 from echo_edge.web.config import WebConfig, WebTlsConfig
+from echo_edge.web.handshakes import AT_ONCE, WITHIN_S
 from echo_edge.web.server import Certificate, ServerError, listen
 from echo_edge.web.slow_clients import OF_ONE_ADDRESS
 from tests.web.pages_served import PASSWORD, PATIENCE_S, Client, Served, free_port, served
@@ -219,7 +220,7 @@ def test_over_tls_cookies_are_bound_to_the_host_and_a_renewed_certificate_is_tak
         answer, name = shown(page.port)
         assert name == "CN=first"
         assert "strict-transport-security: max-age=31536000" in answer
-        assert "set-cookie: __Host-ee-visit=" in answer
+        assert "set-cookie: __Host-ee-gw-hall3-visit=" in answer
         assert "; Secure" in answer
         certificate(tmp_path, "second")
         deadline_s = time.monotonic() + PATIENCE_S
@@ -228,6 +229,19 @@ def test_over_tls_cookies_are_bound_to_the_host_and_a_renewed_certificate_is_tak
             time.sleep(0.1)
         with connect(page, b"GET /login HTTP/1.1\r\nHost: HOST\r\n\r\n") as plain:
             assert is_ended(plain)
+
+
+def test_who_connects_and_says_nothing_gives_way_before_a_handshake_and_keeps_nobody_out(tmp_path: Path) -> None:
+    config = WebConfig(gateway="gw-hall3", port=free_port(), tls=certificate(tmp_path, "first"))
+    with served(tmp_path, config) as page, ExitStack() as open_:
+        waits = open_.enter_context(connect(page))
+        flood = [open_.enter_context(connect(page, source="127.0.0.2")) for _ in range(AT_ONCE + 20)]
+        assert shown(page.port)[1] == "CN=first"
+        for client in flood[:20]:
+            client.settimeout(WITHIN_S - 2)  # sooner than for being too slow
+            assert is_ended(client)
+        waits.settimeout(0.05)
+        assert not is_ended(waits), "it is another address, that does not flood"
 
 
 def test_a_certificate_and_a_key_that_do_not_belong_together_are_told(tmp_path: Path) -> None:

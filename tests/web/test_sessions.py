@@ -154,6 +154,24 @@ def test_the_person_under_attack_gets_in_from_where_nobody_has_failed() -> None:
     assert throttle.begin("10.0.0.7", "boss").wait_s == 0, "they were let in from there before"
 
 
+def test_who_was_let_in_before_is_not_kept_out_by_a_neighbour_of_the_same_network() -> None:
+    clock = Clock()
+    throttle = Throttle(clock)
+    throttle.succeeded(throttle.begin("2001:db8::a", "ann"))
+    for n in range(50):
+        throttle.begin(f"2001:db8::bad:{n:x}", "ann")
+    assert [throttle.begin("2001:db8::a", "ann").wait_s for _ in range(FREE_TRIES + 1)] == [0.0] * FREE_TRIES + [60]
+    assert throttle.begin("2001:db8::b", "ann").wait_s > 0, "nobody was let in from there"
+
+
+def test_a_try_that_was_not_made_does_not_count() -> None:
+    throttle = Throttle(Clock())
+    for _ in range(3 * FREE_TRIES):
+        one = throttle.begin("10.0.0.1", "ann")
+        assert one.wait_s == 0
+        throttle.not_made(one)
+
+
 def test_a_network_of_ipv6_counts_as_one_address() -> None:
     throttle = Throttle(Clock())
     for n in range(FREE_TRIES):
