@@ -76,11 +76,20 @@ def tile(mirror: Mirror, point: str) -> dict[str, Any]:
         "state": state or {"reason": "no verdict yet"},
         "since": mirror.since.get(point),
         "quality": known["quality"],
-        "score": state.get("score") if level in JUDGED else None,
+        "score": _score(known) if level in JUDGED else None,
         "provisional": state.get("provisional", False) and level in JUDGED,
         "enroll": enroll if enroll.get("session") else None,
         "to_teach": (level == "unknown" or not known["baseline"].get("baseline")) and not enroll.get("session"),
     }
+
+
+def _score(known: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest: a state is told when its level changes, else every so many seconds; a score with each window."""
+    state, window = known["state"], known["score"]
+    told: dict[str, Any] | None = state.get("score")
+    if told is None or window.get("ts", "") <= state["ts"]:
+        return told
+    return {**told, "raw": window["raw"], "threshold": window["threshold"]}
 
 
 def _alert(mirror: Mirror, short: dict[str, Any]) -> dict[str, Any]:

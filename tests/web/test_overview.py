@@ -38,6 +38,13 @@ def test_a_point_shows_its_level_in_words_its_score_since_when_and_its_state() -
         assert text in words(tile)
 
 
+def test_the_score_is_that_of_the_newest_window_and_not_of_the_state_that_was_told_before_it() -> None:
+    window = {"ts": ago(0), "raw": 3.4, "threshold": 5.8, "level": "normal"}
+    older = {**window, "ts": ago(4000)}
+    assert "3.4 of 5.8" in words(overview({STATE: judged(), "m/pump-12/p/de/score": window}))
+    assert "1.2 of 5.8" in words(overview({STATE: judged(), "m/pump-12/p/de/score": older}))
+
+
 def test_a_point_that_is_not_monitored_says_why_and_shows_no_number() -> None:
     (tile,) = tiles(overview({STATE: {**judged(), **lost()}, QUALITY: sensor(state="lost", reasons=["sensor_lost"])}))
     assert "lv-not_monitored" in tile

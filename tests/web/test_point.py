@@ -27,7 +27,7 @@ def well(**more: Any) -> dict[str, Any]:
 def visitor(messages: dict[str, Any] | None = None, role: Role = "engineer", **answers: Any) -> Visitor:
     done: dict[str, Any] = {verb: {} for verb in ORDERS}
     link = FakeLink(messages or well(), {"history": history, "status": told(), **done, **answers})
-    for end_s in range(10, 0, -1):
+    for end_s in range(12, 2, -1):
         link.mirror.take(f"{BELOW}/score", score(end_s))
         link.mirror.take(f"{BELOW}/window", window(end_s))
     return Visitor(link, role)
