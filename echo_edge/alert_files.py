@@ -46,6 +46,9 @@ class AlertFile:
     """Oldest first: ``ts``, ``what`` (see ``DONE``), ``by`` and ``note`` (None where no person did it), ``severity``
     and ``until`` (the end of a shelving)."""
 
+    evidence: Payload | None = None
+    """Of the newest message of when it was active: what the message of its end has is of a window like normal."""
+
 
 class AlertFiles:
     """Keeps them; one thread uses it."""
@@ -60,7 +63,11 @@ class AlertFiles:
         try:
             before = _known(path)
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            now = AlertFile(message, _shortened([*([] if before is None else before.steps), step_of(message)]))
+            evidence = None if before is None else before.evidence
+            if message["state"] == "active":
+                evidence = message.get("evidence", evidence)
+            steps = _shortened([*([] if before is None else before.steps), step_of(message)])
+            now = AlertFile(message, steps, evidence)
             write_durably(path, encode(asdict(now)))
             if before is None:
                 self._forget()
@@ -94,7 +101,8 @@ def read_alert(path: Path) -> AlertFile:
     """
     try:
         told = json.loads(read_plainly(path, MAX_BYTES))
-        found = AlertFile(dict(told["message"]), [dict(step) for step in told["steps"]])
+        message, steps = dict(told["message"]), [dict(step) for step in told["steps"]]
+        found = AlertFile(message, steps, dict(told["evidence"]) if told.get("evidence") else None)
         if found.message["alert_id"] != path.stem:
             raise ValueError("it is of another alert")
         for name in ("kind", "severity", "state", "opened", "text", "rev", "ts"):

@@ -53,6 +53,9 @@ async def _page(request: Request, status: int = 200, **more: Any) -> Response:
         raise
     message: dict[str, Any] = told["message"] or {}
     standing = any(alert["alert_id"] == alert_id for alert in open_alerts(mirror))
+    if message.get("state") == "cleared":  # its own evidence is of a window like normal
+        message = {name: value for name, value in message.items() if name != "evidence"}
+        message |= {"evidence": told["evidence"]} if told.get("evidence") else {}
     evidence = message.get("evidence", {})
     bands = evidence.get("bands", [])
     return page(
