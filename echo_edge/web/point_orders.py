@@ -20,7 +20,10 @@ NUMBER = r"0[.,][0-9]{1,4}|[0-9]{1,5}([.,][0-9]{1,2})?"
 """With a comma or a point; ``1,000`` is a thousand to some and one to others, and refused."""
 
 Args = Callable[[str, Mapping[str, str]], dict[str, Any]]
-"""Point and what was typed -> arguments of the order; raises ValueError of a field's name that holds no number."""
+"""Point and what was typed -> arguments of the order; raises ValueError of a field's name that holds none."""
+
+STATE = r"[a-z0-9][a-z0-9_-]{0,47}"
+"""A name of an operating state, as the daemon takes it."""
 
 
 async def _do(request: Request, name: str, role: Role, verb: str, args: Args) -> Response:
@@ -29,7 +32,8 @@ async def _do(request: Request, name: str, role: Role, verb: str, args: Args) ->
     try:
         given = args(point, typed)
     except ValueError as error:
-        return await _again(request, {str(error): translator(request)("point.no_number")}, typed)
+        words = "enroll.start.bad_state" if str(error) == "name" else "point.no_number"
+        return await _again(request, {str(error): translator(request)(words)}, typed)
     try:
         await link_of(request).order(verb, given, person)
     except RefusedError as error:
@@ -83,7 +87,9 @@ def _unmute(point: str, _: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _state(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
-    args = {"point": point, "name": typed.get("name", "")}
+    if not re.fullmatch(STATE, typed.get("name", "")):
+        raise ValueError("name")
+    args = {"point": point, "name": typed["name"]}
     if typed.get("hours"):
         end = datetime.now(timezone.utc) + timedelta(hours=_number(typed, "hours"))
         args["until"] = stamp(end)
@@ -102,7 +108,10 @@ def _threshold(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
 def _number(typed: Mapping[str, str], name: str) -> float:
     if not re.fullmatch(NUMBER, typed.get(name, "")):
         raise ValueError(name)
-    return float(typed[name].replace(",", "."))
+    number = float(typed[name].replace(",", "."))
+    if number == 0:
+        raise ValueError(name)
+    return number
 
 
 def _machine(point: str) -> str:

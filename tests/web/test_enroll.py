@@ -228,6 +228,7 @@ def test_bad_input_is_told_beside_its_field_and_what_was_typed_stays(sent: dict[
     refused = guest.post(PATH, form="start", **{"note": "<b>mine</b>", **sent})
     assert (refused.status, guest.link.orders) == (422, [])
     assert catalogue("de")[text].partition("{")[0] in unescape(refused.text)
+    assert catalogue("de")["point.not_done"] in refused.text.partition("data-live")[0]  # above how it stands
     assert all(f'value="{value}"' in unescape(refused.text) for name, value in sent.items() if name != "span")
 
 

@@ -124,6 +124,15 @@ def test_the_state_is_set_until_an_end_and_taken_back() -> None:
     assert one.link.orders[-1][:2] == ("state.clear", {"point": "pump-12/de"})
 
 
+def test_what_is_no_name_of_a_state_is_said_in_words_and_ordered_by_nobody() -> None:
+    one = visitor(role="technician")
+    answer = one.post(f"{PAGE}/state", name="<b>Läuft")
+    assert answer.status == 422
+    assert "Write 1 to 48 small letters, digits" in answer.text
+    assert "pattern" not in answer.text
+    assert [verb for verb, *_ in one.link.orders if verb == "state.set"] == []
+
+
 def test_an_engineer_sets_a_rate_with_a_comma_and_goes_back_to_the_configured_one() -> None:
     one = visitor()
     one.post(f"{PAGE}/threshold", target_false_alarms_per_month="0,5", hold_minutes="1440")
@@ -133,7 +142,9 @@ def test_an_engineer_sets_a_rate_with_a_comma_and_goes_back_to_the_configured_on
     assert one.link.orders[-1][:2] == ("threshold.set", {"point": "pump-12/de"})
 
 
-@pytest.mark.parametrize("typed", ["many", "nan", "inf", "1e9", "1,000", "1.000", "-1", "\N{ARABIC-INDIC DIGIT ONE}"])
+@pytest.mark.parametrize(
+    "typed", ["many", "nan", "inf", "1e9", "1,000", "1.000", "-1", "0", "\N{ARABIC-INDIC DIGIT ONE}"]
+)
 def test_what_is_no_number_is_said_beside_the_field_and_keeps_what_was_typed(typed: str) -> None:
     one = visitor()
     answer = one.post(f"{PAGE}/threshold", target_false_alarms_per_month=typed)
