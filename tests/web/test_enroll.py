@@ -260,6 +260,15 @@ def test_script_in_what_others_wrote_stays_text() -> None:
         assert evil not in visitor(message, {"enroll.status": told("failed", checks=[check])}).get(PATH).text
 
 
+def test_what_was_accepted_is_not_called_in_force_after_somebody_went_back() -> None:
+    link = FakeLink({TOPIC: over("accepted", 0, baseline="bl_0008")})
+    assert "In force: bl_0008" in Visitor(link).get(PATH).text
+    link.mirror.take("m/pump-12/p/de/baseline", {"baseline": "bl_0007"})
+    seen = Visitor(link).get(PATH).text
+    assert "In force: bl_0008" not in seen
+    assert "Now bl_0007 is in force." in seen
+
+
 def test_a_machine_that_changed_while_it_was_learned_leads_to_a_second_state() -> None:
     ended = {"enroll.status": told("failed", checks=[HALVES], code=5)}
     seen = visitor(over("failed", 5, reason="the self-test says no"), ended).get(PATH).text
