@@ -46,8 +46,8 @@ class AlertFile:
     """Oldest first: ``ts``, ``what`` (see ``DONE``), ``by`` and ``note`` (None where no person did it), ``severity``
     and ``until`` (the end of a shelving)."""
 
-    evidence: Payload | None = None
-    """Of the newest message of when it was active: what the message of its end has is of a window like normal."""
+    unlike: Payload | None = None
+    """``evidence`` of the newest message above the threshold: that of a clearing tells of a machine that is well."""
 
 
 class AlertFiles:
@@ -63,11 +63,8 @@ class AlertFiles:
         try:
             before = _known(path)
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            evidence = None if before is None else before.evidence
-            if message["state"] == "active":
-                evidence = message.get("evidence", evidence)
             steps = _shortened([*([] if before is None else before.steps), step_of(message)])
-            now = AlertFile(message, steps, evidence)
+            now = AlertFile(message, steps, _unlike(message) or (None if before is None else before.unlike))
             write_durably(path, encode(asdict(now)))
             if before is None:
                 self._forget()
@@ -102,7 +99,8 @@ def read_alert(path: Path) -> AlertFile:
     try:
         told = json.loads(read_plainly(path, MAX_BYTES))
         message, steps = dict(told["message"]), [dict(step) for step in told["steps"]]
-        found = AlertFile(message, steps, dict(told["evidence"]) if told.get("evidence") else None)
+        unlike = told.get("unlike")  # files of before have none
+        found = AlertFile(message, steps, None if unlike is None else dict(unlike))
         if found.message["alert_id"] != path.stem:
             raise ValueError("it is of another alert")
         for name in ("kind", "severity", "state", "opened", "text", "rev", "ts"):
@@ -122,6 +120,11 @@ def step_of(message: Payload) -> dict[str, Any]:
         "severity": message["severity"],
         "until": message.get("shelved_until") if message["type"] == "shelve" else None,
     }
+
+
+def _unlike(message: Payload) -> Payload | None:
+    ratio = message.get("score", {}).get("ratio")
+    return message.get("evidence") if ratio is not None and ratio >= 1 else None
 
 
 def _known(path: Path) -> AlertFile | None:

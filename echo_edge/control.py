@@ -83,8 +83,13 @@ class Control(threading.Thread):
                     client.sendall(_line(refused(OrderRefusedError("busy", "too many clients at once; try again"))))
                 continue
             thread = threading.Thread(target=self._serve, args=(client,), name=f"{self._door.name}:client", daemon=True)
-            self._clients.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # as many as the service may have; this client is turned away, not all others
+                log.error("the %s socket cannot serve a client: %s", self._door.name, error)
+                client.close()
+            else:
+                self._clients.append(thread)
         for thread in self._clients:
             thread.join(2)
         self._server.close()

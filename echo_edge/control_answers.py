@@ -137,8 +137,8 @@ class Answers:
         with self._board.watch() as watch:
             complete, told_s = False, time.monotonic()
             while self._runs:
-                gone, room, _ = select.select([client], [client], [], LOOK_S)
-                if gone:  # it closed its end, or says more than its one order
+                gone, room = _looked_at(client, LOOK_S, writing=True)
+                if gone:
                     return
                 if not room:  # it reads slowly: what to tell it is decided when there is room for it
                     continue
@@ -170,7 +170,7 @@ class Answers:
             if "code" in told:
                 yield {"ok": True, "result": told}
                 return
-            if select.select([client], [], [], 0.2)[0]:  # its end, or more than its one order
+            if _looked_at(client, LOOK_S)[0]:
                 return  # the terminal was closed; the session goes on
         yield refused(OrderError(STOPPING))
 
@@ -248,3 +248,14 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except Exception as error:  # a defect that an order reaches must not end the monitoring
         log.exception("an order failed by a defect of its own")
         return refused(OrderRefusedError("failed", f"failed by a defect of echo-edge: {error}"))
+
+
+def _looked_at(client: socket.socket, within_s: float, *, writing: bool = False) -> tuple[bool, bool]:
+    """Whether a client closed its end, or says more than its one order; and whether it has room for an answer.
+
+    By poll, since select takes no descriptor from 1024 on.
+    """
+    poll = select.poll()
+    poll.register(client, select.POLLIN | (select.POLLOUT if writing else 0))
+    seen = sum(mask for _, mask in poll.poll(within_s * 1000))
+    return bool(seen & ~select.POLLOUT), bool(seen & select.POLLOUT)

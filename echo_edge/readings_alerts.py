@@ -92,10 +92,7 @@ class AlertReadings:
         return told | ({"problems": problems} if problems else {})
 
     def alert(self, alert_id: str) -> dict[str, Any]:
-        """One of them, with its newest message (null where that is kept no longer) and what happened to it.
-
-        ``evidence`` is of when it was active, null where that is not kept.
-        """
+        """One of them, with its newest message (null where that is kept no longer) and what happened to it."""
         if not ALERT_ID.fullmatch(alert_id):
             raise OrderRefusedError("bad_args", "is the whole id of an alert: 32 of 0-9, a-f", "args.alert_id")
         problems: list[str] = []
@@ -112,7 +109,7 @@ class AlertReadings:
         self._add_items({alert_id: alert}, problems)
         told = _told(alert, self._pictures(alert_id).get(alert_id, [])) | {
             "message": alert.message,
-            "evidence": None if alert.file is None else alert.file.evidence,
+            "unlike": None if alert.file is None else alert.file.unlike,
             "steps": _steps(alert),
         }
         return told | ({"problems": problems} if problems else {})

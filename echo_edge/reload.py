@@ -79,6 +79,7 @@ def run_reloading(
             return code
         else:
             log.warning("beginning anew with %s", path)
+        del versions  # it asks the old publisher whether the broker is reached, and so knows every part
         _let_go()
         again_s = time.monotonic()
 

@@ -53,10 +53,7 @@ async def _page(request: Request, status: int = 200, **more: Any) -> Response:
         raise
     message: dict[str, Any] = told["message"] or {}
     standing = any(alert["alert_id"] == alert_id for alert in open_alerts(mirror))
-    if message.get("state") == "cleared":  # its own evidence is of a window like normal
-        message = {name: value for name, value in message.items() if name != "evidence"}
-        message |= {"evidence": told["evidence"]} if told.get("evidence") else {}
-    evidence = message.get("evidence", {})
+    evidence = told.get("unlike") or message.get("evidence", {})
     bands = evidence.get("bands", [])
     return page(
         request,
@@ -68,7 +65,7 @@ async def _page(request: Request, status: int = 200, **more: Any) -> Response:
         can=_possible(told, standing=standing),
         strength=_strength(message),
         bands_chart=bands_chart(t, bands, "bands-table") if bands else None,
-        said=saying.alert(t, message) if message else "",
+        said=saying.alert(t, message | {"evidence": evidence} if evidence else message) if message else "",
         reasons=[(saying.check(t, reason), t.or_else(f"advice.{reason}", "")) for reason in message.get("reasons", ())],
         mostly=mostly(t, bands) if bands else "",
         indicators=_indicators(t, evidence.get("indicators", [])),

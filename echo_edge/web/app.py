@@ -19,6 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from echo_edge.web import live
+from echo_edge.web.door import local_path
 from echo_edge.web.link import Link, NotRunningError, RefusedError
 from echo_edge.web.pages import (
     LANGUAGE_COOKIE,
@@ -53,11 +54,12 @@ READERS = 8  # threads that read files for browsers, of starlette; its own 40 ar
 YEAR_S = 365 * 24 * 3600
 
 
-def create_app(link: Link, texts: Texts, routes: list[Route] | None = None) -> Starlette:
+def create_app(link: Link, texts: Texts, routes: list[Route] | None = None, gateway: str = "") -> Starlette:
     """The page as an ASGI application.
 
     Args:
         routes: more pages, which need no daemon: logging in, people.
+        gateway: its id, for while the daemon does not tell it.
     """
     about_machines = [
         Route(route.path, _while_running(route.endpoint), methods=route.methods)
@@ -82,6 +84,7 @@ def create_app(link: Link, texts: Texts, routes: list[Route] | None = None) -> S
         lifespan=_lifespan,
     )
     app.state.link, app.state.texts, app.state.live = link, texts, live.Live(link)
+    app.state.gateway = gateway
     return app
 
 
@@ -111,8 +114,7 @@ def _while_running(endpoint: Endpoint) -> Endpoint:
 
 async def _language(request: Request) -> Response:
     sent = await form(request)
-    path = sent.get("next", "/")
-    response = back(path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/")
+    response = back(local_path(sent.get("next", "/")))
     if sent.get("language") in request.app.state.texts.languages:
         secure = request.url.scheme == "https"
         response.set_cookie(

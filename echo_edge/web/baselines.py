@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from echo_edge.web.figures import figure
+from echo_edge.web.figures import figure, rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import back, link_of, mirror_of, need, page
 
@@ -32,7 +32,7 @@ async def _every_point(request: Request) -> Response:
     waiting = [one["point"] for one in told["baselines"] if one["status"] == "proposed"]
     gone = sorted({one["point"] for one in told["baselines"]} - set(mirror.points))
     points = [(point, mirror.point(point)["baseline"], waiting.count(point)) for point in mirror.points]
-    return page(request, "baselines.html", points=points, gone=gone, figure=figure)
+    return page(request, "baselines.html", points=points, gone=gone, figure=figure, rate=rate)
 
 
 async def _point(request: Request) -> Response:
@@ -146,6 +146,7 @@ def _of_point(request: Request, point: str) -> dict[str, Any]:
         "statuses": STATUSES,
         "promises": promises,
         "figure": figure,
+        "rate": rate,
     }
 
 

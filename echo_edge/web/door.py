@@ -30,8 +30,13 @@ class Door:
 
     @property
     def cookie(self) -> str:
-        """Of a session. ``__Host-``: the browser takes it from this host alone, over TLS, for all paths."""
-        return "__Host-ee" if self.secure else "ee"
+        """Of a session. ``__Host-``: the browser takes it from this host alone, over TLS, for all paths.
+
+        Browsers share cookies between the ports of a host: the name is the gateway's own, so that the pages of two do
+        not log each other's people out.
+        """
+        name = f"ee-{self.config.gateway}"
+        return f"__Host-{name}" if self.secure else name
 
     @property
     def visit_cookie(self) -> str:

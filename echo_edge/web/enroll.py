@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from echo_edge.config_model import ID_PATTERN
-from echo_edge.web.enroll_view import LISTENING, Stand, rate, spectrum_bars
+from echo_edge.web.enroll_view import LISTENING, Stand, spectrum_bars
+from echo_edge.web.figures import rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.live import live
 from echo_edge.web.mirror import Mirror

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from echo_edge.web import saying
-from echo_edge.web.enroll_view import Stand, rate, spectrum_bars, worst_first
-from echo_edge.web.figures import figure
+from echo_edge.web.enroll_view import Stand, spectrum_bars, worst_first
+from echo_edge.web.figures import figure, rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import link_of, mirror_of, need, page
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from echo_edge.web.texts import Translator
-
 LISTENING = ("sensor_check", "machine_check", "collecting")
 STEPS = {"sensor_check": 1, "machine_check": 2, "collecting": 3, "testing": 4, "deciding": 5} | {
     "accepted": 7,
@@ -20,7 +18,6 @@ PAUSES = {"opening": "the sensor is being opened", "lost": "its sensor ", "late"
 """Why it pauses -> how the daemon's sentence begins."""
 
 WORST_FIRST = ("bad", "warning", "ok")
-MONTH_H = 30 * 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +89,6 @@ class Stand:
 def worst_first(checks: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """The checks, those first that a person must read."""
     return sorted(checks, key=lambda check: WORST_FIRST.index(check["severity"]))
-
-
-def rate(t: Translator, per_month: float) -> str:
-    """False alarms in the unit that suits their number: ``2.2 a month``, ``18 an hour``."""
-    for unit, hours in (("month", MONTH_H), ("day", 24.0), ("hour", 1.0)):
-        value = per_month * hours / MONTH_H
-        if value < 100 or unit == "hour":
-            break
-    if value < 0.01:
-        return t("enroll.rate.never")
-    return t(f"enroll.rate.{unit}", n=t.number(value, _digits(value)))
-
-
-def _digits(value: float) -> int:
-    if value >= 10 or value == round(value):
-        return 0
-    return 1 if value >= 1 else 2
 
 
 def spectrum_bars(spectrum: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

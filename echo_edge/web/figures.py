@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from echo_edge.web.svg import element
-from echo_edge.web.texts import Translator
+from echo_edge.web.texts import UNKNOWN, Translator
+
+MONTH_H = 30 * 24.0
 
 
 def figure(t: Translator, value: float | None) -> str:
@@ -36,3 +38,22 @@ def numbers(t: Translator, heads: Sequence[str], rows: Sequence[Sequence[str]], 
     table = element("table", element("thead", head), element("tbody", *body))
     room = element("div", table, class_="table table-low", tabindex="0", role="group", aria_label=t("charts.numbers"))
     return element("details", element("summary", t("charts.numbers")), room, class_="fold no-print", id=ident or None)
+
+
+def rate(t: Translator, per_month: float | None) -> str:
+    """False alarms in the unit that suits their number: ``2.2 a month``, ``18 an hour``."""
+    if per_month is None:
+        return UNKNOWN
+    for unit, hours in (("month", MONTH_H), ("day", 24.0), ("hour", 1.0)):
+        value = per_month * hours / MONTH_H
+        if value < 100 or unit == "hour":
+            break
+    if value < 0.01:
+        return t("enroll.rate.never")
+    return t(f"enroll.rate.{unit}", n=t.number(value, _digits(value)))
+
+
+def _digits(value: float) -> int:
+    if value >= 10 or value == round(value):
+        return 0
+    return 1 if value >= 1 else 2

@@ -40,8 +40,11 @@ class Login:
         """Name and password for a session."""
         wanted = local_path(request.query_params.get("next", "/"))
         if request.method != "POST":
+            if _session(request):
+                return back(wanted)
+            ended = bool(request.state.session_id)  # a cookie of a login that is over: by its time, or a restart
             nobody = not self._door.accounts.all()
-            return back(wanted) if _session(request) else page(request, "login.html", wanted=wanted, nobody=nobody)
+            return page(request, "login.html", wanted=wanted, nobody=nobody, ended=ended)
         sent = await form(request)
         wanted, name = local_path(sent.get("next", "/")), sent.get("name", "").lower()
         errors, one = self._begin(request, name)
@@ -55,7 +58,7 @@ class Login:
             else:
                 errors = {"password": translator(request)("login.wrong")}
                 log.info("login refused for %s from %s", self._known(name), _address(request))
-        return _held(one, fail(request, "login.html", errors, {"name": name}, wanted=wanted, nobody=False))
+        return _held(one, fail(request, "login.html", errors, {"name": name}, wanted=wanted, nobody=False, ended=False))
 
     async def first(self, request: Request) -> Response:
         """A one-time code for a password of one's own."""

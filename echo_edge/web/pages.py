@@ -98,7 +98,7 @@ def _common(request: Request) -> dict[str, Any]:
     return {
         "person": person_of(request),
         "mirror": mirror_of(request),
-        "gateway": mirror_of(request).get("info").get("gw", ""),
+        "gateway": mirror_of(request).get("info").get("gw", request.app.state.gateway),
         "csrf_field": lambda: Markup('<input type="hidden" name="csrf" value="{}">').format(csrf),
         "path": request.url.path,
         "languages": cast(Texts, request.app.state.texts).languages,

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from echo_edge.web import bands, charts, figures, saying, spans, spectrogram
-from echo_edge.web.enroll_view import rate
+from echo_edge.web.figures import rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.live import live
 from echo_edge.web.mirror import Mirror

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from echo_edge.config_model import ID_PATTERN
 from echo_edge.order_types import Role
 from echo_edge.web.link import RefusedError
 from echo_edge.web.pages import back, fail, form, link_of, need, refusal, translator
@@ -20,10 +21,7 @@ NUMBER = r"0[.,][0-9]{1,4}|[0-9]{1,5}([.,][0-9]{1,2})?"
 """With a comma or a point; ``1,000`` is a thousand to some and one to others, and refused."""
 
 Args = Callable[[str, Mapping[str, str]], dict[str, Any]]
-"""Point and what was typed -> arguments of the order; raises ValueError of a field's name that holds none."""
-
-STATE = r"[a-z0-9][a-z0-9_-]{0,47}"
-"""A name of an operating state, as the daemon takes it."""
+"""Point and what was typed -> arguments of the order; raises ValueError of a field's name that holds no such thing."""
 
 
 async def _do(request: Request, name: str, role: Role, verb: str, args: Args) -> Response:
@@ -32,8 +30,8 @@ async def _do(request: Request, name: str, role: Role, verb: str, args: Args) ->
     try:
         given = args(point, typed)
     except ValueError as error:
-        words = "enroll.start.bad_state" if str(error) == "name" else "point.no_number"
-        return await _again(request, {str(error): translator(request)(words)}, typed)
+        wrong = "enroll.start.bad_state" if str(error) == "name" else "point.no_number"
+        return await _again(request, {str(error): translator(request)(wrong)}, typed)
     try:
         await link_of(request).order(verb, given, person)
     except RefusedError as error:
@@ -87,9 +85,9 @@ def _unmute(point: str, _: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _state(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
-    if not re.fullmatch(STATE, typed.get("name", "")):
+    args = {"point": point, "name": typed.get("name", "")}
+    if not re.match(ID_PATTERN, args["name"]):
         raise ValueError("name")
-    args = {"point": point, "name": typed["name"]}
     if typed.get("hours"):
         end = datetime.now(timezone.utc) + timedelta(hours=_number(typed, "hours"))
         args["until"] = stamp(end)

@@ -35,4 +35,4 @@ def make_service(door: Door, link: Link | None = None) -> ASGIApp:
     config = door.config
     link = link or Link(page_socket(state_path(config.gateway)))
     texts = Texts(config.language)
-    return Guard(create_app(link, texts, Login(door).routes), door, texts)
+    return Guard(create_app(link, texts, Login(door).routes, config.gateway), door, texts)

@@ -33,13 +33,12 @@ def test_the_newest_message_stays_with_every_step_before(tmp_path: Path) -> None
     assert alert_path(tmp_path, ID).stat().st_mode & 0o777 == 0o600
 
 
-def test_what_was_heard_while_it_was_active_outlives_the_message_of_its_end(tmp_path: Path) -> None:
+def test_what_was_unlike_normal_stays_when_the_machine_is_well_again(tmp_path: Path) -> None:
     files = AlertFiles(tmp_path)
-    files.keep(message(evidence={"bands": ["strange"]}))
-    files.keep(message(2, "clear", state="cleared", evidence={"bands": ["like normal"]}))
-    files.keep(message(3, "ack", state="cleared", evidence={"bands": ["like normal"]}))
+    for rev, (type_, ratio) in enumerate([("open", 3.0), ("update", 2.0), ("update", 0.7), ("clear", 0.1)], start=1):
+        files.keep(message(rev, type_, score={"ratio": ratio}, evidence={"strange_for_s": rev}))
     kept = read_alert(alert_path(tmp_path, ID))
-    assert (kept.evidence, kept.message["evidence"]) == ({"bands": ["strange"]}, {"bands": ["like normal"]})
+    assert (kept.unlike, kept.message["evidence"]) == ({"strange_for_s": 2}, {"strange_for_s": 4})
 
 
 def test_of_many_alerts_the_newest_stay_and_pictures_beside_them_too(tmp_path: Path) -> None:

@@ -232,6 +232,21 @@ def test_a_page_with_all_its_clients_leaves_the_command_line_its_own(gateway: Ga
     assert gateway.order("ping", "viewer")["ok"]
 
 
+def test_a_thread_that_cannot_be_started_costs_one_client_and_not_the_socket(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE_S)
+            client.connect(str(page_socket(gateway.folder)))
+            assert client.recv(1) == b""
+    assert gateway.ask(order="read", what="x", role="viewer")["ok"]
+
+
 def test_a_page_with_many_orders_leaves_room_for_those_of_others(gateway: Gateway) -> None:
     mailbox, held, begun = gateway.bench.monitor._mailbox, threading.Event(), threading.Event()
 

@@ -63,6 +63,16 @@ def test_an_address_that_is_nothing_is_told_as_such_and_its_text_is_no_markup() 
     assert "<script>page" not in answer.text
 
 
+def test_while_the_daemon_does_not_run_the_gateway_has_its_name_still() -> None:
+    link = FakeLink()
+    link.mirror.lose(None)
+    visitor = Visitor(link)
+    visitor.app.state.gateway = "gw-hall3"
+    answer = visitor.get("/")
+    assert answer.status == 503
+    assert "gw-hall3" in answer.text
+
+
 def test_a_viewer_is_sent_each_part_once_and_again_only_when_it_changed() -> None:
     link = FakeLink()
     live, viewer = Live(link), Viewer(Texts().of("en"), [("daemon", "")])

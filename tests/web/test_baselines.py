@@ -149,7 +149,14 @@ def test_what_is_in_force_is_not_guessed_before_it_is_told() -> None:
 def test_the_one_in_force_is_marked_and_both_figures_are_explained() -> None:
     told = Visitor(Daemon()).get(HERE).text
     assert told.index("bl_0003") < told.rindex("bl_0001")
-    for words in ("0.50", "fewer than 13", "95 % certainty", "statistical model", "m.lang", "10 minutes"):
+    for words in (
+        "about 0.50 a month",
+        "not more than 13 a month",
+        "95 % certainty",
+        "statistical model",
+        "m.lang",
+        "10 minutes",
+    ):
         assert words in told
     assert told.count('class="in-force"') == 1
 
@@ -157,8 +164,8 @@ def test_the_one_in_force_is_marked_and_both_figures_are_explained() -> None:
 def test_figures_that_are_not_known_are_dashes() -> None:
     unknown = {**IN_FORCE, "false_alarms_per_month": {"target": 1}}
     told = Visitor(Daemon(in_force=unknown)).get(HERE).text
-    assert '<b class="big">\u2013</b>' in told
-    assert "fewer than \u2013" in told
+    assert '<b class="big">about \u2013</b>' in told
+    assert "not more than \u2013" in told
     damaged = version(4, "damaged", problem="its signature does not verify", author="", created_ns=0, states=[])
     told = Visitor(Daemon([*VERSIONS, damaged])).get(f"{HERE}/bl_0004").text
     assert "1970" not in told

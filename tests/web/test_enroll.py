@@ -13,7 +13,8 @@ import pytest
 
 import echo_edge
 from echo_edge.session import ENDS, NO_WINDOW, STEPS
-from echo_edge.web.enroll_view import PAUSES, Stand, rate
+from echo_edge.web.enroll_view import PAUSES, Stand
+from echo_edge.web.figures import rate
 from echo_edge.web.link import RefusedError
 from echo_edge.web.texts import Texts, catalogue, languages
 from tests.web.world import FakeLink, Visitor
@@ -230,6 +231,12 @@ def test_bad_input_is_told_beside_its_field_and_what_was_typed_stays(sent: dict[
     assert catalogue("de")[text].partition("{")[0] in unescape(refused.text)
     assert catalogue("de")["point.not_done"] in refused.text.partition("data-live")[0]  # above how it stands
     assert all(f'value="{value}"' in unescape(refused.text) for name, value in sent.items() if name != "span")
+
+
+def test_a_time_of_ones_own_is_not_said_to_be_optional() -> None:
+    shown = visitor().get(PATH).text
+    label = shown.partition('<label for="start-minutes">')[2].partition("</label>")[0]
+    assert label == catalogue("en")["enroll.minutes"]
 
 
 def test_a_refused_order_is_told_and_keeps_what_was_typed() -> None:

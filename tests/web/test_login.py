@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.web.pages_served import PASSWORD, Served, cheap, served
+from echo_edge.web.config import WebConfig
+from tests.web.pages_served import PASSWORD, Served, cheap, free_port, served
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,17 @@ def test_who_is_not_logged_in_is_sent_to_the_login_and_then_where_they_wanted(do
     done = client.post("/login", csrf=form.csrf, name="boss", password=PASSWORD, next="/people?x=1")
     assert (done.status, done.headers["location"]) == (303, "/people?x=1")
     assert client.get("/people").status == 200
+
+
+def test_whose_login_is_over_is_told_so_and_who_comes_first_or_logged_out_is_not(door: Served) -> None:
+    client = door.client()
+    assert "You were logged out" not in client.get("/login").text
+    assert client.log_in("boss").status == 303
+    door.door.sessions.end(client.cookies[door.door.cookie])
+    assert "You were logged out" in client.get("/login").text
+    assert client.log_in("boss").status == 303
+    assert client.send("/", "/logout").status == 303
+    assert "You were logged out" not in client.get("/login").text
 
 
 @pytest.mark.parametrize("elsewhere", ["//evil.test", "/\\evil.test", "https://evil.test/", "javascript:alert(1)", ""])
@@ -106,6 +119,22 @@ def test_a_session_id_that_somebody_brings_is_never_taken_over(door: Served) -> 
     assert client.cookies[door.door.cookie] != before[door.door.cookie]
     other.cookies = before
     assert other.get("/password").status == 303, "the session before it is over"
+
+
+def test_the_pages_of_two_gateways_on_one_machine_log_nobody_out_of_the_other(tmp_path: Path) -> None:
+    with ExitStack() as open_:
+        jar: dict[str, str] = {}  # browsers know no ports
+        clients = []
+        for name in ("line1", "line2"):
+            (tmp_path / name).mkdir()
+            config = WebConfig(gateway=name, port=free_port())
+            page = open_.enter_context(served(tmp_path / name, config))
+            page.person("ann", "viewer")
+            clients.append(page.client("ann"))
+            jar |= clients[-1].cookies
+        for client in clients:
+            client.cookies = dict(jar)
+            assert client.get("/password").status == 200
 
 
 def test_a_thousand_wrong_logins_let_nobody_in_and_keep_nobody_out(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_over_tls_cookies_are_bound_to_the_host_and_a_renewed_certificate_is_tak
         answer, name = shown(page.port)
         assert name == "CN=first"
         assert "strict-transport-security: max-age=31536000" in answer
-        assert "set-cookie: __Host-ee-visit=" in answer
+        assert "set-cookie: __Host-ee-gw-hall3-visit=" in answer
         assert "; Secure" in answer
         certificate(tmp_path, "second")
         deadline_s = time.monotonic() + PATIENCE_S

@@ -4,6 +4,7 @@
 
 const parts = [...document.querySelectorAll("[data-live]")];
 const notice = document.getElementById("connection");
+const restarted = document.getElementById("restarted");
 // The one place where text becomes HTML: what the server rendered and escaped.
 const policy = window.trustedTypes
   ? window.trustedTypes.createPolicy("echo-edge", { createHTML: (html) => html })
@@ -75,7 +76,9 @@ function listen() {
   source.addEventListener("part", (event) => { heard(); place(JSON.parse(event.data)); follow(); });
   source.addEventListener("daemon", (event) => {
     heard();
-    if (JSON.parse(event.data).running !== running) again();
+    if (JSON.parse(event.data).running === running) return;
+    if (!typing()) again();
+    else if (restarted) restarted.hidden = false;
   });
   source.addEventListener("login", () => again());
   source.addEventListener("error", () => {
