@@ -106,7 +106,10 @@ def _threshold(point: str, typed: Mapping[str, str]) -> dict[str, Any]:
 def _number(typed: Mapping[str, str], name: str) -> float:
     if not re.fullmatch(NUMBER, typed.get(name, "")):
         raise ValueError(name)
-    return float(typed[name].replace(",", "."))
+    number = float(typed[name].replace(",", "."))
+    if number == 0:
+        raise ValueError(name)
+    return number
 
 
 def _machine(point: str) -> str:

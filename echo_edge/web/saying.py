@@ -92,6 +92,8 @@ def alert(t: Translator, message: Mapping[str, Any]) -> str:
             parts.append(mostly(t, bands))
         parts += [_moved(t, one) for one in message["evidence"].get("indicators", ())[:MOVED]]
         return " ".join(parts)
+    if message.get("state") == "cleared" and message.get("kind") == "machine":
+        return t("saying.like_normal_again")
     if message.get("kind") == "sensor" and message.get("reasons"):
         return t("saying.sensor", reasons="; ".join(check(t, reason) for reason in message["reasons"]))
     if message.get("kind") == "monitor":

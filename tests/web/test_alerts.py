@@ -270,6 +270,16 @@ def test_only_what_can_be_done_is_offered() -> None:
     assert offered(row(waits), []) == {"normal", "fault"}
 
 
+def test_an_alert_that_is_over_says_so_in_the_readers_language_and_what_acknowledging_it_then_does() -> None:
+    over = message(state="cleared", text="like normal run again")
+    told = {name: value for name, value in over.items() if name != "evidence"}
+    link = Daemon(row(over, state="cleared"), active=[entry(told)])
+    assert "Wieder wie normal" in Visitor(link, language="de").get("/alerts").text
+    seen = Visitor(link).get(f"/alerts/{MACHINE_ID}").text
+    assert "You say that you have seen it" in seen
+    assert "It stays open until the machine is well" not in seen
+
+
 def test_a_script_in_any_text_stays_text() -> None:
     ack = {"by": SCRIPT, "note": SCRIPT, "ts": "2026-11-28T04:17:31.858Z"}
     evil = message(text=SCRIPT, model=SCRIPT, baseline=SCRIPT, normal_state=SCRIPT, ack=ack, note=SCRIPT, by=SCRIPT)

@@ -178,6 +178,10 @@ def test_a_version_tells_of_what_it_was_made() -> None:
         assert words in told
 
 
+def test_from_a_version_its_report_is_one_step_away() -> None:
+    assert "/enroll/pump-12/de/report?baseline=bl_0003" in Visitor(Daemon()).get(f"{HERE}/bl_0003").text
+
+
 def test_a_version_that_was_brought_in_says_from_where() -> None:
     origin = {"id": "bl_0042", "point": "pump-1/de", "gateway": "gw-hall4", "key_id": "k-77", "signature": "0"}
     link = Daemon(**{"baseline.show": {"manifest": {**MANIFEST, "imported_from": origin}}})

@@ -229,6 +229,7 @@ def test_bad_input_is_told_beside_its_field_and_what_was_typed_stays(sent: dict[
     refused = guest.post(PATH, form="start", **{"note": "<b>mine</b>", **sent})
     assert (refused.status, guest.link.orders) == (422, [])
     assert catalogue("de")[text].partition("{")[0] in unescape(refused.text)
+    assert catalogue("de")["point.not_done"] in refused.text.partition("data-live")[0]  # above how it stands
     assert all(f'value="{value}"' in unescape(refused.text) for name, value in sent.items() if name != "span")
 
 
@@ -264,6 +265,15 @@ def test_script_in_what_others_wrote_stays_text() -> None:
     going_on = told("collecting", normal_state=evil, paused=evil, excluded={evil: 1}, checks=[check])
     for message in (going_on, over("failed", 5, reason=evil, baseline=evil)):
         assert evil not in visitor(message, {"enroll.status": told("failed", checks=[check])}).get(PATH).text
+
+
+def test_what_was_accepted_is_not_called_in_force_after_somebody_went_back() -> None:
+    link = FakeLink({TOPIC: over("accepted", 0, baseline="bl_0008")})
+    assert "In force: bl_0008" in Visitor(link).get(PATH).text
+    link.mirror.take("m/pump-12/p/de/baseline", {"baseline": "bl_0007"})
+    seen = Visitor(link).get(PATH).text
+    assert "In force: bl_0008" not in seen
+    assert "Now bl_0007 is in force." in seen
 
 
 def test_a_machine_that_changed_while_it_was_learned_leads_to_a_second_state() -> None:

@@ -141,7 +141,9 @@ def test_an_engineer_sets_a_rate_with_a_comma_and_goes_back_to_the_configured_on
     assert one.link.orders[-1][:2] == ("threshold.set", {"point": "pump-12/de"})
 
 
-@pytest.mark.parametrize("typed", ["many", "nan", "inf", "1e9", "1,000", "1.000", "-1", "\N{ARABIC-INDIC DIGIT ONE}"])
+@pytest.mark.parametrize(
+    "typed", ["many", "nan", "inf", "1e9", "1,000", "1.000", "-1", "0", "\N{ARABIC-INDIC DIGIT ONE}"]
+)
 def test_what_is_no_number_is_said_beside_the_field_and_keeps_what_was_typed(typed: str) -> None:
     one = visitor()
     answer = one.post(f"{PAGE}/threshold", target_false_alarms_per_month=typed)
