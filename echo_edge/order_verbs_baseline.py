@@ -151,7 +151,10 @@ def _import(bench: Bench, args: ImportArgs, call: Call) -> dict[str, Any]:
         raise OrderError(f"file: '{args.file}' is no name of a file in 'imports'", EXIT_USAGE)
     path, key = bench.folder / "imports" / args.file, None if args.key is None else args.key.encode()
     store = bench.store.rehearsal() if call.dry_run else bench.store
-    made = store.import_(path, args.point, call.actor, key, args.note, follow=False)
+    try:
+        made = store.import_(path, args.point, call.actor, key, args.note, follow=False)
+    except BaselineError as error:  # who orders from afar is told the name that they gave, and no folder of ours
+        raise BaselineError(str(error).replace(str(path), args.file)) from error
     if call.dry_run:
         return would(f"propose what {args.file} holds for {args.point}", proposed=made.id)
     return baseline_orders.imported(made)

@@ -247,6 +247,10 @@ def test_a_baseline_travels_by_name_only(bench: Bench) -> None:
     assert give(bench, "baseline.import", point=POINT, file="twin.eebl")["proposed"] == "bl_0003"
     (bench.folder / "imports" / "link.eebl").symlink_to(written)
     assert "cannot be read" in refused(bench, 1, "baseline.import", point=POINT, file="link.eebl")
+    (bench.folder / "imports" / "junk.eebl").write_bytes(b"no baseline")
+    why = refused(bench, 1, "baseline.import", point=POINT, file="junk.eebl")
+    assert why.startswith("junk.eebl: ")
+    assert str(bench.folder) not in why
     for name in ("../exports/bl_0001-pump-de.eebl", "/etc/passwd", "..", "TWIN.eebl", "a/b"):
         with pytest.raises((ValidationError, OrderError)):
             give(bench, "baseline.import", point=POINT, file=name)

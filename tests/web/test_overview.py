@@ -60,6 +60,13 @@ def test_a_point_of_which_nothing_is_known_yet_is_not_called_normal() -> None:
     assert "No verdict yet" in words(tile)
 
 
+def test_a_bar_beyond_the_threshold_is_explained_until_the_alert_opens_and_after_it_went_down() -> None:
+    rising, falling = judged("normal", 80.0), judged("warning", 0.5)
+    assert "2 of the latest 10 windows were above the threshold; 6 open an alert" in words(overview({STATE: rising}))
+    assert "Below the threshold again" in words(overview({STATE: falling}))
+    assert "Below the threshold again" not in words(overview({STATE: judged("warning", 80.0)}))
+
+
 def test_the_counts_stand_first_and_add_up() -> None:
     levels = {"a": "alarm", "b": "not_monitored", "c": "normal", "d": "normal"}
     html = overview({"info": machines(*levels), **{f"m/pump-12/p/{p}/state": judged(v) for p, v in levels.items()}})
