@@ -55,11 +55,13 @@ def read(path: Path, what: str, role: str = "viewer", **args: Any) -> dict[str, 
 
 def reads_back(path: Path) -> None:
     """What the daemon kept of the run before, and an archive of itself, made while it runs."""
-    now = datetime.now(timezone.utc)
-    stretch = {"from": (now - timedelta(minutes=10)).isoformat(), "to": now.isoformat()}
-    told = read(path, "history", point="m/de", **stretch, buckets=600)
-    assert {"unjudged", "normal"} <= set(told["level"])
-    assert None in told["level"]
+    begun = datetime.now(timezone.utc) - timedelta(minutes=9)
+
+    def levels() -> set[str | None]:
+        stretch = {"from": begun.isoformat(), "to": datetime.now(timezone.utc).isoformat()}
+        return set(read(path, "history", point="m/de", **stretch, buckets=600)["level"])
+
+    wait_for(lambda: {"unjudged", "normal", None} <= levels(), "windows of before it was taught, since, and gaps", 30)
     assert [row["object"] for row in read(path, "audit", point="m/de")["rows"]][-2:] == ["bl_0001", "bl_0001"]
     assert "problems" not in read(path, "alerts")
     archive = read(path, "bundle", "engineer")
