@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from echo_edge.web.link import NotRunningError, RefusedError
-from echo_edge.web.person import Person
 from tests.web.world import FakeLink, Visitor
 
 MACHINE_ID, SENSOR_ID, MONITOR_ID = "c" * 32, "f" * 32, "9" * 32
@@ -64,19 +63,10 @@ class Daemon(FakeLink):
         by_id = {told["alert_id"]: told for told in rows}
         known = {"alerts": {"alerts": list(rows)}, "alert": lambda args: by_id[args["alert_id"]]}
         super().__init__({"alerts/active": {"alerts": shown}}, {**known, **answers})
-        self.conditions: list[Mapping[str, Any] | None] = []
 
-    async def order(
-        self,
-        verb: str,
-        args: Mapping[str, Any],
-        person: Person,
-        expect: Mapping[str, Any] | None = None,
-        *,
-        dry_run: bool = False,
-    ) -> dict[str, Any]:
-        self.conditions.append(expect)
-        return await super().order(verb, args, person, expect, dry_run=dry_run)
+    @property
+    def conditions(self) -> list[Mapping[str, Any] | None]:
+        return [expect for _, _, expect, _ in self.given]
 
 
 def test_the_list_shows_what_is_open_first_and_what_is_past_once() -> None:

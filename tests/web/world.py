@@ -38,6 +38,9 @@ class FakeLink(Link):
         super().__init__(Path("/nowhere"))
         self.answers = dict(answers or {})
         self.orders: list[tuple[str, dict[str, Any], Person]] = []
+        self.given: list[tuple[str, dict[str, Any], Mapping[str, Any] | None, bool]] = []
+        """The same orders: verb, arguments, condition, whether it was a rehearsal."""
+
         self.readings: list[tuple[str, dict[str, Any]]] = []
         self.mirror.begin()
         for topic, message in {"info": INFO, **(messages or {})}.items():
@@ -51,11 +54,12 @@ class FakeLink(Link):
         verb: str,
         args: Mapping[str, Any],
         person: Person,
-        expect: Mapping[str, Any] | None = None,  # noqa: ARG002
+        expect: Mapping[str, Any] | None = None,
         *,
-        dry_run: bool = False,  # noqa: ARG002
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         self.orders.append((verb, dict(args), person))
+        self.given.append((verb, dict(args), expect, dry_run))
         return self._answered(verb, args)
 
     async def read(self, what: str, args: Mapping[str, Any], person: Person) -> dict[str, Any]:  # noqa: ARG002
