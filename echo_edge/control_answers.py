@@ -245,9 +245,9 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         raise
     except EchoEdgeError as error:  # refused, or the disk: what was in force stays
         return refused(error)
-    except Exception as error:  # a defect that an order reaches must not end the monitoring
+    except Exception:  # a defect that an order or a reading reaches must not end the monitoring
         log.exception("an order failed by a defect of its own")
-        return refused(OrderRefusedError("failed", f"failed by a defect of echo-edge: {error}"))
+        return refused(OrderRefusedError("failed", "failed by a defect of echo-edge; its log says more"))
 
 
 def _looked_at(client: socket.socket, within_s: float, *, writing: bool = False) -> tuple[bool, bool]:

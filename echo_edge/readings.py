@@ -24,7 +24,7 @@ from echo_edge import audit
 from echo_edge.config import Config
 from echo_edge.config_yaml import suggest
 from echo_edge.envelope import Payload, timestamp
-from echo_edge.errors import EchoEdgeError, OrderRefusedError
+from echo_edge.errors import OrderRefusedError
 from echo_edge.history_reader import HistoryReader
 from echo_edge.order_answers import one_line
 from echo_edge.order_bench import Moment, moment_ns
@@ -156,13 +156,8 @@ class Readings:
             raise refused_args(error, "args") from error
         try:
             return reading.work(self, given)
-        except EchoEdgeError:
-            raise
         except OSError as error:
             raise OrderRefusedError("failed", f"{what}: {error.strerror or error}; look at the disk") from error
-        except Exception as error:  # a defect, reached from outside, must end nothing but this reading
-            log.exception("reading %s failed by a defect of its own", what)
-            raise OrderRefusedError("failed", "failed by a defect of echo-edge; its log says more") from error
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
