@@ -30,7 +30,7 @@ from echo_edge.web.texts import Texts
 log = logging.getLogger(__name__)
 
 MAX_HEADER = 8 << 10  # bytes: first line and all headers
-MAX_FORM, MAX_FILE = 64 << 10, (16 << 20) + (64 << 10)  # the daemon takes files of 16 MiB
+MAX_FORM, MAX_FILE = 64 << 10, (16 << 20) + (64 << 10)  # less than the daemon takes: here it is all in memory
 TAKES_FILE = re.compile(r"/baselines(?:/[a-z0-9_-]+){0,2}/import")
 METHODS = ("GET", "HEAD", "POST")
 OPEN = ("/login", "/first", "/language")
